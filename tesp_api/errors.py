@@ -1,0 +1,137 @@
+"""Every error of TESP, and what each means to a client and to a task.
+
+    TespError                       500
+    ├── InvalidRequest              400   what the client sent cannot be used; carries the faults
+    ├── BodyTooLarge                413
+    ├── TaskNotFound                404
+    ├── SettingsError               (stops the start)
+    ├── StoreError                  500
+    │   ├── StoreUnavailable        503   try again later
+    │   ├── DataFolderInUse         (stops the start)
+    │   ├── TransitionRefused       409   the task is not in a state from which this can be done
+    │   └── ClaimLost               (another process, or nobody, owns the task now)
+    └── PulsarError                 502 → SYSTEM_ERROR
+        ├── PulsarUnavailable       503   ask again later; no task ends because of it alone
+        ├── PulsarRefused           502 → SYSTEM_ERROR   a wrong token, an unknown manager
+        └── JobLost                 502 → SYSTEM_ERROR   the worker vanished without a result
+
+The class alone decides the HTTP status (`http_status`) and the state of a task that it ends
+(`final_state`, None where it ends none).
+"""
+
+from dataclasses import asdict, dataclass
+from typing import ClassVar
+
+from tesp_api.tes.states import State
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One thing wrong with a request: `field` as in `executors[0].image`, `message` saying what to do."""
+
+    field: str
+    message: str
+
+    def as_json(self) -> dict[str, str]:
+        return asdict(self)
+
+
+class TespError(Exception):
+    """The base of all errors that TESP raises on purpose."""
+
+    http_status: ClassVar[int] = 500
+    final_state: ClassVar[State | None] = None
+
+
+class InvalidRequest(TespError):
+    """The request cannot be used; `faults` names every fault found, not only the first."""
+
+    http_status = 400
+
+    def __init__(self, faults: list[Fault]) -> None:
+        self.faults = faults
+        super().__init__("; ".join(f"{fault.field}: {fault.message}" for fault in faults))
+
+
+class BodyTooLarge(TespError):
+    """The request's body is longer than `server.max_body_bytes`."""
+
+    http_status = 413
+
+    def __init__(self, max_body_bytes: int) -> None:
+        super().__init__(
+            f"the body is larger than {max_body_bytes} bytes; pass large data by URL, not as content"
+        )
+
+
+class TaskNotFound(TespError):
+    """There is no such task, or it is not the caller's."""
+
+    http_status = 404
+
+    def __init__(self, task_id: str) -> None:
+        self.task_id = task_id
+        super().__init__(f"there is no task {task_id!r}")
+
+
+class SettingsError(TespError):
+    """The settings are wrong; the text names the key and says what to do."""
+
+
+class StoreError(TespError):
+    """The store failed in a way that asking again will not mend."""
+
+
+class StoreUnavailable(StoreError):
+    """The store does not answer now."""
+
+    http_status = 503
+
+
+class DataFolderInUse(StoreError):
+    """Another process owns the data folder."""
+
+    def __init__(self, folder: str) -> None:
+        super().__init__(
+            f"the data folder {folder} is in use by another tesp server: stop that one, or choose another folder"
+        )
+
+
+class TransitionRefused(StoreError):
+    """The task is in a state from which the wanted one cannot be reached."""
+
+    http_status = 409
+
+    def __init__(self, task_id: str, current: State, wanted: State) -> None:
+        self.task_id, self.current, self.wanted = task_id, current, wanted
+        super().__init__(f"task {task_id} is {current} and cannot become {wanted}")
+
+
+class ClaimLost(StoreError):
+    """The caller's claim on the task has been taken over; it must not touch the task any more."""
+
+    def __init__(self, task_id: str) -> None:
+        self.task_id = task_id
+        super().__init__(f"task {task_id} is claimed by another process")
+
+
+class PulsarError(TespError):
+    """Something between us and the job went wrong for good."""
+
+    http_status = 502
+    final_state = State.SYSTEM_ERROR
+
+
+class PulsarUnavailable(PulsarError):
+    """Pulsar does not answer now."""
+
+    http_status = 503
+    final_state = None
+
+
+class PulsarRefused(PulsarError):
+    """Pulsar will not do this, however often it is asked."""
+
+
+class JobLost(PulsarError):
+    """The job's worker vanished without leaving a result."""

@@ -1,0 +1,88 @@
+"""The protocol that every way of reaching a Pulsar fulfils: what the runner may ask of a job.
+
+Pulsar's own word is never proof (it forgets, says `running` for ever, or `lost` too soon), so this
+protocol carries little of it: the truth about a job is what its worker wrote below
+`metadata/tesp/` in the job directory (see `tesp_api.worker` for the files), read with `read_file`.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+
+class JobState(StrEnum):
+    """What Pulsar (or the operating system, where it can be asked) says of a job's process."""
+
+    PENDING = "pending"  # set up, waiting for a slot, or not yet started
+    RUNNING = "running"  # as far as Pulsar knows; may be untrue after a restart of Pulsar
+    ENDED = "ended"  # there is no process of this job any more
+    UNKNOWN = "unknown"  # Pulsar does not know such a job
+
+
+@dataclass(frozen=True, slots=True)
+class JobStatus:
+    """`state` and whether it is certain: a pid that was checked is, Pulsar's memory is not."""
+
+    state: JobState
+    certain: bool
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class JobOrder:
+    """All that a site needs to run one attempt: `worker` is a zipapp, `task_json` its only input."""
+
+    job_id: str
+    worker: bytes
+    task_json: bytes
+
+
+class PulsarTransport(Protocol):
+    """One destination's Pulsar. Safe to use from many tasks of one event loop at once.
+
+    Every method raises `PulsarUnavailable` when Pulsar cannot be reached or answers with a passing
+    fault (ask again later), and `PulsarRefused` when it will never do this (a wrong token, an
+    unknown manager). No token or password is ever part of an error's text.
+    """
+
+    name: str
+    bell: str | None
+    """Where this site's workers can ring to say "there is news", or None if they cannot."""
+
+    async def open(self) -> None:
+        """Start what this transport needs. Called once, before anything else."""
+
+    async def aclose(self) -> None:
+        """Let go of everything without disturbing jobs: they go on and are adopted at the next start."""
+
+    async def check(self) -> None:
+        """Return if Pulsar answers; raise otherwise. Cheap enough to be asked every few seconds."""
+
+    async def launch(self, order: JobOrder) -> None:
+        """Set the job up, place worker and task.json, submit it.
+
+        May be repeated with the same job id after any failure or restart: the worker's own
+        `started` file keeps a job that was submitted twice from running twice.
+        """
+
+    async def status(self, job_id: str) -> JobStatus:
+        """Pulsar's word on the job; `UNKNOWN` for a job that it never had or has cleaned."""
+
+    async def read_file(self, job_id: str, name: str) -> bytes | None:
+        """The present content of `metadata/tesp/{name}`, None if there is none (or no such job)."""
+
+    async def write_file(self, job_id: str, name: str, data: bytes) -> None:
+        """Put `metadata/tesp/{name}` into the job's directory, also while the job runs."""
+
+    async def wait_for_news(self, job_id: str, timeout_s: float) -> None:
+        """Return as soon as the job may have news, at the latest after `timeout_s`; may be early."""
+
+    async def cancel(self, job_id: str) -> None:
+        """Kill the job's processes. Does nothing for a job that ended or that Pulsar does not know."""
+
+    async def clean(self, job_id: str) -> None:
+        """Remove the job's directory and Pulsar's record of it. Does nothing if both are gone.
+
+        Raises:
+            PulsarUnavailable: also when something of the directory is still there afterwards.
+        """

@@ -1,0 +1,39 @@
+"""The worker: runs one task attempt at the compute site, where the data and the containers are.
+
+It is shipped with every job as a zipapp, needs Python >= 3.9 and nothing else, and imports nothing
+of the rest of `tesp_api`. The API and the worker share only files in the Pulsar job directory:
+
+    tool_files/tesp-worker.pyz       this package
+    tool_files/task.json             the order, written by `runner/job_plan.py`
+    task/                            the worker's own: the files of the task; removed at its end
+    metadata/tesp/                   the worker's truth, read by the API:
+        started                      JSON {pid, pid_started, host, at}; made with O_EXCL: a second worker exits
+        cancel                       made by the API: stop the container, end CANCELED
+        heartbeat                    JSON {beat, events_bytes, logs: {"0.stdout": size_bytes}, ended};
+                                     replaced at every change and at least every `heartbeat_s`
+        events.ndjson                one JSON object a line: {seq, at, event, ...}
+        logs/{executor}.{stream}.{chunk:06d}
+                                     the executor's stdout or stderr, cut every `log_chunk_bytes`
+        result.json                  the end of it all; written to a temporary name, then renamed
+
+Events: `initializing`, `executor_started` {executor}, `executor_ended` {executor, exit_code,
+started_at, ended_at}, `staging_out`, `message` {text}: a line for `system_logs`, `ended` {state}.
+
+task.json:
+    {version: 1, task_id, attempt, job_id,
+     inputs: [...], outputs: [...], executors: [...], volumes: [...], resources: {...}   (TES shapes)
+     site: {runtimes: ["docker", "podman", "apptainer", "singularity", "bubblewrap"], (in order of choice)
+            runtime_args: {"podman": ["--runtime", "runc"]}, (added to each run)
+            network: "default" | "none" | "host",
+            file_roots: [{path, mount: "copy" | "ro" | "rw"}],
+            log_max_bytes, log_chunk_bytes, heartbeat_s,
+            bell: "tesp-0123abcd" | null}}   an abstract Unix datagram socket to send the job id to
+
+result.json:
+    {version: 1, state: "COMPLETE" | "EXECUTOR_ERROR" | "SYSTEM_ERROR" | "CANCELED", reason,
+     started_at, ended_at,
+     executors: [{exit_code, started_at, ended_at, stdout_bytes, stderr_bytes}],   (those that started)
+     outputs: [{url, path, size_bytes}],
+     system_logs: ["..."],
+     metadata: {"host": "...", "runtime": "docker 20.10.24"}}   (strings only)
+"""
