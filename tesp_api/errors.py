@@ -93,7 +93,8 @@ class DataFolderInUse(StoreError):
 
     def __init__(self, folder: str) -> None:
         super().__init__(
-            f"the data folder {folder} is in use by another tesp server: stop that one, or choose another folder"
+            f"the data folder {folder} is in use by another tesp server: "
+            "stop that one, or choose another folder with --data"
         )
 
 

@@ -1,0 +1,251 @@
+"""The settings: read by dynaconf, checked by pydantic, frozen from then on.
+
+Sources, later ones winning: the defaults below; the `[default]` table of the settings file; the table
+named by `FASTAPI_PROFILE`; environment variables `TESP_API_*`, with a double underscore between levels
+(`TESP_API_SERVER__PORT=8081`). The file is `$TESP_API_SETTINGS`, else `./settings.toml` where there is
+one; no file at all is fine. A key that does not exist, or a value that does not fit, stops the start.
+"""
+
+import os
+import sys
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from dynaconf import Dynaconf
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from tesp_api.errors import SettingsError
+
+_ENV_PREFIX = "TESP_API"
+_FILE_VARIABLE = "TESP_API_SETTINGS"
+_PROFILE_VARIABLE = "FASTAPI_PROFILE"
+
+Runtime = Literal["docker", "podman", "apptainer", "singularity", "bubblewrap"]
+Seconds = Annotated[float, Field(gt=0)]
+Bytes = Annotated[int, Field(gt=0)]
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, coerce_numbers_to_str=True)
+
+
+class ServerSettings(_Table):
+    """Where the API listens and what it accepts."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(8080, ge=0, le=65535, description="0 takes any free port")
+    max_body_bytes: Bytes = Field(8 * 1024**2, description="a larger request body is answered with 413")
+
+
+class ServiceSettings(_Table):
+    """What `service-info` says about this service."""
+
+    id: str = "org.tesp.tes"
+    name: str = "TESP"
+    description: str = "GA4GH TES on Pulsar"
+    organization_name: str = "TESP"
+    organization_url: str = "https://github.com/ga4gh/task-execution-schemas"
+    environment: str = "prod"
+
+
+class LogSettings(_Table):
+    """How much of the executors' stdout and stderr is kept and shown."""
+
+    tail_bytes: Bytes = Field(65536, description="the tail of each stream that FULL view shows")
+    max_bytes: Bytes = Field(
+        64 * 1024**2, description="kept of each stream: the first half and the last half of it"
+    )
+    chunk_bytes: int = Field(65536, ge=1024, description="the unit in which logs travel and are stored")
+
+
+class SchedulerSettings(_Table):
+    """How the runner claims tasks and watches their jobs."""
+
+    lease_s: Seconds = Field(30.0, description="a runner that is silent so long loses its tasks to others")
+    scan_s: Seconds = Field(1.0, description="the store is looked at so often even if nobody rings")
+    poll_min_s: Seconds = Field(0.05, description="a job's files are looked at so often at first")
+    poll_max_s: Seconds = Field(5.0, description="... and so often in the end, when nothing happens")
+    heartbeat_s: Seconds = Field(5.0, description="the worker shows so often that it lives")
+    lost_after_s: Seconds = Field(60.0, description="a worker silent so long is lost: SYSTEM_ERROR")
+    cancel_grace_s: Seconds = Field(3.0, description="given to the worker before Pulsar kills the job")
+
+
+class FileRoot(_Table):
+    """A folder that tasks may name with `file://` URLs or bare absolute paths."""
+
+    path: Path
+    mount: Literal["copy", "ro", "rw"] = Field(
+        "copy", description="copy files in and out; or bind-mount them read-only or read-write"
+    )
+
+    @field_validator("path")
+    @classmethod
+    def _absolute(cls, path: Path) -> Path:
+        path = path.expanduser()
+        if not path.is_absolute():
+            raise ValueError("must be an absolute path")
+        return path
+
+
+class DestinationSettings(_Table):
+    """A Pulsar, and what its site allows."""
+
+    kind: Literal["embedded", "rest"] = "embedded"
+    url: str | None = Field(None, description="rest: where Pulsar answers")
+    private_token: SecretStr | None = Field(None, description="rest: Pulsar's private_token")
+    manager: str | None = Field(None, description="rest: a named manager instead of the default one")
+    python: str | None = Field(None, description="the site's Python (>= 3.9); embedded: our own")
+    max_running: int = Field(
+        default_factory=lambda: max(4, os.cpu_count() or 1), ge=1, description="jobs at one time"
+    )
+    runtimes: tuple[Runtime, ...] = Field(
+        ("docker", "podman", "apptainer", "singularity"), min_length=1, description="the first that works"
+    )
+    allow_bubblewrap: bool = Field(
+        False, description="without a container engine run the host's programs in a bubblewrap sandbox"
+    )
+    runtime_args: dict[Runtime, tuple[str, ...]] = Field(
+        default_factory=dict, description="added to every run of a container"
+    )
+    network: Literal["default", "none", "host"] = "default"
+    file_roots: tuple[FileRoot, ...] = ()
+
+    @model_validator(mode="after")
+    def _fits_kind(self) -> "DestinationSettings":
+        if self.kind == "rest" and not self.url:
+            raise ValueError('kind = "rest" needs a url')
+        if self.kind == "rest" and not str(self.url).startswith(("http://", "https://")):
+            raise ValueError("url must begin with http:// or https://")
+        if self.kind == "embedded" and (self.url or self.private_token or self.manager):
+            raise ValueError('url, private_token and manager belong to kind = "rest"')
+        if "bubblewrap" in self.runtimes:
+            raise ValueError('"bubblewrap" does not belong in runtimes: set allow_bubblewrap = true')
+        return self
+
+    @property
+    def runtimes_in_order(self) -> tuple[str, ...]:
+        """What the worker tries, bubblewrap last and only where it is allowed."""
+        return self.runtimes + (("bubblewrap",) if self.allow_bubblewrap else ())
+
+    @property
+    def site_python(self) -> str:
+        """The Python that runs the worker."""
+        return self.python or (sys.executable if self.kind == "embedded" else "python3")
+
+
+class Settings(_Table):
+    """Everything that can be set. Field descriptions are the reference."""
+
+    data_dir: Path = Field(
+        default_factory=lambda: (
+            Path(os.environ.get("XDG_DATA_HOME") or "~/.local/share").expanduser() / "tesp"
+        ),
+        description="the embedded store and the embedded Pulsar live here; one server at a time",
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    server: ServerSettings = ServerSettings()
+    service: ServiceSettings = ServiceSettings()
+    logs: LogSettings = LogSettings()
+    scheduler: SchedulerSettings = SchedulerSettings()
+    destinations: dict[str, DestinationSettings] = Field(
+        default_factory=lambda: {"local": DestinationSettings()}, min_length=1
+    )
+
+    @field_validator("data_dir")
+    @classmethod
+    def _resolved(cls, data_dir: Path) -> Path:
+        return data_dir.expanduser().absolute()
+
+    @model_validator(mode="after")
+    def _one_embedded(self) -> "Settings":
+        embedded = [name for name, one in self.destinations.items() if one.kind == "embedded"]
+        if len(embedded) > 1:
+            raise ValueError(f"destinations: only one can be embedded, not {', '.join(embedded)}")
+        return self
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Read and check the settings; `overrides` (nested dicts, as from a command line) win over all sources.
+
+    Raises:
+        SettingsError: names every key that is unknown or has a wrong value, or the profile or file that
+            does not exist.
+    """
+    file = _settings_file()
+    profile = os.environ.get(_PROFILE_VARIABLE, "default")
+    _require_profile(file, profile)
+    source = Dynaconf(
+        envvar_prefix=_ENV_PREFIX,
+        settings_files=[str(file)] if file else [],
+        environments=True,
+        env=profile.lower(),
+        merge_enabled=True,
+        load_dotenv=False,
+    )
+    values = _lower_keys(source.as_dict())
+    for ours in ("settings", "load_dotenv"):
+        values.pop(ours, None)
+    try:
+        return Settings.model_validate(_merged(values, overrides))
+    except ValidationError as error:
+        raise SettingsError(_explain(error, file)) from None
+
+
+def _settings_file() -> Path | None:
+    named = os.environ.get(_FILE_VARIABLE)
+    if named:
+        file = Path(named)
+        if not file.is_file():
+            raise SettingsError(f"{_FILE_VARIABLE} names {file}, but there is no such file")
+        return file
+    here = Path("settings.toml")
+    return here.absolute() if here.is_file() else None
+
+
+def _require_profile(file: Path | None, profile: str) -> None:
+    try:
+        tables = {name.lower() for name in tomllib.loads(file.read_text())} if file else set()
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"{file} is not valid TOML: {error}") from None
+    if profile.lower() != "default" and profile.lower() not in tables:
+        known = ", ".join(sorted(tables | {"default"}))
+        raise SettingsError(
+            f"{_PROFILE_VARIABLE} is {profile!r}, but {file or 'no settings file'} has no such profile"
+            f" (profiles: {known})"
+        )
+
+
+def _lower_keys(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key).lower(): _lower_keys(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_lower_keys(item) for item in value]
+    return value
+
+
+def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in over.items():
+        nested = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = _merged(merged[key], value) if nested else value
+    return merged
+
+
+def _explain(error: ValidationError, file: Path | None) -> str:
+    lines = [f"the settings are wrong (file: {file or 'none'}, environment: {_ENV_PREFIX}_*):"]
+    for fault in error.errors(include_url=False, include_input=False):
+        key = ".".join(str(part) for part in fault["loc"]) or "settings"
+        if fault["type"] == "extra_forbidden":
+            lines.append(f"  {key}: there is no such setting")
+        else:
+            lines.append(f"  {key}: {fault['msg'].removeprefix('Value error, ')}")
+    return "\n".join(lines)

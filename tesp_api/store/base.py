@@ -1,0 +1,249 @@
+"""The store's protocol: the truth about every task, and the only writer of states.
+
+The API creates tasks, reads them and asks for their cancellation; the runner claims them, moves them
+through their states, and retires them when nothing is left to do. Both may be several processes at once
+(where the database allows it), so every change by the runner carries its claim and is refused, with
+`ClaimLost`, once another process has taken the task over.
+
+All methods raise `StoreUnavailable` while the database does not answer. Nothing that a method has
+returned from is ever lost, whatever dies: writes are durable before they return.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Generic, Literal, Protocol, TypeVar
+
+from tesp_api.tes.states import State
+
+Stream = Literal["stdout", "stderr"]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """The Pulsar job of a task's present attempt; persisted before the job is submitted."""
+
+    destination: str
+    job_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """The right to drive a task until `expires_at`. `epoch` grows with every new claim of the task."""
+
+    task_id: str
+    owner: str
+    epoch: int
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryEntry:
+    """One line of a task's life: the state it was in from `at` on, and why."""
+
+    at: datetime
+    state: State
+    attempt: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A task as stored.
+
+    `request` is the client's task document as validated (TES JSON: no nulls, no read-only fields).
+    `logs` holds one tesTaskLog per attempt, in TES JSON, without the executors' stdout and stderr,
+    which live beside the task (`read_log`). `attempt` is 0 until a first job has been recorded.
+    `live` says that the runner still has something to do for it, be it only cleaning up.
+    """
+
+    id: str
+    owner: str
+    state: State
+    created_at: datetime
+    request: Mapping[str, Any]
+    logs: Sequence[Mapping[str, Any]] = ()
+    attempt: int = 0
+    job: Job | None = None
+    live: bool = True
+    claim: Claim | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TaskQuery:
+    """Which tasks to list; everything that is set must hold. An empty query lists all.
+
+    `tags` are (key, value) pairs: an empty value matches any value, but the key must exist.
+    `after` is a page token from an earlier answer to the same query.
+    """
+
+    states: frozenset[State] | None = None
+    name_prefix: str = ""
+    tags: tuple[tuple[str, str], ...] = ()
+    owner: str | None = None
+    page_size: int = 256
+    after: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[T]):
+    """One page of a list, newest first; `next_token` is None on the last page."""
+
+    items: list[T]
+    next_token: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class LogPart:
+    """A piece of an executor's output: `data` starts at byte `offset` of all that was written."""
+
+    offset: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What the runner writes in the same step as a transition; None leaves a thing as it is.
+
+    `log` replaces the tesTaskLog of the task's attempt (appended if the attempt has none yet).
+    A `job` with a new id begins a new attempt when `attempt` is given with it.
+    """
+
+    attempt: int | None = None
+    job: Job | None = None
+    log: Mapping[str, Any] | None = None
+
+
+class TaskStore(Protocol):
+    """Keeps tasks, their history and their logs. Safe to use from many tasks of an event loop at once."""
+
+    async def open(self) -> None:
+        """Connect, and create or check the schema. Called once, before anything else.
+
+        Raises:
+            DataFolderInUse: another process owns an embedded store's folder.
+        """
+
+    async def aclose(self) -> None:
+        """Finish what is being written and let go of the database."""
+
+    async def check(self) -> None:
+        """Return if the store can read and write now; raise `StoreUnavailable` otherwise."""
+
+    # -- the API's side
+
+    async def create(self, task: Task) -> None:
+        """Store a new task, QUEUED, with its first history entry.
+
+        A task with the same id is left untouched and counts as created: a caller that does not know
+        whether its first try arrived may simply try again.
+        """
+
+    async def get(self, task_id: str) -> Task:
+        """The task as it is now.
+
+        Raises:
+            TaskNotFound: there is none with this id.
+        """
+
+    async def list_tasks(self, query: TaskQuery) -> Page[Task]:
+        """One page of the tasks that match, newest first; stable while tasks are added.
+
+        Raises:
+            InvalidRequest: `after` is not a token that this store gave out.
+        """
+
+    async def list_states(self, query: TaskQuery) -> Page[tuple[str, State]]:
+        """Like `list_tasks`, but only ids and states (MINIMAL view): reads no documents."""
+
+    async def request_cancel(self, task_id: str, reason: str) -> State:
+        """Move the task to CANCELING unless it has ended or is being canceled; return its state now.
+
+        Raises:
+            TaskNotFound: there is none with this id.
+        """
+
+    async def history(self, task_id: str) -> list[HistoryEntry]:
+        """The task's whole life, oldest first; empty for an unknown task."""
+
+    async def read_log(
+        self, task_id: str, attempt: int, executor: int, stream: Stream, *, offset: int, limit: int
+    ) -> LogPart:
+        """Up to `limit` bytes of an executor's output from `offset` on; less or nothing at the end.
+
+        Where bytes were dropped from the middle of a long log, the part returned starts at the first
+        byte kept at or after `offset`, so `LogPart.offset` may be larger than what was asked for.
+        A negative `offset` counts from the end.
+        """
+
+    async def log_size(self, task_id: str, attempt: int, executor: int, stream: Stream) -> int:
+        """Bytes written so far, dropped ones included; 0 for a log that does not exist."""
+
+    # -- the runner's side
+
+    async def claim(self, owner: str, *, lease_s: float, new_limit: int) -> list[Task]:
+        """Claim tasks that are live and that nobody holds (never claimed, released, or lease expired).
+
+        All tasks that already have a job or are being canceled, and at most `new_limit` of the QUEUED
+        ones without a job, oldest first. Safe to call from several processes at once: no task is
+        claimed twice. A lease has expired when its `expires_at` is reached (now >= expires_at).
+        Opening an embedded store voids all claims: their owner is dead, or the store could not be opened.
+        """
+
+    async def renew(self, owner: str, *, lease_s: float) -> Mapping[str, State]:
+        """Extend all claims that `owner` still holds, also expired ones that nobody took over.
+
+        Returns the tasks still held, with their states: how a runner learns of a cancel asked for
+        elsewhere, and of claims that it has lost.
+        """
+
+    async def release(self, owner: str) -> None:
+        """Give up all claims of `owner`, so that the next process need not wait for the leases to end."""
+
+    async def transition(
+        self,
+        task_id: str,
+        to: State,
+        *,
+        claim: Claim,
+        reason: str,
+        at: datetime | None = None,
+        changes: Changes | None = None,
+    ) -> Task:
+        """Move the task to `to`, record it in the history, apply `changes`; all or nothing.
+
+        `at` is when it happened, where that was not now.
+
+        Raises:
+            TransitionRefused: the table does not allow it from the task's present state.
+            ClaimLost: `claim` is no longer the task's claim.
+        """
+
+    async def update(
+        self, task_id: str, changes: Changes, *, claim: Claim, reason: str | None = None
+    ) -> Task:
+        """Apply `changes` without a change of state; with `reason`, add a history entry saying so.
+
+        Raises:
+            ClaimLost: `claim` is no longer the task's claim.
+        """
+
+    async def append_log(
+        self, claim: Claim, attempt: int, executor: int, stream: Stream, offset: int, data: bytes
+    ) -> None:
+        """Store `data` as the bytes of a log from `offset` on.
+
+        Repeating a part is harmless: at the same offset the longer data wins, so a growing chunk can
+        be written again and again. `offset` is always the start of a chunk, chunks never overlap.
+
+        Raises:
+            ClaimLost: `claim` is no longer the task's claim.
+        """
+
+    async def retire(self, claim: Claim) -> None:
+        """Say that nothing is left to do: the task is no longer live, its job is forgotten, the claim ends.
+
+        Raises:
+            ClaimLost: `claim` is no longer the task's claim.
+        """
