@@ -56,6 +56,8 @@ class Task:
     `logs` holds one tesTaskLog per attempt, in TES JSON, without the executors' stdout and stderr,
     which live beside the task (`read_log`). `attempt` is 0 until a first job has been recorded.
     `live` says that the runner still has something to do for it, be it only cleaning up.
+    `warnings` are what creation said about the document (a backend parameter left out); they are shown
+    among the system_logs, and never change.
     """
 
     id: str
@@ -68,6 +70,7 @@ class Task:
     job: Job | None = None
     live: bool = True
     claim: Claim | None = None
+    warnings: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
