@@ -1,0 +1,1 @@
+"""Real servers that tests start: each is a context manager that leaves nothing running behind."""
