@@ -1,0 +1,56 @@
+# Needs a Python from 3.11 to 3.13, git and make. What else a target needs, it installs (Debian: as root
+# or by sudo). An installation is only made again when the lock file or the project's own data changed.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+PYTHON := .venv/bin/python
+# The folder's name is part of the stamp's, since an environment cannot be moved.
+STAMP := .venv/.installed$(subst /,-,$(CURDIR))
+SOURCES := poetry.lock pyproject.toml .ci/install .ci/locked_requirements.py .ci/build-requirements.txt
+
+# What the tests start: container runtimes, and a static busybox to make an image of.
+TEST_PACKAGES := docker.io iptables podman runc bubblewrap busybox-static
+
+.PHONY: help install install-dev demo serve test test-quick test-services lint bench
+
+help:  ## show this
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "make %-14s%s\n", $$1, $$2}'
+
+install: $(STAMP)  ## install the server and the tesp command into .venv
+install-dev: $(STAMP)-dev  ## ... and the tools for tests and linting
+
+$(STAMP): $(SOURCES)
+	@.ci/install main
+	@touch $@
+
+$(STAMP)-dev: $(STAMP)
+	@.ci/install main dev
+	@touch $@
+
+demo: $(STAMP)  ## run a genome through three executors and show every step
+	@.venv/bin/tesp demo
+
+serve: $(STAMP)  ## start a server at http://127.0.0.1:8080 (ARGS="--port 9000" and so on)
+	@for program in docker podman apptainer singularity bwrap; do \
+	    command -v $$program >/dev/null && exit 0; done; .ci/apt-install bubblewrap
+	@.venv/bin/tesp serve --data tesp-data --allow-bubblewrap $(ARGS)
+
+test: $(STAMP)-dev test-services  ## run all tests, with real services
+	@$(PYTHON) -m pytest $(ARGS)
+
+test-services: $(STAMP)-dev
+	@.ci/apt-install $(TEST_PACKAGES)
+	@$(PYTHON) -m tests.services.install
+
+test-quick: $(STAMP)-dev  ## run the tests that need no services
+	@$(PYTHON) -m pytest -m "not services" $(ARGS)
+
+lint: $(STAMP)-dev  ## check the style, the formatting and the types
+	@$(PYTHON) -m ruff check .
+	@$(PYTHON) -m ruff format --check .
+	@$(PYTHON) -m mypy
+
+bench: $(STAMP)-dev  ## measure how long a task takes above its bare container
+	@$(PYTHON) -m bench.latency $(ARGS)
