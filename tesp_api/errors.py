@@ -120,7 +120,7 @@ class PulsarError(TespError):
     """Something between us and the job went wrong for good."""
 
     http_status = 502
-    final_state = State.SYSTEM_ERROR
+    final_state: ClassVar[State | None] = State.SYSTEM_ERROR
 
 
 class PulsarUnavailable(PulsarError):

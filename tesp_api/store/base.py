@@ -211,12 +211,9 @@ class TaskStore(Protocol):
         *,
         claim: Claim,
         reason: str,
-        at: datetime | None = None,
         changes: Changes | None = None,
     ) -> Task:
         """Move the task to `to`, record it in the history, apply `changes`; all or nothing.
-
-        `at` is when it happened, where that was not now.
 
         Raises:
             TransitionRefused: the table does not allow it from the task's present state.
@@ -239,6 +236,15 @@ class TaskStore(Protocol):
 
         Repeating a part is harmless: at the same offset the longer data wins, so a growing chunk can
         be written again and again. `offset` is always the start of a chunk, chunks never overlap.
+
+        Raises:
+            ClaimLost: `claim` is no longer the task's claim.
+        """
+
+    async def drop_log(
+        self, claim: Claim, attempt: int, executor: int, stream: Stream, start: int, end: int
+    ) -> None:
+        """Forget the chunks of a log that lie wholly between the bytes `start` and `end`.
 
         Raises:
             ClaimLost: `claim` is no longer the task's claim.

@@ -56,3 +56,22 @@ def stored_states(shown: State, *, tes_1_0: bool) -> frozenset[State]:
     if not tes_1_0:
         return frozenset({shown})
     return frozenset(state for state in State if shown_to_1_0(state) == shown)
+
+
+def route(current: State, final: State) -> list[State]:
+    """The shortest way from `current` to `final` through allowed transitions, `current` left out.
+
+    A worker may have ended before its first event was read: the task then passes through the states
+    that it was in. Empty if `final` is `current` or cannot be reached.
+    """
+    ways: list[list[State]] = [[current]]
+    seen = {current}
+    while ways:
+        way = ways.pop(0)
+        if way[-1] == final:
+            return way[1:]
+        for state in (_S.INITIALIZING, _S.RUNNING, _S.CANCELING, final):
+            if state in TRANSITIONS.get(way[-1], frozenset()) and state not in seen:
+                seen.add(state)
+                ways.append([*way, state])
+    return []

@@ -1,0 +1,69 @@
+"""The composition root: the only place that names concrete backends."""
+
+import logging
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from fastapi import FastAPI
+
+from tesp_api.api.application import build_api
+from tesp_api.bell import Bell
+from tesp_api.pulsar.base import PulsarTransport
+from tesp_api.pulsar.embedded import EmbeddedPulsar
+from tesp_api.pulsar.rest import RestPulsar
+from tesp_api.runner.scheduler import Scheduler
+from tesp_api.settings import Settings, load_settings
+from tesp_api.store.base import TaskStore
+from tesp_api.store.sqlite import SqliteTaskStore
+
+_log = logging.getLogger(__name__)
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """The whole server as an ASGI application; its lifespan opens and closes everything behind it.
+
+    Raises:
+        SettingsError: `settings` is None and what the settings file and the environment say is wrong.
+    """
+    settings = settings or load_settings()
+    bell = Bell()
+    store = build_store(settings)
+    transports = build_transports(settings)
+    scheduler = Scheduler(store, transports, settings, bell)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        async with AsyncExitStack() as stack:
+            await store.open()  # first: it holds the lock on the data folder
+            stack.push_async_callback(store.aclose)
+            for transport in transports.values():
+                await transport.open()
+                stack.push_async_callback(transport.aclose)
+            await scheduler.start()
+            stack.push_async_callback(scheduler.stop)
+            yield
+
+    checks = {f"pulsar {name}": transport.check for name, transport in transports.items()}
+    return build_api(store, bell, settings, checks, lifespan=lifespan)
+
+
+def build_store(settings: Settings) -> TaskStore:
+    """The store that the settings ask for, not yet open."""
+    return SqliteTaskStore(settings.data_dir)
+
+
+def build_transports(settings: Settings) -> Mapping[str, PulsarTransport]:
+    """A transport for each destination, not yet open."""
+    transports: dict[str, PulsarTransport] = {}
+    for name, site in settings.destinations.items():
+        if site.kind == "embedded":
+            transports[name] = EmbeddedPulsar(name, settings.data_dir / "pulsar", python=site.site_python)
+        else:
+            transports[name] = RestPulsar(
+                name,
+                str(site.url),
+                site.private_token.get_secret_value() if site.private_token else None,
+                manager=site.manager,
+                python=site.site_python,
+            )
+    return transports

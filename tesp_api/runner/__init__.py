@@ -1,0 +1,1 @@
+"""Drives tasks: the scheduler claims them, `run_task` takes each through one Pulsar job to its end."""

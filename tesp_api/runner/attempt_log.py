@@ -1,0 +1,91 @@
+"""One attempt's entry in a task's `logs`, built from what the worker reports.
+
+Source: TES 1.1, tesTaskLog. An executor is listed once it has ended, since clients need its exit code;
+stdout and stderr are kept beside the task and joined to the entry when it is shown.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from tesp_api.tes.states import State
+
+_STATE_OF_EVENT = {"initializing": State.INITIALIZING, "executor_started": State.RUNNING}
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How an attempt ended: the task's final state and why, in one line."""
+
+    state: State
+    reason: str
+
+
+@dataclass(slots=True)
+class AttemptLog:
+    """Grows with the worker's events; what `result.json` says replaces what the events said.
+
+    Events that were seen already (by their `seq`) are passed over, so the whole file may be given
+    again and again.
+    """
+
+    metadata: dict[str, str]
+    start_time: str | None = None
+    end_time: str | None = None
+    executors: list[dict[str, Any]] = field(default_factory=list)
+    outputs: list[dict[str, Any]] = field(default_factory=list)
+    system_logs: list[str] = field(default_factory=list)
+    last_seq: int = 0
+
+    def add_event(self, event: Mapping[str, Any]) -> State | None:
+        """Take one event in; returns the state that the task is in because of it, if it tells one."""
+        if event["seq"] <= self.last_seq:
+            return None
+        self.last_seq = event["seq"]
+        if self.start_time is None:
+            self.start_time = event["at"]
+        if event["event"] == "executor_ended":
+            self.executors.append(_executor_entry(event))
+        elif event["event"] == "message":
+            self.system_logs.append(event["text"])
+        return _STATE_OF_EVENT.get(event["event"])
+
+    def add_result(self, result: Mapping[str, Any]) -> Ending:
+        """Take the worker's final word in."""
+        self.start_time = result.get("started_at") or self.start_time
+        self.end_time = result.get("ended_at")
+        self.executors = [_executor_entry(executor) for executor in result.get("executors", ())]
+        self.outputs = [
+            {"url": output["url"], "path": output["path"], "size_bytes": str(output["size_bytes"])}
+            for output in result.get("outputs", ())
+        ]
+        self.system_logs = list(result.get("system_logs", ()))
+        self.metadata |= {str(key): str(value) for key, value in result.get("metadata", {}).items()}
+        return Ending(State(result["state"]), result.get("reason") or "the worker ended")
+
+    def close(self, end_time: str, message: str | None = None) -> None:
+        """End the entry of an attempt; `message` is what went wrong outside the worker."""
+        self.end_time = self.end_time or end_time
+        if message and message not in self.system_logs:
+            self.system_logs.append(message)
+
+    def as_json(self) -> dict[str, Any]:
+        """The tesTaskLog, without anything that is not known."""
+        entry: dict[str, Any] = {"logs": list(self.executors), "outputs": list(self.outputs)}
+        for key, value in (
+            ("start_time", self.start_time),
+            ("end_time", self.end_time),
+            ("metadata", self.metadata),
+            ("system_logs", self.system_logs),
+        ):
+            if value:
+                entry[key] = value
+        return entry
+
+
+def _executor_entry(source: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "start_time": source["started_at"],
+        "end_time": source["ended_at"],
+        "exit_code": int(source["exit_code"]),
+    }

@@ -1,0 +1,247 @@
+"""Follow one Pulsar job from its launch to its end, by the files that its worker writes.
+
+What counts is what the worker wrote (`tesp_api.worker` lists the files). Pulsar is asked only where
+the worker is silent, and is believed only where it cannot be wrong.
+"""
+
+import asyncio
+import json
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+from tesp_api.errors import JobLost, TransitionRefused
+from tesp_api.pulsar.base import JobOrder, JobState, JobStatus, PulsarTransport
+from tesp_api.runner.attempt_log import AttemptLog, Ending
+from tesp_api.settings import LogSettings, SchedulerSettings
+from tesp_api.store.base import Changes, Claim, Stream, Task, TaskStore
+from tesp_api.tes.states import TRANSITIONS, State
+
+_log = logging.getLogger(__name__)
+
+_UNSTARTED_GRACE_S = 2.0
+"""Pulsar may say too early that a job has ended: its word must stand so long before it counts."""
+
+_GONE = (JobState.ENDED, JobState.UNKNOWN)
+
+
+class NeverStarted(Exception):
+    """The job is over and its worker never began: nothing of the task has run."""
+
+
+@dataclass(slots=True)
+class FollowJob:
+    """One attempt's job. `follow` may be called anew after any failure: it starts from what is there."""
+
+    task: Task
+    claim: Claim
+    order: JobOrder
+    transport: PulsarTransport
+    store: TaskStore
+    timing: SchedulerSettings
+    logs: LogSettings
+    wake: asyncio.Event
+    log: AttemptLog
+
+    state: State = field(init=False)
+    _heartbeat: Mapping[str, Any] | None = field(init=False, default=None)
+    _began_at: float = field(init=False, default_factory=time.monotonic)
+    _changed_at: float = field(init=False, default_factory=time.monotonic)
+    _over_since: float | None = field(init=False, default=None)
+    _woken: bool = field(init=False, default=False)
+    _copied_bytes: dict[tuple[int, Stream], int] = field(init=False, default_factory=dict)
+    _told_at: float | None = field(init=False, default=None)
+    _killed_at: float | None = field(init=False, default=None)
+
+    def __post_init__(self) -> None:
+        self.state = self.task.state
+
+    async def follow(self) -> Ending:
+        """Launch the job unless its worker has started, then follow it until it ends.
+
+        Raises:
+            NeverStarted: the job ended before its worker began; it may be tried again under a new id.
+            JobLost: the worker vanished without a result.
+            PulsarUnavailable, PulsarRefused, StoreUnavailable, ClaimLost: as they come.
+        """
+        if await self._read("started") is None:
+            await self.transport.launch(self.order)
+        while True:
+            ending = await self._look()
+            if ending is not None:
+                return ending
+            await self._wait()
+
+    async def _look(self) -> Ending | None:
+        heartbeat = await self._read_json("heartbeat")
+        if heartbeat is None:
+            await self._judge_unstarted()
+        elif heartbeat != self._heartbeat:
+            self._heartbeat, self._changed_at = heartbeat, time.monotonic()
+            await self._take_events(ended=heartbeat["ended"])
+            await self._copy_logs(heartbeat["logs"])
+            if heartbeat["ended"]:
+                return await self._take_result()
+        else:
+            ending = await self._judge_silence()
+            if ending is not None:
+                return ending
+        return await self._pass_cancel_on()
+
+    # -- what the worker says
+
+    async def _take_events(self, *, ended: bool) -> None:
+        lines = (await self._read("events.ndjson") or b"").splitlines(keepends=True)
+        grew = False
+        for line in lines:
+            if not line.endswith(b"\n"):  # still being written
+                break
+            before = self.log.last_seq
+            state = self.log.add_event(json.loads(line))
+            grew = grew or self.log.last_seq > before
+            if state is not None:
+                await self._move(state)
+        if grew and not ended:  # at the end the result brings all of it
+            await self.store.update(self.task.id, Changes(log=self.log.as_json()), claim=self.claim)
+
+    async def _move(self, state: State) -> None:
+        if state not in TRANSITIONS[self.state]:  # seen before a restart, or being canceled
+            return
+        reason = f"the worker reports it (job {self.order.job_id})"
+        try:
+            await self.store.transition(self.task.id, state, claim=self.claim, reason=reason)
+            self.state = state
+        except TransitionRefused as refusal:
+            self.state = refusal.current
+
+    async def _take_result(self) -> Ending | None:
+        result = await self._read_json("result.json")
+        if result is None:
+            return None
+        await self._copy_logs(
+            {
+                f"{index}.{stream}": executor[f"{stream}_bytes"]
+                for index, executor in enumerate(result["executors"])
+                for stream in ("stdout", "stderr")
+            }
+        )
+        return self.log.add_result(result)
+
+    async def _copy_logs(self, sizes: Mapping[str, int]) -> None:
+        for name, size_bytes in sizes.items():
+            executor, _, stream = name.partition(".")
+            await self._copy_log(int(executor), cast(Stream, stream), size_bytes)
+
+    async def _copy_log(self, executor: int, stream: Stream, size_bytes: int) -> None:
+        """Bring the store's copy of a log up to `size_bytes`, less the middle of a long one."""
+        where = (self.task.attempt, executor, stream)
+        if (executor, stream) not in self._copied_bytes:
+            self._copied_bytes[executor, stream] = await self.store.log_size(self.task.id, *where)
+        copied = self._copied_bytes[executor, stream]
+        if copied >= size_bytes:
+            return
+        chunk_bytes = self.logs.chunk_bytes
+        keep_bytes = self.logs.max_bytes // 2
+        for chunk in range(copied // chunk_bytes, (size_bytes - 1) // chunk_bytes + 1):
+            offset = chunk * chunk_bytes
+            if keep_bytes <= offset and offset + chunk_bytes <= size_bytes - keep_bytes:
+                continue
+            data = await self._read(f"logs/{executor}.{stream}.{chunk:06d}")
+            if data:
+                await self.store.append_log(self.claim, *where, offset, data)
+        if size_bytes > 2 * keep_bytes:
+            await self.store.drop_log(self.claim, *where, keep_bytes, size_bytes - keep_bytes)
+        self._copied_bytes[executor, stream] = size_bytes
+
+    # -- what silence means
+
+    async def _judge_unstarted(self) -> None:
+        """Raise NeverStarted once it is clear that the worker will not begin."""
+        status = await self._status()
+        if status.state not in _GONE:
+            self._over_since = None
+            return
+        now = time.monotonic()
+        if self._over_since is None:
+            self._over_since = now
+        if await self._read("started") is None and (
+            status.certain or now - self._over_since >= _UNSTARTED_GRACE_S
+        ):
+            raise NeverStarted(status.detail or f"Pulsar says {status.state}")
+
+    async def _judge_silence(self) -> Ending | None:
+        """Take the result of a worker that can say no more, or raise JobLost."""
+        silent_s = time.monotonic() - self._changed_at
+        suspicious = self._woken or silent_s >= 2 * self.timing.heartbeat_s
+        if not suspicious:
+            return None
+        status = await self._status()
+        over = status.state in _GONE and (status.certain or silent_s >= 2 * self.timing.heartbeat_s)
+        if not over and silent_s < self.timing.lost_after_s:
+            return None
+        ending = await self._take_result()
+        if ending is not None or self._is_canceling:
+            return ending
+        await self.transport.cancel(self.order.job_id)
+        raise JobLost(
+            f"the worker of job {self.order.job_id} at {self.transport.name} vanished without a result:"
+            f" last sign of life {silent_s:.0f} s ago, its job is {status.state}"
+            + (f" ({status.detail})" if status.detail else "")
+        )
+
+    # -- cancel
+
+    @property
+    def _is_canceling(self) -> bool:
+        return self.state is State.CANCELING
+
+    async def _pass_cancel_on(self) -> Ending | None:
+        """Tell the worker, then Pulsar, again and again until the job is over."""
+        if not self._is_canceling:
+            return None
+        now = time.monotonic()
+        if self._told_at is None:
+            await self.transport.write_file(self.order.job_id, "cancel", b"")
+            self._told_at = now
+        elif now - (self._killed_at or self._told_at) >= self.timing.cancel_grace_s:
+            await self.transport.cancel(self.order.job_id)
+            self._killed_at = now
+        if self._killed_at is None:
+            return None
+        if (await self._status()).state not in _GONE:
+            return None
+        return await self._take_result() or Ending(State.CANCELED, "canceled; the job was killed")
+
+    # -- small parts
+
+    async def _wait(self) -> None:
+        """Wait for news, a ring or the next look, which comes the later the longer the job has run."""
+        age_s = time.monotonic() - self._began_at
+        pause_s = min(max(self.timing.poll_min_s, age_s / 10), self.timing.poll_max_s)
+        if self._is_canceling:
+            pause_s = min(pause_s, self.timing.cancel_grace_s / 4)
+        news = asyncio.ensure_future(self.transport.wait_for_news(self.order.job_id, pause_s))
+        ring = asyncio.ensure_future(self.wake.wait())
+        try:
+            done, _ = await asyncio.wait({news, ring}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            news.cancel()
+            ring.cancel()
+        if news in done:
+            news.result()
+        self._woken = time.monotonic() - self._began_at - age_s < pause_s
+        if self.wake.is_set():
+            self.wake.clear()
+            self.state = (await self.store.get(self.task.id)).state
+
+    async def _status(self) -> JobStatus:
+        return await self.transport.status(self.order.job_id)
+
+    async def _read(self, name: str) -> bytes | None:
+        return await self.transport.read_file(self.order.job_id, name)
+
+    async def _read_json(self, name: str) -> dict[str, Any] | None:
+        data = await self._read(name)
+        return cast("dict[str, Any]", json.loads(data)) if data else None

@@ -1,0 +1,56 @@
+"""From a task to the job that runs it: pure functions, no input or output.
+
+The format of task.json is described in `tesp_api.worker`.
+"""
+
+import json
+from typing import Any
+
+from tesp_api.pulsar.base import JobOrder
+from tesp_api.runner.worker_archive import build_worker_archive
+from tesp_api.settings import DestinationSettings, Settings
+from tesp_api.store.base import Task
+
+FORMAT_VERSION = 1
+
+
+def job_id_of(task_id: str, attempt: int) -> str:
+    """The id of an attempt's Pulsar job; the same for every submission of that attempt."""
+    return f"{task_id}-{attempt}"
+
+
+def plan_job(task: Task, destination: str, settings: Settings, bell: str | None) -> JobOrder:
+    """The order for the task's present attempt at a destination; `bell` is where the worker may ring."""
+    job_id = job_id_of(task.id, task.attempt)
+    site = settings.destinations[destination]
+    order = {
+        "version": FORMAT_VERSION,
+        "task_id": task.id,
+        "attempt": task.attempt,
+        "job_id": job_id,
+        **{
+            part: task.request.get(part, empty)
+            for part, empty in (
+                ("inputs", []),
+                ("outputs", []),
+                ("executors", []),
+                ("volumes", []),
+                ("resources", {}),
+            )
+        },
+        "site": _site_rules(site, settings, bell),
+    }
+    return JobOrder(job_id, build_worker_archive(), json.dumps(order).encode())
+
+
+def _site_rules(site: DestinationSettings, settings: Settings, bell: str | None) -> dict[str, Any]:
+    return {
+        "runtimes": list(site.runtimes_in_order),
+        "runtime_args": {runtime: list(args) for runtime, args in site.runtime_args.items()},
+        "network": site.network,
+        "file_roots": [{"path": str(root.path), "mount": root.mount} for root in site.file_roots],
+        "log_max_bytes": settings.logs.max_bytes,
+        "log_chunk_bytes": settings.logs.chunk_bytes,
+        "heartbeat_s": settings.scheduler.heartbeat_s,
+        "bell": bell,
+    }

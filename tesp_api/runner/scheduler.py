@@ -1,0 +1,163 @@
+"""Claims tasks from the store and keeps one driver running for each, until it is retired.
+
+At its start it adopts every task that is still live; from then on it looks at the store when the bell
+rings and every `scan_s`. Its claims are leases: a scheduler that dies loses its tasks to the next one.
+"""
+
+import asyncio
+import logging
+import os
+import secrets
+import socket
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from tesp_api.bell import Bell
+from tesp_api.errors import ClaimLost, PulsarError, StoreUnavailable, TaskNotFound
+from tesp_api.pulsar.base import PulsarTransport
+from tesp_api.runner import destinations
+from tesp_api.runner.run_task import Surroundings, abandon_task, run_task
+from tesp_api.settings import Settings
+from tesp_api.store.base import Task, TaskStore
+from tesp_api.tes.states import State
+
+_log = logging.getLogger(__name__)
+
+_RETRY_MIN_S, _RETRY_MAX_S = 0.2, 10.0
+_BUG_TRIES = 5
+"""So often is a task driven on after an error that nobody foresaw, before it ends SYSTEM_ERROR."""
+
+
+@dataclass(slots=True)
+class _Driven:
+    """A task that this process drives: where its job is or will be, and how to wake its driver."""
+
+    destination: str
+    wake: asyncio.Event
+    driver: "asyncio.Task[None] | None" = None
+
+
+@dataclass(slots=True)
+class Scheduler:
+    """One per process. `start` and `stop` belong to the same event loop."""
+
+    store: TaskStore
+    transports: Mapping[str, PulsarTransport]
+    settings: Settings
+    bell: Bell
+    owner: str = field(default_factory=lambda: f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}")
+    _driven: dict[str, _Driven] = field(init=False, default_factory=dict)
+    _look: asyncio.Event = field(init=False, default_factory=asyncio.Event)
+    _loops: "list[asyncio.Task[None]]" = field(init=False, default_factory=list)
+
+    async def start(self) -> None:
+        """Begin to claim and drive tasks; returns at once."""
+        self.bell.listen(self._rung)
+        self._loops = [
+            asyncio.create_task(self._claim_loop(), name="claim tasks"),
+            asyncio.create_task(self._lease_loop(), name="renew leases"),
+        ]
+
+    async def stop(self) -> None:
+        """Let go of all tasks, whose jobs go on, and give up the claims."""
+        drivers = [driven.driver for driven in self._driven.values() if driven.driver]
+        for running in [*self._loops, *drivers]:
+            running.cancel()
+        await asyncio.gather(*self._loops, *drivers, return_exceptions=True)
+        try:
+            await self.store.release(self.owner)
+        except StoreUnavailable as error:
+            _log.warning("the claims could not be released and will expire: %s", error)
+
+    def _rung(self, task_id: str) -> None:
+        driven = self._driven.get(task_id)
+        if driven is not None:
+            driven.wake.set()
+        else:
+            self._look.set()
+
+    async def _claim_loop(self) -> None:
+        while True:
+            self._look.clear()
+            try:
+                for task in await self.store.claim(
+                    self.owner, lease_s=self.settings.scheduler.lease_s, new_limit=self._room()
+                ):
+                    self._drive(task)
+            except StoreUnavailable as error:
+                _log.warning("no tasks can be claimed: %s", error)
+            except Exception:
+                _log.exception("claiming tasks failed")
+            try:
+                async with asyncio.timeout(self.settings.scheduler.scan_s):
+                    await self._look.wait()
+            except TimeoutError:
+                pass
+
+    async def _lease_loop(self) -> None:
+        while True:
+            await asyncio.sleep(self.settings.scheduler.lease_s / 3)
+            try:
+                held = await self.store.renew(self.owner, lease_s=self.settings.scheduler.lease_s)
+            except StoreUnavailable as error:
+                _log.warning("the leases could not be renewed: %s", error)
+                continue
+            for task_id, driven in list(self._driven.items()):
+                if task_id not in held and driven.driver is not None:
+                    _log.warning("task %s was taken over by another process", task_id)
+                    driven.driver.cancel()
+                elif held.get(task_id) is State.CANCELING:
+                    driven.wake.set()
+
+    # -- one task
+
+    def _room(self) -> int:
+        return destinations.room(self.settings.destinations, self._load())
+
+    def _load(self) -> Mapping[str, int]:
+        return Counter(driven.destination for driven in self._driven.values())
+
+    def _drive(self, task: Task) -> None:
+        destination = (
+            task.job.destination
+            if task.job
+            else destinations.choose(self.settings.destinations, self._load())
+        )
+        driven = _Driven(destination, asyncio.Event())
+        self._driven[task.id] = driven
+        driven.driver = asyncio.create_task(self._drive_to_end(task, driven), name=f"task {task.id}")
+
+    async def _drive_to_end(self, task: Task, driven: _Driven) -> None:
+        """Call `run_task` until it is through, again after whatever passes."""
+        around = Surroundings(self.store, self.transports, self.settings, driven.destination, driven.wake)
+        pause_s = _RETRY_MIN_S
+        bugs: list[Exception] = []
+        try:
+            while True:
+                try:
+                    if len(bugs) < _BUG_TRIES:
+                        return await run_task(task, around)
+                    await abandon_task(task, around, bugs.pop())
+                    bugs.clear()
+                except (ClaimLost, TaskNotFound) as error:
+                    _log.warning("task %s is no longer ours: %s", task.id, error)
+                    return None
+                except (PulsarError, StoreUnavailable) as error:
+                    _log.warning("task %s waits: %s", task.id, error)
+                except Exception as error:
+                    _log.exception("driving task %s failed", task.id)
+                    bugs.append(error)
+                await asyncio.sleep(pause_s)
+                pause_s = min(pause_s * 2, _RETRY_MAX_S)
+                task = await self._reread(task)
+        finally:
+            self._driven.pop(task.id, None)
+            self._look.set()
+
+    async def _reread(self, task: Task) -> Task:
+        """The task as it is now, under the claim that its driver holds; as it was if the store is silent."""
+        try:
+            return replace(await self.store.get(task.id), claim=task.claim)
+        except StoreUnavailable:
+            return task
