@@ -1,0 +1,117 @@
+"""The job directory: where each file of the contract lies, and how files are written there."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import stat
+from typing import Any
+
+
+class JobDirectory:
+    """Pulsar's directory for this job; see the package's docstring for the files."""
+
+    def __init__(self, path: str) -> None:
+        self.path = os.path.abspath(path)
+        self.order = os.path.join(self.path, "tool_files", "task.json")
+        self.task = os.path.join(self.path, "task")
+        self.tree = os.path.join(self.task, "fs")
+        self.metadata = os.path.join(self.path, "metadata", "tesp")
+        self.logs = os.path.join(self.metadata, "logs")
+        self.cancel = os.path.join(self.metadata, "cancel")
+        self.started = os.path.join(self.metadata, "started")
+        self.heartbeat = os.path.join(self.metadata, "heartbeat")
+        self.events = os.path.join(self.metadata, "events.ndjson")
+        self.result = os.path.join(self.metadata, "result.json")
+
+    def close_to_others(self) -> None:
+        """Let no other user of the site in: Pulsar writes its files readable to all."""
+        os.chmod(self.path, 0o700)
+        os.makedirs(self.logs, exist_ok=True)
+
+    def claim(self, who: dict[str, Any]) -> bool:
+        """Make `started`; False if another worker made it first."""
+        try:
+            descriptor = os.open(self.started, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+        except FileExistsError:
+            return False
+        with os.fdopen(descriptor, "w") as file:
+            json.dump(who, file)
+        return True
+
+
+def now() -> str:
+    """The time in UTC as RFC 3339 with microseconds."""
+    return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="microseconds")  # noqa: UP017
+
+
+def replace_file(path: str, data: bytes, durable: bool = False) -> None:
+    """Write a file that readers see whole or not at all; `durable` survives a power cut."""
+    temporary = f"{path}.tmp"
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+    try:
+        write_all(descriptor, data)
+        if durable:
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    os.replace(temporary, path)
+
+
+def write_all(descriptor: int, data: bytes) -> None:
+    """Write all of it: os.write may stop halfway on a full disk or a pipe."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]
+
+
+def make_directories(path: str) -> None:
+    """Make a directory and its missing parents, writable to whatever user a container runs as.
+
+    The job directory's own mode (0700) keeps other users of the site out.
+    """
+    if os.path.isdir(path):
+        return
+    make_directories(os.path.dirname(path))
+    try:
+        os.mkdir(path)
+    except FileExistsError:
+        return
+    os.chmod(path, 0o777)
+
+
+def remove_tree(path: str) -> None:
+    """Remove a directory with all below it, following no link; does nothing if it is not there.
+
+    Raises: OSError for the first entry that could not be removed, after all others are gone.
+    """
+    failed: OSError | None = None
+    try:
+        entries = _list_for_removal(path)
+    except FileNotFoundError:
+        return
+    for entry in entries:
+        try:
+            if entry.is_dir(follow_symlinks=False):
+                remove_tree(entry.path)
+            else:
+                os.unlink(entry.path)
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            failed = failed or error
+    if failed is not None:
+        raise failed
+    os.rmdir(path)
+
+
+def _list_for_removal(path: str) -> list[os.DirEntry[str]]:
+    try:
+        mode = os.lstat(path).st_mode
+        if stat.S_IMODE(mode) & 0o700 != 0o700:
+            os.chmod(path, 0o700)  # a program may have left a directory that its owner cannot enter
+    except PermissionError:
+        pass
+    with os.scandir(path) as entries:
+        return list(entries)

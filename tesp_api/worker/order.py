@@ -1,0 +1,162 @@
+"""The order: task.json as typed values."""
+
+from __future__ import annotations
+
+import posixpath
+from typing import Any, NamedTuple
+
+from .errors import SystemFailure
+
+
+class Input(NamedTuple):
+    """A file or directory to be there before the first executor; `content` wins over `url`."""
+
+    path: str
+    type: str
+    url: str
+    content: str | None
+
+
+class Output(NamedTuple):
+    """A file, directory or (with `path_prefix`) wildcard pattern to send to `url`."""
+
+    path: str
+    type: str
+    url: str
+    path_prefix: str | None
+
+    @property
+    def is_pattern(self) -> bool:
+        return self.path_prefix is not None and any(sign in self.path for sign in "*?[")
+
+
+class Executor(NamedTuple):
+    image: str
+    command: tuple[str, ...]
+    workdir: str | None
+    stdin: str | None
+    stdout: str | None
+    stderr: str | None
+    env: dict[str, str]
+    ignore_error: bool
+
+
+class Resources(NamedTuple):
+    cpu_cores: int | None = None
+    ram_gb: float | None = None
+    disk_gb: float | None = None
+
+
+class FileRoot(NamedTuple):
+    """A directory of the site that `file://` URLs may reach; `mount` is "copy", "ro" or "rw"."""
+
+    path: str
+    mount: str
+
+
+class Site(NamedTuple):
+    """What the destination's settings say about the machine the worker runs on."""
+
+    runtimes: tuple[str, ...] = ("docker", "podman", "apptainer", "singularity")
+    runtime_args: dict[str, tuple[str, ...]] = {}  # noqa: RUF012
+    network: str = "default"
+    file_roots: tuple[FileRoot, ...] = ()
+    log_max_bytes: int = 10 * 1024 * 1024
+    log_chunk_bytes: int = 64 * 1024
+    heartbeat_s: float = 10.0
+    bell: str | None = None
+
+
+class Order(NamedTuple):
+    task_id: str
+    attempt: int
+    job_id: str
+    inputs: tuple[Input, ...]
+    outputs: tuple[Output, ...]
+    executors: tuple[Executor, ...]
+    volumes: tuple[str, ...]
+    resources: Resources
+    site: Site
+
+
+def parse_order(document: dict[str, Any]) -> Order:
+    """Turn the document of task.json into an `Order`.
+
+    Raises: SystemFailure for another version or a path that is not absolute. All else was checked
+    by the API, which writes this file.
+    """
+    if document.get("version") != 1:
+        raise SystemFailure(f"task.json has version {document.get('version')!r}; this worker reads version 1")
+    return Order(
+        task_id=str(document["task_id"]),
+        attempt=int(document["attempt"]),
+        job_id=str(document["job_id"]),
+        inputs=tuple(_parse_input(item) for item in document.get("inputs") or ()),
+        outputs=tuple(_parse_output(item) for item in document.get("outputs") or ()),
+        executors=tuple(_parse_executor(item) for item in document["executors"]),
+        volumes=tuple(absolute_path(item) for item in document.get("volumes") or ()),
+        resources=_parse_resources(document.get("resources") or {}),
+        site=_parse_site(document.get("site") or {}),
+    )
+
+
+def absolute_path(path: str) -> str:
+    """Normalize a container path; a trailing slash goes.
+
+    Raises: SystemFailure if it is not absolute.
+    """
+    if not path.startswith("/") or "\0" in path:
+        raise SystemFailure(f"The container path {path!r} is not absolute")
+    return "/" + posixpath.normpath(path).lstrip("/")
+
+
+def _parse_input(item: dict[str, Any]) -> Input:
+    return Input(
+        path=absolute_path(item["path"]),
+        type=item.get("type") or "FILE",
+        url=item.get("url") or "",
+        content=item.get("content"),
+    )
+
+
+def _parse_output(item: dict[str, Any]) -> Output:
+    return Output(
+        path=absolute_path(item["path"]),
+        type=item.get("type") or "FILE",
+        url=item["url"],
+        path_prefix=item.get("path_prefix"),
+    )
+
+
+def _parse_executor(item: dict[str, Any]) -> Executor:
+    def path(key: str) -> str | None:
+        return absolute_path(item[key]) if item.get(key) else None
+
+    return Executor(
+        image=item["image"],
+        command=tuple(item["command"]),
+        workdir=path("workdir"),
+        stdin=path("stdin"),
+        stdout=path("stdout"),
+        stderr=path("stderr"),
+        env=dict(item.get("env") or {}),
+        ignore_error=bool(item.get("ignore_error")),
+    )
+
+
+def _parse_resources(item: dict[str, Any]) -> Resources:
+    return Resources(item.get("cpu_cores"), item.get("ram_gb"), item.get("disk_gb"))
+
+
+def _parse_site(item: dict[str, Any]) -> Site:
+    default = Site()
+    return Site(
+        runtimes=tuple(item.get("runtimes") or default.runtimes),
+        runtime_args={name: tuple(args) for name, args in (item.get("runtime_args") or {}).items()},
+        network=item.get("network") or default.network,
+        file_roots=tuple(FileRoot(root["path"], root["mount"]) for root in item.get("file_roots") or ()),
+        log_max_bytes=int(item.get("log_max_bytes") or default.log_max_bytes),
+        log_chunk_bytes=int(item.get("log_chunk_bytes") or default.log_chunk_bytes),
+        heartbeat_s=float(item.get("heartbeat_s") or default.heartbeat_s),
+        bell=item.get("bell"),
+    )

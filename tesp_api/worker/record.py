@@ -1,0 +1,90 @@
+"""The record: what the worker tells the API while it runs (events, messages, heartbeat, bell)."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import threading
+import time
+from typing import Any
+
+from .job import JobDirectory, now, replace_file, write_all
+
+GROWTH_EVERY_S = 0.15
+
+
+class Record:
+    """Writes `events.ndjson` and `heartbeat`, and rings the bell. Safe to use from several threads."""
+
+    def __init__(self, job: JobDirectory, job_id: str, heartbeat_s: float, bell: str | None) -> None:
+        self.system_logs: list[str] = []
+        self._job = job
+        self._job_id = job_id
+        self._heartbeat_s = heartbeat_s
+        self._bell = bell
+        self._lock = threading.Lock()
+        self._grown = threading.Event()
+        self._log_bytes: dict[str, int] = {}
+        self._sequence = 0
+        self._events_bytes = 0
+        self._beats = 0
+        self._ended = False
+
+    def start(self) -> None:
+        """Beat from now on, in a thread of its own, so that no slow disk or network stops the heart."""
+        threading.Thread(target=self._beat_forever, daemon=True).start()
+
+    def event(self, name: str, **fields: Any) -> None:
+        """Append an event; it is in the file before this returns."""
+        with self._lock:
+            line = json.dumps({"seq": self._sequence, "at": now(), "event": name, **fields}) + "\n"
+            data = line.encode()
+            descriptor = os.open(
+                self._job.events, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644
+            )
+            try:
+                write_all(descriptor, data)
+            finally:
+                os.close(descriptor)
+            self._sequence += 1
+            self._events_bytes += len(data)
+            self._ended = self._ended or name == "ended"
+            self._beat()
+
+    def message(self, text: str) -> None:
+        """Add a line to the task's `system_logs`."""
+        self.system_logs.append(text)
+        self.event("message", text=text)
+
+    def grew(self, log: str, size_bytes: int) -> None:
+        """Note a log's new size; the heartbeat tells it soon."""
+        self._log_bytes[log] = size_bytes
+        self._grown.set()
+
+    def _beat_forever(self) -> None:
+        while not self._ended:
+            self._grown.wait(self._heartbeat_s)
+            self._grown.clear()
+            with self._lock, contextlib.suppress(OSError):  # a full disk must not stop the heart for good
+                if not self._ended:
+                    self._beat()
+            time.sleep(GROWTH_EVERY_S)
+
+    def _beat(self) -> None:
+        self._beats += 1
+        beat = {
+            "beat": self._beats,
+            "events_bytes": self._events_bytes,
+            "logs": dict(self._log_bytes),
+            "ended": self._ended,
+        }
+        replace_file(self._job.heartbeat, json.dumps(beat).encode())
+        self._ring()
+
+    def _ring(self) -> None:
+        if self._bell:
+            with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as bell:
+                bell.setblocking(False)
+                bell.sendto(self._job_id.encode(), "\0" + self._bell)

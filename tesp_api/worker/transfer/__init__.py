@@ -1,0 +1,63 @@
+"""Transfers: one module for each protocol, found by the URL's scheme.
+
+To add a protocol, write a module with the functions of `Transfer` and name it in `SCHEMES`.
+Modules are imported when their first URL comes up: most tasks need one at most.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Callable, NamedTuple, Protocol, cast
+
+from ..cancellation import Cancellation
+from ..errors import StagingError
+from ..order import FileRoot
+from ..urls import scheme_of, shown
+
+SCHEMES = {"": "file", "file": "file", "http": "http", "https": "http"}
+BUFFER_BYTES = 256 * 1024
+
+
+class Site(NamedTuple):
+    """What every transfer may need of the site."""
+
+    roots: tuple[FileRoot, ...]
+    cancellation: Cancellation
+    message: Callable[[str], None]
+
+
+class Source(NamedTuple):
+    """An open regular file to send."""
+
+    descriptor: int
+    size_bytes: int
+    mode: int
+    name: str
+
+
+class Transfer(Protocol):
+    """What a protocol's module offers. Every function checks the cancellation as it goes."""
+
+    def fetch_file(self, url: str, destination: str, site: Site) -> None:
+        """Write the URL's content to a new file. Raises: StagingError, Canceled."""
+
+    def fetch_directory(self, url: str, destination: str, site: Site) -> None:
+        """Merge the content of a directory into an existing one. Raises: StagingError, Canceled."""
+
+    def send_file(self, source: Source, url: str, site: Site) -> None:
+        """Store the file at exactly this URL. Raises: StagingError, Canceled."""
+
+    def make_directory(self, url: str, site: Site) -> None:
+        """Make an empty directory; does nothing where directories do not exist by themselves."""
+
+    def is_in_place(self, url: str, host_path: str, site: Site) -> bool:
+        """Whether this very file or directory is already what the URL names."""
+
+
+def transfer_for(url: str) -> Transfer:
+    """Raises: StagingError for a scheme that no module serves."""
+    scheme = scheme_of(url)
+    if scheme not in SCHEMES:
+        known = ", ".join(sorted(filter(None, SCHEMES)))
+        raise StagingError(f"{shown(url)}: no transfer for {scheme}:// (there is one for {known})")
+    return cast(Transfer, import_module(f"{__name__}.{SCHEMES[scheme]}"))

@@ -1,0 +1,73 @@
+"""URLs as the worker needs them: split, extended, and shown without secrets."""
+
+from __future__ import annotations
+
+import posixpath
+from typing import NamedTuple
+from urllib.parse import quote, unquote, urlsplit, urlunsplit
+
+from .errors import StagingError
+
+
+def scheme_of(url: str) -> str:
+    """The scheme in lower case; empty for a bare path."""
+    head, colon, _ = url.partition("://")
+    return head.lower() if colon and head.isalnum() else ""
+
+
+def shown(url: str) -> str:
+    """The URL without userinfo, query and fragment: any of them may carry credentials."""
+    if not scheme_of(url):
+        return url
+    parts = urlsplit(url)
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+
+
+def extend(url: str, relative: str) -> str:
+    """The URL of a file below the directory that `url` names; a query stays at the end."""
+    if not scheme_of(url):
+        return posixpath.join(url.rstrip("/") or "/", relative)
+    head, sign, query = url.partition("?")
+    return head.rstrip("/") + "/" + quote(relative) + sign + query
+
+
+def local_path(url: str) -> str:
+    """The absolute path that a `file://` URL (percent-decoded) or a bare path (as it is) names.
+
+    Raises: StagingError if it is relative or on another host.
+    """
+    path = url
+    if scheme_of(url):
+        parts = urlsplit(url, allow_fragments=False)
+        if parts.netloc not in ("", "localhost"):
+            raise StagingError(f"{shown(url)} is on another host; file:// URLs name files of the compute site")
+        path = unquote(parts.path + (f"?{parts.query}" if parts.query else ""), errors="surrogateescape")
+    if not path.startswith("/") or "\0" in path:
+        raise StagingError(f"{url!r} is neither a URL of a known kind nor an absolute path")
+    return posixpath.normpath("/" + path.lstrip("/"))
+
+
+class Origin(NamedTuple):
+    """Where an HTTP request goes, and as whom."""
+
+    scheme: str
+    host: str
+    port: int
+    target: str
+    userinfo: str | None
+
+
+def http_origin(url: str) -> Origin:
+    """Raises: StagingError for a URL without a host or with a bad port."""
+    parts = urlsplit(url)
+    try:
+        port = parts.port or (443 if parts.scheme.lower() == "https" else 80)
+    except ValueError as error:
+        raise StagingError(f"{shown(url)}: {error}") from None
+    if not parts.hostname:
+        raise StagingError(f"{shown(url)} names no host")
+    userinfo = None
+    if "@" in parts.netloc:
+        userinfo = unquote(parts.netloc.rpartition("@")[0])
+    target = quote(parts.path or "/", safe="/%:@!$&'()*+,;=~-._") + (f"?{parts.query}" if parts.query else "")
+    return Origin(parts.scheme.lower(), parts.hostname, port, target.replace(" ", "%20"), userinfo)

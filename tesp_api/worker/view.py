@@ -1,0 +1,147 @@
+"""The container's view of the task's files, seen from the host without leaving it.
+
+A program in a container may leave any symlink behind. What it points at is decided here as the
+container saw it: absolute targets start at the container's root, and what lies in no mount is
+outside. Files are then opened component by component without following any link, so that nothing
+that changes in between can lead the worker astray.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import posixpath
+import stat
+from collections import deque
+from typing import Iterable
+
+from .job import make_directories
+from .mounts import Bind, is_below
+
+MAX_LINKS = 40
+
+
+class View:
+    """Resolves container paths through a list of binds; a bind added later wins over an equal one."""
+
+    def __init__(self, binds: Iterable[Bind]) -> None:
+        self.binds = list(binds)
+
+    def bind_of(self, path: str) -> Bind | None:
+        """The innermost bind that holds a container path; None if it lies in the image."""
+        holding = [bind for bind in self.binds if is_below(path, bind.target)]
+        return max(holding, key=lambda bind: len(bind.target), default=None)
+
+    def host_path(self, path: str) -> str | None:
+        """Where a container path without links in it lies on the host; None if it lies in the image."""
+        bind = self.bind_of(path)
+        if bind is None:
+            return None
+        return posixpath.join(bind.source, path[len(bind.target) :].lstrip("/")).rstrip("/")
+
+    def resolve(self, path: str) -> str:
+        """The container path after following every link in it; it need not exist.
+
+        Raises: OSError (ELOOP) for a loop.
+        """
+        waiting = deque(path.split("/"))
+        done = "/"
+        links = 0
+        while waiting:
+            part = waiting.popleft()
+            if part == "..":
+                done = posixpath.dirname(done)
+            if part in ("", ".", ".."):
+                continue
+            here = posixpath.join(done, part)
+            target = self._link_target(here)
+            if target is None:
+                done = here
+                continue
+            links += 1
+            if links > MAX_LINKS:
+                raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
+            if target.startswith("/"):
+                done = "/"
+            waiting.extendleft(reversed(target.split("/")))
+        return done
+
+    def _link_target(self, path: str) -> str | None:
+        host = self.host_path(path)
+        try:
+            return os.readlink(host) if host else None
+        except OSError:
+            return None
+
+    def lstat(self, path: str) -> os.stat_result | None:
+        """What a resolved container path is; None if it is not there or lies in the image."""
+        host = self.host_path(path)
+        try:
+            return os.lstat(host) if host else None
+        except OSError:
+            return None
+
+    def names(self, path: str) -> list[str]:
+        """The names in a resolved container directory, sorted."""
+        host = self.host_path(path)
+        return sorted(os.listdir(host)) if host else []
+
+    def open(self, path: str, flags: int) -> int:
+        """Open a resolved container path; a link that appeared since is refused.
+
+        Raises: OSError.
+        """
+        bind = self.bind_of(path)
+        if bind is None:
+            raise FileNotFoundError(errno.ENOENT, "not in a directory of the task", path)
+        if flags & (os.O_WRONLY | os.O_RDWR) and not bind.writable:
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS), path)
+        below = path[len(bind.target) :].strip("/")
+        if not below:
+            return open_beneath(os.path.dirname(bind.source), os.path.basename(bind.source), flags)
+        return open_beneath(bind.source, below, flags)
+
+    def open_for_reading(self, path: str) -> int:
+        """Open a regular file at a container path, following links as the container would.
+
+        Raises: OSError.
+        """
+        descriptor = self.open(self.resolve(path), os.O_RDONLY | os.O_NONBLOCK)
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            raise OSError(errno.EINVAL, "not a regular file", path)
+        return descriptor
+
+    def open_for_writing(self, path: str) -> int:
+        """Create or empty a file at a container path; makes its parents.
+
+        Raises: OSError.
+        """
+        resolved = self.resolve(path)
+        host = self.host_path(resolved)
+        if host is None:
+            raise FileNotFoundError(errno.ENOENT, "not in a directory of the task", path)
+        make_directories(os.path.dirname(host))
+        descriptor = self.open(resolved, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NONBLOCK)
+        if os.fstat(descriptor).st_uid == os.geteuid():
+            os.fchmod(descriptor, 0o666)  # the executor's user may be another one
+        return descriptor
+
+
+def open_beneath(directory: str, below: str, flags: int) -> int:
+    """Open `below` in `directory`, following no symlink on the way or at the end.
+
+    Raises: OSError; ELOOP or ENOTDIR where a link was met.
+    """
+    parent = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        *parts, name = below.split("/")
+        for part in parts:
+            inner = os.open(
+                part, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent
+            )
+            os.close(parent)
+            parent = inner
+        return os.open(name, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666, dir_fd=parent)
+    finally:
+        os.close(parent)

@@ -1,0 +1,80 @@
+"""Wildcards of POSIX 2.13 (`*`, `?`, `[...]`, `[!...]`, `[[:digit:]]`, `\\`) as regular expressions.
+
+None of them matches a slash, nor a dot at the beginning of a name.
+"""
+
+from __future__ import annotations
+
+import re
+
+CLASSES = {
+    "alnum": "a-zA-Z0-9",
+    "alpha": "a-zA-Z",
+    "blank": " \\t",
+    "digit": "0-9",
+    "lower": "a-z",
+    "punct": "!-/:-@\\[-`{-~",
+    "space": "\\s",
+    "upper": "A-Z",
+    "xdigit": "0-9A-Fa-f",
+}
+
+
+def has_wildcard(name: str) -> bool:
+    return any(sign in name for sign in "*?[")
+
+
+def compile_name(pattern: str) -> re.Pattern[str]:
+    """Compile the pattern of one path component."""
+    expression = "" if pattern.startswith(".") else "(?!\\.)"
+    position = 0
+    while position < len(pattern):
+        sign = pattern[position]
+        position += 1
+        if sign == "*":
+            expression += "[^/]*"
+        elif sign == "?":
+            expression += "[^/]"
+        elif sign == "\\" and position < len(pattern):
+            expression += re.escape(pattern[position])
+            position += 1
+        elif sign == "[":
+            bracket, position = _bracket(pattern, position)
+            expression += bracket
+        else:
+            expression += re.escape(sign)
+    try:
+        return re.compile(expression + r"\Z", re.DOTALL)
+    except re.error:  # a range such as [z-a] or an unknown class: it stands for itself
+        return re.compile(re.escape(pattern) + r"\Z")
+
+
+def compile_path(pattern: str) -> re.Pattern[str]:
+    """Compile a pattern of a whole absolute path."""
+    parts = [compile_name(part).pattern[: -len(r"\Z")] for part in pattern.strip("/").split("/")]
+    return re.compile("/" + "/".join(parts) + r"\Z", re.DOTALL)
+
+
+def _bracket(pattern: str, start: int) -> tuple[str, int]:
+    """The expression for the bracket whose content begins at `start`, and the position after it.
+
+    A bracket that is never closed stands for itself.
+    """
+    position = start
+    negated = pattern[position : position + 1] in ("!", "^") and pattern[position : position + 1] != ""
+    position += negated
+    content = ""
+    first = True
+    while position < len(pattern):
+        if pattern[position] == "]" and not first:
+            return f"[{'^/' if negated else ''}{content}]", position + 1
+        first = False
+        if pattern.startswith("[:", position) and ":]" in pattern[position + 2 :]:
+            end = pattern.index(":]", position + 2)
+            content += CLASSES.get(pattern[position + 2 : end], "")
+            position = end + 2
+            continue
+        sign = pattern[position]
+        content += sign if sign == "-" else re.escape(sign)
+        position += 1
+    return re.escape("["), start
