@@ -108,7 +108,7 @@ class DestinationSettings(_Table):
         default_factory=lambda: max(4, os.cpu_count() or 1), ge=1, description="jobs at one time"
     )
     runtimes: tuple[Runtime, ...] = Field(
-        ("docker", "podman", "apptainer", "singularity"), min_length=1, description="the first that works"
+        ("docker", "podman", "apptainer", "singularity"), description="the first that works is used"
     )
     allow_bubblewrap: bool = Field(
         False, description="without a container engine run the host's programs in a bubblewrap sandbox"
@@ -129,6 +129,8 @@ class DestinationSettings(_Table):
             raise ValueError('url, private_token and manager belong to kind = "rest"')
         if "bubblewrap" in self.runtimes:
             raise ValueError('"bubblewrap" does not belong in runtimes: set allow_bubblewrap = true')
+        if not self.runtimes_in_order:
+            raise ValueError("runtimes is empty: name one, or set allow_bubblewrap = true")
         return self
 
     @property

@@ -50,7 +50,7 @@ class FollowJob:
     _began_at: float = field(init=False, default_factory=time.monotonic)
     _changed_at: float = field(init=False, default_factory=time.monotonic)
     _over_since: float | None = field(init=False, default=None)
-    _woken: bool = field(init=False, default=False)
+    _has_news: bool = field(init=False, default=False)
     _copied_bytes: dict[tuple[int, Stream], int] = field(init=False, default_factory=dict)
     _told_at: float | None = field(init=False, default=None)
     _killed_at: float | None = field(init=False, default=None)
@@ -174,7 +174,7 @@ class FollowJob:
     async def _judge_silence(self) -> Ending | None:
         """Take the result of a worker that can say no more, or raise JobLost."""
         silent_s = time.monotonic() - self._changed_at
-        suspicious = self._woken or silent_s >= 2 * self.timing.heartbeat_s
+        suspicious = self._has_news or silent_s >= 2 * self.timing.heartbeat_s
         if not suspicious:
             return None
         status = await self._status()
@@ -231,7 +231,7 @@ class FollowJob:
             ring.cancel()
         if news in done:
             news.result()
-        self._woken = time.monotonic() - self._began_at - age_s < pause_s
+        self._has_news = news in done and time.monotonic() - self._began_at - age_s < pause_s
         if self.wake.is_set():
             self.wake.clear()
             self.state = (await self.store.get(self.task.id)).state

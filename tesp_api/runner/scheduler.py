@@ -98,12 +98,16 @@ class Scheduler:
     async def _lease_loop(self) -> None:
         while True:
             await asyncio.sleep(self.settings.scheduler.lease_s / 3)
+            before = list(self._driven.items())  # a task claimed meanwhile is not in the answer
             try:
                 held = await self.store.renew(self.owner, lease_s=self.settings.scheduler.lease_s)
             except StoreUnavailable as error:
                 _log.warning("the leases could not be renewed: %s", error)
                 continue
-            for task_id, driven in list(self._driven.items()):
+            except Exception:
+                _log.exception("renewing the leases failed")
+                continue
+            for task_id, driven in before:
                 if task_id not in held and driven.driver is not None:
                     _log.warning("task %s was taken over by another process", task_id)
                     driven.driver.cancel()
@@ -125,6 +129,7 @@ class Scheduler:
             else destinations.choose(self.settings.destinations, self._load())
         )
         driven = _Driven(destination, asyncio.Event())
+        driven.wake.set()  # a cancel may have come between the claim and now: look once more
         self._driven[task.id] = driven
         driven.driver = asyncio.create_task(self._drive_to_end(task, driven), name=f"task {task.id}")
 

@@ -1,0 +1,70 @@
+"""An HTTP server on loopback that serves and takes files, and that can hold requests back at a gate."""
+
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import TracebackType
+from typing import Self
+
+
+class GatedHttp:
+    """GET and PUT of `files` by path. Requests for a path in `held` wait until `open_gate`.
+
+    `waiting` holds the paths that are being waited for now.
+    """
+
+    def __init__(self) -> None:
+        self.files: dict[str, bytes] = {}
+        self.held: set[str] = set()
+        self.waiting: set[str] = set()
+        self.puts: list[str] = []
+        self._gate = threading.Event()
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self._server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+
+    def open_gate(self) -> None:
+        """Let every request through, now and later."""
+        self._gate.set()
+
+    def _pass(self, path: str) -> None:
+        if path in self.held:
+            self.waiting.add(path)
+            self._gate.wait(timeout=120)
+            self.waiting.discard(path)
+
+    def _handler(self) -> type[BaseHTTPRequestHandler]:
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                outer._pass(self.path)
+                data = outer.files.get(self.path)
+                self.send_response(200 if data is not None else 404)
+                self.send_header("Content-Length", str(len(data or b"")))
+                self.end_headers()
+                self.wfile.write(data or b"")
+
+            def do_PUT(self) -> None:
+                data = self.rfile.read(int(self.headers["Content-Length"]))
+                outer._pass(self.path)
+                outer.files[self.path] = data
+                outer.puts.append(self.path)
+                self.send_response(201)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            def log_message(self, format: str, *args: object) -> None:
+                """Say nothing."""
+
+        return Handler
+
+    def __enter__(self) -> Self:
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.open_gate()
+        self._server.shutdown()
+        self._server.server_close()
