@@ -21,8 +21,7 @@ def new_task_id() -> str:
     """A new id, greater as a string than all that this process has made before.
 
     Safe to call from several threads. While the clock stands still or has been set back, ids go on
-    counting from the last one. Ids cannot be guessed from one another in different milliseconds only:
-    an id is no secret.
+    counting from the last one. An id is hard to guess, but no secret.
     """
     moment = time.time_ns() // 1_000_000 << _RANDOM_BITS | secrets.randbits(_RANDOM_BITS)
     return str(uuid.UUID(int=_spread(_next_after_last(moment))))

@@ -1,0 +1,52 @@
+"""The URLs that a task may name: which there are, and what is wrong with one."""
+
+from urllib.parse import unquote, urlsplit
+
+SUPPORTED_SCHEMES = ("http", "https", "file")
+"""What the worker can transfer, besides bare absolute paths; its registry must have just these."""
+
+FETCHED_SCHEMES = ("http", "https")
+"""The schemes of servers, which know files but no directories."""
+
+_ACCEPTED = ", ".join(f"{scheme}://" for scheme in SUPPORTED_SCHEMES) + " and absolute paths"
+_LOCAL_HOSTS = frozenset({"", "localhost"})
+
+
+def scheme_of(url: str) -> str:
+    """The scheme in lower case; "" for a bare path."""
+    before, colon, _ = url.partition(":")
+    return before.lower() if colon and "/" not in before else ""
+
+
+def url_fault(url: str) -> str | None:
+    """What is wrong with `url` and how to mend it; None if nothing is."""
+    if any(ord(sign) < 32 or ord(sign) == 127 for sign in url):
+        return "contains control characters: percent-encode them"
+    scheme = scheme_of(url)
+    if not scheme:
+        return None if url.startswith("/") else f"is not absolute: supported are {_ACCEPTED}"
+    if scheme not in SUPPORTED_SCHEMES:
+        return f"the scheme {scheme[:40]!r} is not supported: supported are {_ACCEPTED}"
+    if not url[len(scheme) :].startswith("://"):
+        return f"is malformed: write {scheme}://, not {scheme}:"
+    return _file_fault(url) if scheme == "file" else _web_fault(url)
+
+
+def _file_fault(url: str) -> str | None:
+    host, slash, path = url[len("file://") :].partition("/")
+    if host.lower() not in _LOCAL_HOSTS:
+        return f"names the host {host[:80]!r}, but files are read where the task runs: write file:///path"
+    if not slash or not path:
+        return "names no file: write file:///path"
+    return "contains %00, which no file name can" if "\0" in unquote(path) else None
+
+
+def _web_fault(url: str) -> str | None:
+    if not url.isascii() or " " in url:
+        return "contains spaces or letters beyond ASCII: percent-encode them"
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError as error:
+        return f"is malformed: {error}"
+    return None if host else "has no host"
