@@ -1,0 +1,217 @@
+"""The embedded store: tasks in one SQLite file in the data folder, which one process owns at a time.
+
+How it is built: `sqlite_schema` the tables, `sqlite_writer` one thread that commits in groups,
+`sqlite_readers` a few that read, `sqlite_rows` tasks as rows, `sqlite_lists`, `sqlite_claims`,
+`sqlite_changes` and `sqlite_logs` the statements, `sqlite_errors` what failures mean.
+"""
+
+import sqlite3
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TypeVar
+
+from tesp_api.errors import ClaimLost, StoreError, StoreUnavailable, TaskNotFound
+from tesp_api.store import sqlite_changes, sqlite_claims, sqlite_lists, sqlite_logs, sqlite_rows
+from tesp_api.store.base import Changes, Claim, HistoryEntry, LogPart, Page, Stream, Task, TaskQuery
+from tesp_api.store.folder_lock import FolderLock
+from tesp_api.store.page_token import token_after
+from tesp_api.store.sqlite_errors import translated
+from tesp_api.store.sqlite_logs import LogKey
+from tesp_api.store.sqlite_readers import SqliteReaders
+from tesp_api.store.sqlite_rows import to_micros
+from tesp_api.store.sqlite_schema import connect, migrate
+from tesp_api.store.sqlite_writer import SqliteWriter
+from tesp_api.tes.states import State
+from tesp_api.tes.times import now
+
+DATABASE = "tesp.sqlite3"
+
+T = TypeVar("T")
+_NO_CHANGES = Changes()
+
+
+class SqliteTaskStore:
+    """A `TaskStore` in `folder`, which is created, for its owner alone, if there is none.
+
+    `clock` decides when leases end and dates the history.
+    """
+
+    def __init__(self, folder: Path, *, clock: Callable[[], datetime] = now) -> None:
+        self._folder = folder
+        self._clock = clock
+        self._lock = FolderLock(folder)
+        self._writer: SqliteWriter | None = None
+        self._readers: SqliteReaders | None = None
+
+    async def open(self) -> None:
+        """See `TaskStore.open`.
+
+        Raises:
+            DataFolderInUse: another process owns the folder.
+            StoreError: the folder cannot be used, or a newer TESP made the database in it.
+        """
+        database = self._folder / DATABASE
+        try:
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._lock.acquire()
+        except OSError as error:
+            raise StoreError(f"the data folder {self._folder} cannot be used: {error}") from error
+        try:
+            self._writer = SqliteWriter(_connect_and_prepare(database))
+            self._readers = SqliteReaders(database)
+        except (sqlite3.Error, StoreError) as error:
+            await self.aclose()
+            raise translated(error) from error
+
+    async def aclose(self) -> None:
+        if self._readers is not None:
+            await self._readers.aclose()
+        if self._writer is not None:
+            await self._writer.aclose()
+        self._lock.release()
+
+    async def check(self) -> None:
+        moment = to_micros(self._clock())
+        await self._write(lambda db: db.execute("INSERT OR REPLACE INTO checks VALUES (1, ?)", (moment,)))
+        await self._read(lambda db: db.execute("SELECT checked_at FROM checks").fetchone())
+
+    # -- the API's side
+
+    async def create(self, task: Task) -> None:
+        def work(db: sqlite3.Connection) -> None:
+            if sqlite_rows.insert_task(db, task):
+                at = to_micros(task.created_at)
+                sqlite_rows.add_history(db, task.id, at, State.QUEUED, 0, "created")
+
+        await self._write(work)
+
+    async def get(self, task_id: str) -> Task:
+        found = await self._read(lambda db: sqlite_rows.read_tasks(db, [task_id]))
+        if not found:
+            raise TaskNotFound(task_id)
+        return found[0]
+
+    async def list_tasks(self, query: TaskQuery) -> Page[Task]:
+        def work(db: sqlite3.Connection) -> Page[Task]:
+            page = _page_of_states(db, query)
+            return Page(sqlite_rows.read_tasks(db, [task_id for task_id, _ in page.items]), page.next_token)
+
+        return await self._read(work)
+
+    async def list_states(self, query: TaskQuery) -> Page[tuple[str, State]]:
+        return await self._read(lambda db: _page_of_states(db, query))
+
+    async def request_cancel(self, task_id: str, reason: str) -> State:
+        at = to_micros(self._clock())
+        return await self._write(lambda db: sqlite_changes.cancel(db, task_id, reason, at))
+
+    async def history(self, task_id: str) -> list[HistoryEntry]:
+        return await self._read(lambda db: sqlite_rows.read_history(db, task_id))
+
+    async def read_log(
+        self, task_id: str, attempt: int, executor: int, stream: Stream, *, offset: int, limit: int
+    ) -> LogPart:
+        key = LogKey(task_id, attempt, executor, stream)
+        return await self._read(lambda db: sqlite_logs.read_part(db, key, offset, limit))
+
+    async def log_size(self, task_id: str, attempt: int, executor: int, stream: Stream) -> int:
+        key = LogKey(task_id, attempt, executor, stream)
+        return await self._read(lambda db: sqlite_logs.read_size(db, key))
+
+    # -- the runner's side
+
+    async def claim(self, owner: str, *, lease_s: float, new_limit: int) -> list[Task]:
+        def work(db: sqlite3.Connection) -> list[Task]:
+            moment, end = self._lease(lease_s)
+            return sqlite_claims.take_claims(db, owner, moment, end, new_limit)
+
+        return await self._write(work)
+
+    async def renew(self, owner: str, *, lease_s: float) -> Mapping[str, State]:
+        return await self._write(lambda db: sqlite_claims.extend_claims(db, owner, self._lease(lease_s)[1]))
+
+    async def release(self, owner: str) -> None:
+        await self._write(lambda db: sqlite_claims.drop_claims(db, owner))
+
+    async def transition(
+        self,
+        task_id: str,
+        to: State,
+        *,
+        claim: Claim,
+        reason: str,
+        at: datetime | None = None,
+        changes: Changes | None = None,
+    ) -> Task:
+        _check_same_task(task_id, claim)
+        moment = to_micros(at or self._clock())
+        return await self._write(
+            lambda db: sqlite_changes.move(
+                db, to, changes or _NO_CHANGES, claim=claim, reason=reason, at=moment
+            )
+        )
+
+    async def update(
+        self, task_id: str, changes: Changes, *, claim: Claim, reason: str | None = None
+    ) -> Task:
+        _check_same_task(task_id, claim)
+        moment = to_micros(self._clock())
+        return await self._write(
+            lambda db: sqlite_changes.change(db, changes, claim=claim, reason=reason, now=moment)
+        )
+
+    async def append_log(
+        self, claim: Claim, attempt: int, executor: int, stream: Stream, offset: int, data: bytes
+    ) -> None:
+        key = LogKey(claim.task_id, attempt, executor, stream)
+
+        def work(db: sqlite3.Connection) -> None:
+            sqlite_claims.check_claim(db, claim)
+            sqlite_logs.write_chunk(db, key, offset, data)
+
+        await self._write(work)
+
+    async def retire(self, claim: Claim) -> None:
+        await self._write(lambda db: sqlite_changes.end_life(db, claim))
+
+    # --
+
+    def _lease(self, lease_s: float) -> tuple[int, int]:
+        """Now and the end of a lease that begins now, in microseconds; asked for as late as possible."""
+        moment = self._clock()
+        return to_micros(moment), to_micros(moment + timedelta(seconds=lease_s))
+
+    async def _write(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        if self._writer is None:
+            raise StoreUnavailable("the store is not open")
+        return await self._writer.run(work)
+
+    async def _read(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        if self._readers is None:
+            raise StoreUnavailable("the store is not open")
+        return await self._readers.run(work)
+
+
+def _connect_and_prepare(database: Path) -> sqlite3.Connection:
+    """The writing connection, upon the present schema, with nobody's claims left in the database."""
+    connection = connect(database)
+    try:
+        migrate(connection)
+        sqlite_claims.drop_claims(connection)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _page_of_states(db: sqlite3.Connection, query: TaskQuery) -> Page[tuple[str, State]]:
+    found = sqlite_lists.read_states(db, query, query.page_size + 1)
+    items = found[: query.page_size]
+    more = len(found) > query.page_size
+    return Page(items, token_after(items[-1][0]) if more else None)
+
+
+def _check_same_task(task_id: str, claim: Claim) -> None:
+    if claim.task_id != task_id:
+        raise ClaimLost(task_id)

@@ -1,0 +1,125 @@
+"""Tasks as rows: the conversions in both directions, and how a task is read and written down."""
+
+import json
+import sqlite3
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from tesp_api.store.base import Claim, HistoryEntry, Job, Task
+from tesp_api.tes.states import State
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+_IDS_PER_QUERY = 500
+
+_COLUMNS = (
+    "t.id, t.owner, t.state, t.created_at, t.attempt, t.live, t.destination, t.job_id, "
+    "t.claim_owner, t.claim_epoch, t.claim_expires_at, r.document"
+)
+
+
+def to_micros(moment: datetime) -> int:
+    """An aware `moment` as microseconds since 1970 UTC."""
+    return (moment - _EPOCH) // _MICROSECOND
+
+
+def from_micros(micros: int) -> datetime:
+    return _EPOCH + timedelta(microseconds=micros)
+
+
+def to_bytes(text: str) -> bytes:
+    """Text to be compared exactly; JSON may carry lone surrogates, which strict UTF-8 has no bytes for."""
+    return text.encode("utf-8", "surrogatepass")
+
+
+def to_json(document: Mapping[str, Any]) -> str:
+    return json.dumps(document, separators=(",", ":"))
+
+
+def insert_task(connection: sqlite3.Connection, task: Task) -> bool:
+    """Write down a new, QUEUED task; return False and change nothing if its id is known."""
+    name = to_bytes(task.request.get("name") or "")
+    row = (task.id, task.owner, name, State.QUEUED, to_micros(task.created_at))
+    inserted = connection.execute(
+        "INSERT OR IGNORE INTO tasks (id, owner, name, state, created_at) VALUES (?, ?, ?, ?, ?)", row
+    )
+    if inserted.rowcount == 0:
+        return False
+    connection.execute("INSERT INTO requests VALUES (?, ?)", (task.id, to_json(task.request)))
+    tags: Mapping[str, str] = task.request.get("tags") or {}
+    connection.executemany(
+        "INSERT INTO tags VALUES (?, ?, ?)",
+        [(to_bytes(key), to_bytes(value), task.id) for key, value in tags.items()],
+    )
+    return True
+
+
+def add_history(
+    connection: sqlite3.Connection, task_id: str, at_micros: int, state: State, attempt: int, reason: str
+) -> None:
+    """Add the next line to a task's history."""
+    printable = reason.encode("utf-8", "backslashreplace").decode()
+    connection.execute(
+        "INSERT INTO history SELECT ?1, coalesce(max(number), 0) + 1, ?2, ?3, ?4, ?5"
+        " FROM history WHERE task_id = ?1",
+        (task_id, at_micros, state, attempt, printable),
+    )
+
+
+def read_history(connection: sqlite3.Connection, task_id: str) -> list[HistoryEntry]:
+    rows = connection.execute(
+        "SELECT at, state, attempt, reason FROM history WHERE task_id = ? ORDER BY number", (task_id,)
+    )
+    return [HistoryEntry(from_micros(at), State(state), n, reason) for at, state, n, reason in rows]
+
+
+def read_tasks(connection: sqlite3.Connection, ids: Sequence[str]) -> list[Task]:
+    """The tasks with these ids, in this order; an id that is unknown is left out."""
+    found: dict[str, Task] = {}
+    for start in range(0, len(ids), _IDS_PER_QUERY):
+        some = ids[start : start + _IDS_PER_QUERY]
+        marks = ",".join("?" * len(some))
+        # The marks are the only thing put into the text: as many as there are ids.
+        logs = connection.execute(
+            f"SELECT task_id, document FROM attempt_logs WHERE task_id IN ({marks})"  # noqa: S608
+            " ORDER BY task_id, attempt",
+            some,
+        )
+        logs_by_task = _grouped(logs)
+        rows = connection.execute(
+            f"SELECT {_COLUMNS} FROM tasks AS t JOIN requests AS r ON r.task_id = t.id"  # noqa: S608
+            f" WHERE t.id IN ({marks})",
+            some,
+        )
+        found.update((row[0], _task(row, logs_by_task.get(row[0], ()))) for row in rows)
+    return [found[task_id] for task_id in ids if task_id in found]
+
+
+def _grouped(logs: Iterable[tuple[str, str]]) -> dict[str, list[Mapping[str, Any]]]:
+    by_task: dict[str, list[Mapping[str, Any]]] = {}
+    for task_id, document in logs:
+        by_task.setdefault(task_id, []).append(json.loads(document))
+    return by_task
+
+
+def _task(row: tuple[Any, ...], logs: Sequence[Mapping[str, Any]]) -> Task:
+    task_id, owner, state, created_at, attempt, live, destination, job_id, *claim, request = row
+    return Task(
+        id=task_id,
+        owner=owner,
+        state=State(state),
+        created_at=from_micros(created_at),
+        request=json.loads(request),
+        logs=tuple(logs),
+        attempt=attempt,
+        job=None if job_id is None else Job(destination, job_id),
+        live=bool(live),
+        claim=_claim(task_id, *claim),
+    )
+
+
+def _claim(task_id: str, owner: str | None, epoch: int, expires_at: int | None) -> Claim | None:
+    if owner is None or expires_at is None:
+        return None
+    return Claim(task_id, owner, epoch, from_micros(expires_at))

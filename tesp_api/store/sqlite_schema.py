@@ -1,0 +1,124 @@
+"""The tables of the SQLite store, and how an older database becomes a newer one.
+
+What lists need (`tasks`, `tags`) is apart from what may be large (`requests`, `attempt_logs`,
+`log_chunks`), so that a list walks over small rows. Ids sort by age (UUIDv7): newest first is id
+descending, and every index that a list uses ends in the id.
+
+Times are integer microseconds since 1970 UTC. What clients' texts are compared by (names, tags) is kept
+as UTF-8 bytes: exact, case-sensitive, and free of what TEXT cannot hold.
+"""
+
+import sqlite3
+from pathlib import Path
+
+from tesp_api.errors import StoreError
+
+BUSY_TIMEOUT_S = 5.0
+_CACHE_KIB = 16 * 1024
+_CHECKPOINT_PAGES = 4000
+_WAL_LIMIT_BYTES = 64 * 1024 * 1024
+
+# The runner's questions; a query uses a partial index only if it repeats its condition to the letter.
+WAITING = "live = 1 AND claim_owner IS NULL AND job_id IS NULL AND state = 'QUEUED'"
+ADOPTABLE = "live = 1 AND claim_owner IS NULL AND (job_id IS NOT NULL OR state <> 'QUEUED')"
+CLAIMED = "claim_owner IS NOT NULL"
+
+_VERSION_1 = (
+    """CREATE TABLE tasks (
+        id TEXT PRIMARY KEY,
+        owner TEXT NOT NULL,
+        name BLOB NOT NULL,
+        state TEXT NOT NULL,
+        created_at INTEGER NOT NULL,
+        attempt INTEGER NOT NULL DEFAULT 0,
+        live INTEGER NOT NULL DEFAULT 1,
+        destination TEXT,
+        job_id TEXT,
+        claim_owner TEXT,
+        claim_epoch INTEGER NOT NULL DEFAULT 0,
+        claim_expires_at INTEGER
+    ) WITHOUT ROWID""",
+    "CREATE INDEX tasks_by_state ON tasks (state, id)",
+    "CREATE INDEX tasks_by_owner ON tasks (owner, id)",
+    "CREATE INDEX tasks_by_owner_state ON tasks (owner, state, id)",
+    "CREATE INDEX tasks_by_name ON tasks (name, id)",
+    f"CREATE INDEX tasks_waiting ON tasks (id) WHERE {WAITING}",
+    f"CREATE INDEX tasks_adoptable ON tasks (id) WHERE {ADOPTABLE}",
+    f"CREATE INDEX tasks_by_claim ON tasks (claim_owner) WHERE {CLAIMED}",
+    f"CREATE INDEX tasks_by_lease ON tasks (claim_expires_at) WHERE {CLAIMED}",
+    """CREATE TABLE tags (
+        key BLOB NOT NULL,
+        value BLOB NOT NULL,
+        task_id TEXT NOT NULL,
+        PRIMARY KEY (key, value, task_id)
+    ) WITHOUT ROWID""",
+    "CREATE INDEX tags_by_key ON tags (key, task_id)",
+    "CREATE TABLE requests (task_id TEXT PRIMARY KEY, document TEXT NOT NULL)",
+    """CREATE TABLE attempt_logs (
+        task_id TEXT NOT NULL,
+        attempt INTEGER NOT NULL,
+        document TEXT NOT NULL,
+        PRIMARY KEY (task_id, attempt)
+    )""",
+    """CREATE TABLE log_chunks (
+        task_id TEXT NOT NULL,
+        attempt INTEGER NOT NULL,
+        executor INTEGER NOT NULL,
+        stream TEXT NOT NULL,
+        offset INTEGER NOT NULL,
+        data BLOB NOT NULL,
+        PRIMARY KEY (task_id, attempt, executor, stream, offset)
+    )""",
+    """CREATE TABLE history (
+        task_id TEXT NOT NULL,
+        number INTEGER NOT NULL,
+        at INTEGER NOT NULL,
+        state TEXT NOT NULL,
+        attempt INTEGER NOT NULL,
+        reason TEXT NOT NULL,
+        PRIMARY KEY (task_id, number)
+    ) WITHOUT ROWID""",
+    "CREATE TABLE checks (id INTEGER PRIMARY KEY, checked_at INTEGER NOT NULL)",
+)
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_VERSION_1,)
+"""The steps from an empty database to the present schema: the step at index n leads to version n + 1."""
+
+
+def connect(database: Path, *, read_only: bool = False) -> sqlite3.Connection:
+    """A connection that commits only when told to, durably, and may be used from any one thread at a time."""
+    connection = sqlite3.connect(
+        database, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
+    )
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+    connection.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
+    connection.execute(f"PRAGMA journal_size_limit = {_WAL_LIMIT_BYTES}")
+    if read_only:
+        connection.execute("PRAGMA query_only = ON")
+    return connection
+
+
+def migrate(connection: sqlite3.Connection) -> None:
+    """Bring the database to the present schema, each step in a transaction of its own.
+
+    Raises:
+        StoreError: a newer TESP made the database.
+    """
+    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
+    if version > len(MIGRATIONS):
+        raise StoreError(
+            f"the database has schema {version}, but this tesp knows only up to {len(MIGRATIONS)}: "
+            "start the newer tesp that made it, or choose another folder with --data"
+        )
+    for number, statements in enumerate(MIGRATIONS[version:], start=version + 1):
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            for statement in statements:
+                connection.execute(statement)
+            connection.execute(f"PRAGMA user_version = {number}")
+            connection.execute("COMMIT")
+        finally:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
