@@ -1,0 +1,69 @@
+"""What the worker reports becomes one entry of a task's logs."""
+
+from typing import Any
+
+from tesp_api.runner.attempt_log import AttemptLog
+from tesp_api.tes.states import State
+
+T0, T1, T2 = (f"2026-01-01T00:00:0{second}.000000+00:00" for second in range(3))
+
+
+def _event(seq: int, event: str, **more: Any) -> dict[str, Any]:
+    return {"seq": seq, "at": T0, "event": event, **more}
+
+
+def test_an_executor_is_listed_once_it_has_ended() -> None:
+    log = AttemptLog(metadata={})
+    log.add_event(_event(1, "initializing"))
+    log.add_event(_event(2, "executor_started", executor=0))
+    assert log.as_json() == {"logs": [], "outputs": [], "start_time": T0}
+    log.add_event(_event(3, "executor_ended", executor=0, exit_code=3, started_at=T1, ended_at=T2))
+    assert log.as_json()["logs"] == [{"start_time": T1, "end_time": T2, "exit_code": 3}]
+
+
+def test_events_tell_the_state() -> None:
+    log = AttemptLog(metadata={})
+    assert log.add_event(_event(1, "initializing")) is State.INITIALIZING
+    assert log.add_event(_event(2, "executor_started", executor=0)) is State.RUNNING
+    assert log.add_event(_event(3, "staging_out")) is None
+
+
+def test_an_event_read_twice_counts_once() -> None:
+    log = AttemptLog(metadata={})
+    for _ in range(2):
+        log.add_event(_event(1, "message", text="the image was pulled"))
+    assert log.as_json()["system_logs"] == ["the image was pulled"]
+
+
+def test_the_result_replaces_what_the_events_said() -> None:
+    log = AttemptLog(metadata={"destination": "local"})
+    log.add_event(_event(1, "message", text="something early"))
+    ending = log.add_result(
+        {
+            "state": "EXECUTOR_ERROR",
+            "reason": "executor 0 ended with exit code 2",
+            "started_at": T0,
+            "ended_at": T2,
+            "executors": [
+                {"exit_code": 2, "started_at": T0, "ended_at": T1, "stdout_bytes": 0, "stderr_bytes": 0}
+            ],
+            "outputs": [{"url": "file:///x", "path": "/x", "size_bytes": 7}],
+            "system_logs": ["all of it"],
+            "metadata": {"host": "node1"},
+        }
+    )
+    assert (ending.state, ending.reason) == (State.EXECUTOR_ERROR, "executor 0 ended with exit code 2")
+    assert log.as_json() == {
+        "start_time": T0,
+        "end_time": T2,
+        "logs": [{"start_time": T0, "end_time": T1, "exit_code": 2}],
+        "outputs": [{"url": "file:///x", "path": "/x", "size_bytes": "7"}],
+        "system_logs": ["all of it"],
+        "metadata": {"destination": "local", "host": "node1"},
+    }
+
+
+def test_a_reason_is_not_said_twice() -> None:
+    log = AttemptLog(metadata={}, system_logs=["disk full"])
+    log.close(T2, "disk full")
+    assert log.as_json() == {"logs": [], "outputs": [], "end_time": T2, "system_logs": ["disk full"]}
