@@ -1,0 +1,1 @@
+"""The `tesp` command: the server, its health, and a client of its HTTP API."""

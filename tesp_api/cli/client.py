@@ -1,0 +1,137 @@
+"""A small client of TESP's own HTTP API, for the command line."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any
+
+import httpx
+
+from tesp_api.cli.exits import CommandFailed, Exit
+
+_TES = "/ga4gh/tes/v1"
+_TESP = "/tesp/v1"
+_LOOPBACK = {"localhost", "127.0.0.1", "::1"}
+
+
+@dataclass(frozen=True, slots=True)
+class LogRead:
+    """Bytes of a log from `offset` on; `total` were written so far, and more may come while `live`."""
+
+    offset: int
+    data: bytes
+    total: int
+    live: bool
+
+    @property
+    def next_offset(self) -> int:
+        return self.offset + len(self.data)
+
+
+class TespClient:
+    """Talks to one server. Every failure is a `CommandFailed` whose text can be shown as it is."""
+
+    def __init__(self, url: str, transport: httpx.BaseTransport | None = None) -> None:
+        self.url = url.rstrip("/").removesuffix(_TES).removesuffix("/v1")
+        host = httpx.URL(self.url).host
+        # A proxy named in the environment cannot reach this machine's own loopback.
+        self._http = httpx.Client(
+            base_url=self.url, timeout=30.0, transport=transport, trust_env=host not in _LOOPBACK
+        )
+
+    def __enter__(self) -> "TespClient":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._http.close()
+
+    def create(self, task: dict[str, Any]) -> str:
+        """Create the task and return its id."""
+        return str(self._call("POST", f"{_TES}/tasks", json=task).json()["id"])
+
+    def get(self, task_id: str, view: str = "MINIMAL") -> dict[str, Any]:
+        """The task as this view shows it."""
+        return self._json("GET", f"{_TES}/tasks/{_segment(task_id)}", params={"view": view})
+
+    def pages(self, params: list[tuple[str, str]]) -> Iterator[dict[str, Any]]:
+        """The pages of a list, asked for one by one as they are wanted."""
+        token: str | None = None
+        while token != "":
+            more = [("page_token", token)] if token else []
+            page = self._json("GET", f"{_TES}/tasks", params=[*params, *more])
+            yield page
+            token = page.get("next_page_token", "")
+
+    def cancel(self, task_id: str) -> None:
+        """Ask for the task's cancellation; does nothing for one that has ended."""
+        self._call("POST", f"{_TES}/tasks/{_segment(task_id)}:cancel")
+
+    def history(self, task_id: str) -> list[dict[str, Any]]:
+        """The states the task went through, oldest first."""
+        answer = self._json("GET", f"{_TESP}/tasks/{_segment(task_id)}/history")
+        return list(answer["history"])
+
+    def read_log(self, task_id: str, executor: int, stream: str, offset: int) -> LogRead:
+        """A part of the log of an executor of the task's last attempt."""
+        response = self._call(
+            "GET",
+            f"{_TESP}/tasks/{_segment(task_id)}/logs/{executor}/{stream}",
+            params={"offset": offset},
+        )
+        headers = response.headers
+        return LogRead(
+            offset=int(headers["x-tesp-log-offset"]),
+            data=response.content,
+            total=int(headers["x-tesp-log-total"]),
+            live=headers["x-tesp-log-live"] == "true",
+        )
+
+    def _json(self, method: str, path: str, **extra: Any) -> dict[str, Any]:
+        answer = self._call(method, path, **extra).json()
+        if not isinstance(answer, dict):
+            raise CommandFailed(f"{self.url} answered something else than TES: is it a TESP server?")
+        return answer
+
+    def _call(self, method: str, path: str, **extra: Any) -> httpx.Response:
+        try:
+            response = self._http.request(method, path, **extra)
+        except httpx.InvalidURL as error:
+            raise CommandFailed(f"{self.url!r} is not a URL: {error}", Exit.USAGE) from None
+        except httpx.UnsupportedProtocol:
+            raise CommandFailed(
+                f"{self.url!r} is not a URL: it must begin with http:// or https://", Exit.USAGE
+            ) from None
+        except httpx.ConnectError:
+            raise CommandFailed(
+                f"no server answers at {self.url}: start one with `tesp serve`, or name another with --url",
+                Exit.UNREACHABLE,
+            ) from None
+        except httpx.TransportError as error:
+            raise CommandFailed(
+                f"{self.url} does not answer ({type(error).__name__}): {error}", Exit.UNREACHABLE
+            ) from None
+        if response.is_error:
+            raise CommandFailed(_explain(response))
+        return response
+
+
+def _segment(task_id: str) -> str:
+    """An id as one segment of a path, whatever was typed."""
+    if not task_id or set(task_id) & set("/?#%\\") or task_id in {".", ".."}:
+        raise CommandFailed(f"{task_id!r} is not the id of a task", Exit.USAGE)
+    return task_id
+
+
+def _explain(response: httpx.Response) -> str:
+    """A server's refusal in words, one line for each fault."""
+    try:
+        body = response.json()
+        message, faults = body["msg"], body.get("faults") or []
+        lines = [f"  {fault['field']}: {fault['message']}" for fault in faults]
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return f"the server answered {response.status_code} {response.reason_phrase}"
+    if lines:
+        return "\n".join(["the server refuses this task:", *lines])
+    return f"{message} ({response.status_code})"

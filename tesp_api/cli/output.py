@@ -1,0 +1,142 @@
+"""What the command line prints: tables for people, one JSON document for programs."""
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+_STATE_STYLE = {
+    "COMPLETE": "green",
+    "RUNNING": "cyan",
+    "INITIALIZING": "cyan",
+    "QUEUED": "blue",
+    "CANCELING": "yellow",
+    "CANCELED": "yellow",
+    "PREEMPTED": "magenta",
+    "EXECUTOR_ERROR": "red",
+    "SYSTEM_ERROR": "red",
+}
+
+
+def console(*, stderr: bool = False) -> Console:
+    """Where to print: no markup and no guesses, since the texts are the users' own."""
+    return Console(stderr=stderr, markup=False, highlight=False, emoji=False, soft_wrap=True)
+
+
+def print_json(document: Any) -> None:
+    """The one JSON document that `--json` promises."""
+    sys.stdout.write(json.dumps(document, indent=2) + "\n")
+
+
+def state_text(state: str) -> Text:
+    """A state in its colour."""
+    return Text(state, style=_STATE_STYLE.get(state, ""))
+
+
+def print_state_change(task_id: str, state: str) -> None:
+    """A line on stderr, so that stdout keeps the results alone."""
+    now = datetime.now().astimezone().strftime("%H:%M:%S")
+    console(stderr=True).print(Text.assemble((now, "dim"), f"  {task_id}  ", state_text(state)))
+
+
+def print_final_states(tasks: Sequence[Mapping[str, Any]]) -> None:
+    """One line a task: its id and how it ended."""
+    for task in tasks:
+        console().print(Text.assemble(task["id"], "  ", state_text(task["state"])))
+
+
+def print_tasks(tasks: Sequence[Mapping[str, Any]], more: bool) -> None:
+    """A list of tasks, newest first."""
+    table = _table("ID", "STATE", "NAME", "CREATED")
+    for task in tasks:
+        created = _local_time(task.get("creation_time"))
+        table.add_row(task["id"], state_text(task.get("state", "")), Text(task.get("name", "")), created)
+    console().print(table if tasks else Text("there are no such tasks", "dim"))
+    if more:
+        console(stderr=True).print(Text("there are more: --all shows them", "dim"))
+
+
+def print_task(task: Mapping[str, Any]) -> None:
+    """All of a task that a reader wants to see at a glance."""
+    out = console()
+    out.print(Text.assemble(("id          ", "dim"), task["id"]))
+    out.print(Text.assemble(("state       ", "dim"), state_text(task["state"])))
+    for key in ("name", "description"):
+        if task.get(key):
+            out.print(Text.assemble((f"{key:12}", "dim"), task[key]))
+    if "creation_time" in task:
+        out.print(Text.assemble(("created     ", "dim"), _local_time(task["creation_time"])))
+    for key, value in (task.get("tags") or {}).items():
+        out.print(Text.assemble(("tag         ", "dim"), f"{key}={value}"))
+    logs = task.get("logs") or []
+    for number, log in enumerate(logs, start=1):
+        if len(logs) > 1:
+            out.print(Text(f"\nattempt {number} of {len(logs)}", "bold"))
+        _print_attempt(out, task.get("executors") or [], log)
+
+
+def executor_table(executors: Sequence[Mapping[str, Any]], log: Mapping[str, Any]) -> Table:
+    """The executors that have ended, with exit codes and times."""
+    table = _table("EXECUTOR", "EXIT", "STARTED", "TOOK", "IMAGE", "COMMAND")
+    for number, ended in enumerate(log.get("logs") or []):
+        told = executors[number] if number < len(executors) else {}
+        code = ended.get("exit_code")
+        table.add_row(
+            str(number),
+            Text(str(code), "green" if code == 0 else "red"),
+            _local_time(ended.get("start_time")),
+            _duration(ended.get("start_time"), ended.get("end_time")),
+            Text(told.get("image", "")),
+            Text(_one_line(told.get("command") or [])),
+        )
+    return table
+
+
+def _print_attempt(out: Console, executors: Sequence[Mapping[str, Any]], log: Mapping[str, Any]) -> None:
+    if log.get("logs"):
+        out.print()
+        out.print(executor_table(executors, log))
+    for number, ended in enumerate(log.get("logs") or []):
+        for stream in ("stdout", "stderr"):
+            if ended.get(stream):
+                out.print(Text(f"\n{stream} of executor {number}", "dim"))
+                out.print(Text(ended[stream].rstrip("\n")))
+    if log.get("outputs"):
+        table = _table("OUTPUT", "BYTES")
+        for output in log["outputs"]:
+            table.add_row(Text(output["url"]), output.get("size_bytes", ""))
+        out.print()
+        out.print(table)
+    if log.get("system_logs"):
+        out.print(Text("\nsystem logs", "dim"))
+        for line in log["system_logs"]:
+            out.print(Text(line))
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    for column in columns:
+        table.add_column(column, overflow="fold", no_wrap=column in {"ID", "STATE", "EXIT"})
+    return table
+
+
+def _one_line(command: Sequence[str], width: int = 60) -> str:
+    words = " ".join(" ".join(command).split())
+    return words if len(words) <= width else words[: width - 1] + "…"
+
+
+def _local_time(stamp: str | None) -> str:
+    if not stamp:
+        return ""
+    return datetime.fromisoformat(stamp).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def _duration(began: str | None, ended: str | None) -> str:
+    if not began or not ended:
+        return ""
+    return f"{(datetime.fromisoformat(ended) - datetime.fromisoformat(began)).total_seconds():.2f} s"

@@ -1,0 +1,136 @@
+"""`tesp serve`: the server, in the foreground."""
+
+import asyncio
+import logging
+import signal
+import socket
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tesp_api.cli.exits import CommandFailed, Exit
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+    from tesp_api.settings import Settings
+
+_OPEN_STREAMS_MAY_TAKE_S = 3
+
+Data = Annotated[
+    Path | None, typer.Option(file_okay=False, help="The folder of the store and of embedded jobs.")
+]
+AllowBubblewrap = Annotated[
+    bool,
+    typer.Option(
+        "--allow-bubblewrap",
+        help="Where there is no container engine, run this machine's own programs in a sandbox.",
+    ),
+]
+
+
+def serve(
+    host: Annotated[str | None, typer.Option(help="Where to listen; 127.0.0.1 unless set.")] = None,
+    port: Annotated[
+        int | None, typer.Option(min=0, max=65535, help="8080 unless set; 0 takes any free port.")
+    ] = None,
+    data: Data = None,
+    allow_bubblewrap: AllowBubblewrap = False,
+) -> None:
+    """Start the server. Stop it with Ctrl-C or SIGTERM; running tasks go on and are taken up again."""
+    server = {key: value for key, value in {"host": host, "port": port}.items() if value is not None}
+    settings = read_settings(data, allow_bubblewrap, server=server)
+    with _listening_socket(settings.server.host, settings.server.port) as listener:
+        # From here on the settings name the port that was really taken.
+        server["port"] = listener.getsockname()[1]
+        _run(read_settings(data, allow_bubblewrap, server=server), listener)
+
+
+def read_settings(data: Path | None, allow_bubblewrap: bool, **overrides: Any) -> "Settings":
+    """The settings with what the command line says on top of them, or a message for the user."""
+    from tesp_api.errors import SettingsError
+    from tesp_api.settings import load_settings
+
+    if data is not None:
+        overrides["data_dir"] = str(data)
+    try:
+        settings = load_settings(**overrides)
+        if not allow_bubblewrap:
+            return settings
+        embedded = [name for name, site in settings.destinations.items() if site.kind == "embedded"]
+        overrides["destinations"] = {name: {"allow_bubblewrap": True} for name in embedded}
+        return load_settings(**overrides)
+    except SettingsError as error:
+        raise CommandFailed(str(error), Exit.USAGE) from None
+
+
+def _listening_socket(host: str, port: int) -> socket.socket:
+    """Taken before anything is started: a port in use is the most frequent mistake."""
+    try:
+        family, _, _, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+    except OSError as error:
+        reason = f"cannot listen on {host} port {port}: {error.strerror or error}"
+        raise CommandFailed(f"{reason}; choose another with --port (0 takes any free one)") from None
+    return listener
+
+
+def _run(settings: "Settings", listener: socket.socket) -> None:
+    import uvicorn
+
+    from tesp_api.app import create_app
+    from tesp_api.errors import TespError
+
+    logging.basicConfig(
+        level=settings.log_level.upper(), format="%(asctime)s %(levelname)-7s %(name)s: %(message)s"
+    )
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs URLs, and Pulsar's carry its token
+    config = uvicorn.Config(
+        create_app(settings),
+        log_config=None,
+        log_level="warning",
+        access_log=False,
+        lifespan="off",  # ours: `_serve` enters it, so that its errors can be told from bugs
+        timeout_graceful_shutdown=_OPEN_STREAMS_MAY_TAKE_S,
+    )
+    try:
+        with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
+            runner.run(_serve(config, settings, listener))
+    except TespError as error:
+        raise CommandFailed(str(error)) from None
+
+
+async def _serve(config: Any, settings: "Settings", listener: socket.socket) -> None:
+    """Start the application, listen until told to stop, end the application."""
+    import uvicorn
+
+    app: FastAPI = config.app
+    for number in (signal.SIGTERM, signal.SIGINT):
+        # uvicorn raises the signal once more when it has stopped; the application must still be ended.
+        signal.signal(number, lambda *_: None)
+    async with app.router.lifespan_context(app):
+        listener.listen(2048)
+        typer.echo(_banner(settings))
+        await uvicorn.Server(config).serve(sockets=[listener])
+    typer.echo("stopped")
+
+
+def _banner(settings: "Settings") -> str:
+    host = settings.server.host
+    shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104
+    url = f"http://{shown}:{settings.server.port}"
+    lines = [
+        f"TESP listens on {url}",
+        f"  TES API       {url}/ga4gh/tes/v1",
+        f"  documentation {url}/docs",
+        f"  data folder   {settings.data_dir}",
+    ]
+    for name, one in settings.destinations.items():
+        where = one.url or "in this process"
+        lines.append(f"  destination   {name}: Pulsar {where}; {', '.join(one.runtimes_in_order)}")
+    return "\n".join(lines)

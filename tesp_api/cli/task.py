@@ -1,0 +1,199 @@
+"""`tesp task`: create, look at, follow and cancel tasks on a server."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from tesp_api.cli.exits import EXIT_CODES, CommandFailed, Exit, exit_for_states
+
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Create, look at, follow and cancel tasks.",
+    epilog=EXIT_CODES,
+    pretty_exceptions_enable=False,
+)
+
+Url = Annotated[str, typer.Option("--url", envvar="TESP_URL", help="Where the server is.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+TaskId = Annotated[str, typer.Argument(metavar="ID")]
+TaskIds = Annotated[list[str], typer.Argument(metavar="ID")]
+Timeout = Annotated[
+    float | None, typer.Option("--timeout", min=0, help="Give up waiting after so many seconds.")
+]
+
+DEFAULT_URL = "http://127.0.0.1:8080"
+
+
+@app.command(epilog=EXIT_CODES)
+def create(
+    file: Annotated[str, typer.Argument(help="A TES task as JSON; - reads it from standard input.")],
+    wait: Annotated[bool, typer.Option("--wait", help="Follow the task until it ends.")] = False,
+    timeout: Timeout = None,
+    as_json: Json = False,
+    url: Url = DEFAULT_URL,
+) -> None:
+    """Create a task and print its id."""
+    from tesp_api.cli.client import TespClient
+    from tesp_api.cli.follow import wait_for
+    from tesp_api.cli.output import print_json
+
+    task = _read_task(file)
+    with TespClient(url) as client:
+        task_id = client.create(task)
+        if not as_json:
+            typer.echo(task_id)
+        elif not wait:
+            print_json({"id": task_id})
+        if not wait:
+            return
+        wait_for(client, [task_id], timeout_s=timeout)
+        final = client.get(task_id, "FULL")
+    if as_json:
+        print_json(final)
+    raise typer.Exit(exit_for_states([final["state"]]))
+
+
+@app.command()
+def get(
+    task_id: TaskId,
+    view: Annotated[str, typer.Option(help="MINIMAL, BASIC or FULL.")] = "FULL",
+    as_json: Json = False,
+    url: Url = DEFAULT_URL,
+) -> None:
+    """Show a task."""
+    from tesp_api.cli.client import TespClient
+    from tesp_api.cli.output import print_json, print_task
+
+    with TespClient(url) as client:
+        task = client.get(task_id, view.upper())
+    (print_json if as_json else print_task)(task)
+
+
+@app.command("list")
+def list_tasks(
+    state: Annotated[str | None, typer.Option(help="Only tasks in this state.")] = None,
+    name_prefix: Annotated[str | None, typer.Option(help="Only tasks whose name begins so.")] = None,
+    tag: Annotated[
+        list[str] | None, typer.Option(metavar="KEY[=VALUE]", help="Only tasks with this tag; repeatable.")
+    ] = None,
+    page_size: Annotated[int, typer.Option(min=1, max=2047, help="Tasks on a page.")] = 50,
+    every_page: Annotated[bool, typer.Option("--all", help="Show all pages, not only the first.")] = False,
+    as_json: Json = False,
+    url: Url = DEFAULT_URL,
+) -> None:
+    """List tasks, newest first."""
+    from tesp_api.cli.client import TespClient
+    from tesp_api.cli.output import print_json, print_tasks
+
+    params = [("view", "BASIC"), ("page_size", str(page_size))]
+    params += [("state", state.upper())] if state else []
+    params += [("name_prefix", name_prefix)] if name_prefix else []
+    for one in tag or []:
+        key, _, value = one.partition("=")
+        params += [("tag_key", key), ("tag_value", value)]
+
+    tasks: list[dict[str, Any]] = []
+    next_token = ""
+    with TespClient(url) as client:
+        for page in client.pages(params):
+            tasks += page.get("tasks") or []
+            next_token = page.get("next_page_token", "")
+            if not every_page:
+                break
+    if as_json:
+        print_json({"tasks": tasks} | ({"next_page_token": next_token} if next_token else {}))
+    else:
+        print_tasks(tasks, more=bool(next_token))
+
+
+@app.command(epilog=EXIT_CODES)
+def wait(task_ids: TaskIds, timeout: Timeout = None, as_json: Json = False, url: Url = DEFAULT_URL) -> None:
+    """Wait until the tasks have ended, and show their states as they change."""
+    from tesp_api.cli.client import TespClient
+    from tesp_api.cli.follow import wait_for
+    from tesp_api.cli.output import print_final_states, print_json
+
+    with TespClient(url) as client:
+        wait_for(client, task_ids, timeout_s=timeout)
+        view = "FULL" if as_json else "MINIMAL"
+        tasks = [client.get(task_id, view) for task_id in task_ids]
+    if as_json:
+        print_json({"tasks": tasks})
+    else:
+        print_final_states(tasks)
+    raise typer.Exit(exit_for_states([task["state"] for task in tasks]))
+
+
+@app.command()
+def logs(
+    task_id: TaskId,
+    executor: Annotated[int | None, typer.Option(min=0, help="Only this executor, from 0.")] = None,
+    only_stdout: Annotated[bool, typer.Option("--stdout", help="Only its stdout.")] = False,
+    only_stderr: Annotated[bool, typer.Option("--stderr", help="Only its stderr, on our stdout.")] = False,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the task ends.")] = False,
+    as_json: Json = False,
+    url: Url = DEFAULT_URL,
+) -> None:
+    """Print what the executors wrote, byte for byte, also while they run.
+
+    Their stdout goes to our stdout and their stderr to our stderr, unless one of the two is chosen.
+    """
+    from tesp_api.cli.client import TespClient
+    from tesp_api.cli.follow import copy_logs
+    from tesp_api.cli.output import print_json
+
+    if only_stdout and only_stderr:
+        raise CommandFailed("--stdout and --stderr exclude each other: leave both out for both", Exit.USAGE)
+    streams = ["stderr"] if only_stderr else ["stdout"] if only_stdout else ["stdout", "stderr"]
+    kept: dict[int, dict[str, bytes]] = {}
+
+    def keep(number: int, stream: str, data: bytes) -> None:
+        kept.setdefault(number, dict.fromkeys(streams, b""))[stream] += data
+
+    def write(number: int, stream: str, data: bytes) -> None:
+        target = sys.stderr if stream == "stderr" and len(streams) == 2 else sys.stdout
+        target.buffer.write(data)
+        target.flush()
+
+    with TespClient(url) as client:
+        copy_logs(client, task_id, executor, streams, keep if as_json else write, follow=follow)
+    if as_json:
+        texts = [
+            {"executor": number} | {stream: data.decode(errors="replace") for stream, data in one.items()}
+            for number, one in sorted(kept.items())
+        ]
+        print_json({"id": task_id, "logs": texts})
+
+
+@app.command()
+def cancel(task_ids: TaskIds, as_json: Json = False, url: Url = DEFAULT_URL) -> None:
+    """Cancel tasks; those that have ended stay as they are."""
+    from tesp_api.cli.client import TespClient
+    from tesp_api.cli.output import print_final_states, print_json
+
+    with TespClient(url) as client:
+        for task_id in task_ids:
+            client.cancel(task_id)
+        tasks = [client.get(task_id) for task_id in task_ids]
+    if as_json:
+        print_json({"tasks": tasks})
+    else:
+        print_final_states(tasks)
+
+
+def _read_task(file: str) -> dict[str, Any]:
+    name = "standard input" if file == "-" else file
+    try:
+        text = sys.stdin.read() if file == "-" else Path(file).read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise CommandFailed(f"{file} cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    try:
+        task = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise CommandFailed(f"{name} is not valid JSON: {error}") from None
+    if not isinstance(task, dict):
+        raise CommandFailed(f"{name} holds no JSON object, so no task")
+    return task
