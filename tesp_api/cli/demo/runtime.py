@@ -10,14 +10,13 @@ from tesp_api.cli.runtimes import MEND, has_image, probe, run
 
 IMAGE = "busybox:latest"
 
-_ENGINES = ("docker", "podman", "apptainer", "singularity")
 _PULL_WITHIN_S = 20
 _INSTALL_WITHIN_S = 150
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """`engines` are what the server may try before bubblewrap, if that is chosen."""
+    """What the server's settings will say: the container engines, and whether bubblewrap is allowed."""
 
     engines: list[str]
     bubblewrap: bool
@@ -42,18 +41,11 @@ def choose_runtime() -> Choice:
     say("Containers: bubblewrap, this machine's own programs in a sandbox, because")
     for reason in reasons:
         say(f"  {reason}")
-    return Choice(_absent_engines(), bubblewrap=_working_bubblewrap())
+    _require_bubblewrap()
+    return Choice([], bubblewrap=True)
 
 
-def _absent_engines() -> list[str]:
-    """Engines that the server will look for in vain, so that it comes to bubblewrap at once."""
-    absent = [engine for engine in _ENGINES if not shutil.which(engine)]
-    if not absent:
-        raise CommandFailed(f"all of {', '.join(_ENGINES)} are installed, but none can have {IMAGE}")
-    return absent
-
-
-def _working_bubblewrap() -> bool:
+def _require_bubblewrap() -> None:
     if not probe("bubblewrap").installed:
         _install_bubblewrap()
     found = probe("bubblewrap")
@@ -62,7 +54,6 @@ def _working_bubblewrap() -> bool:
             f"bubblewrap does not work here: {found.detail}\n"
             f"  {MEND['bubblewrap']}; or install docker or podman"
         )
-    return True
 
 
 def _install_bubblewrap() -> None:

@@ -1,0 +1,155 @@
+"""What stops the start, and that its message names the key; that the shipped file can be used."""
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tesp_api.errors import SettingsError
+from tesp_api.settings import Settings, load_settings
+
+SHIPPED = Path(__file__).resolve().parents[2] / "settings.toml"
+PROFILES = sorted(tomllib.loads(SHIPPED.read_text()))
+
+
+@pytest.fixture(autouse=True)
+def _bare(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """An empty folder and an environment without any of our variables."""
+    import os
+
+    for name in list(os.environ):
+        if name.startswith(("TESP_API", "FASTAPI_PROFILE")):
+            monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+
+
+def write(text: str) -> None:
+    Path("settings.toml").write_text(text)
+
+
+def refused(**overrides: Any) -> str:
+    with pytest.raises(SettingsError) as caught:
+        load_settings(**overrides)
+    return str(caught.value)
+
+
+def test_nothing_at_all_is_enough() -> None:
+    settings = load_settings()
+    assert settings.server.port == 8080
+    assert list(settings.destinations) == ["local"]
+
+
+def test_file_profile_environment_and_command_line_win_in_this_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    write("[default.server]\nport = 1001\nhost = 'h'\n[big.server]\nport = 1002\n")
+    assert load_settings().server.port == 1001
+    monkeypatch.setenv("FASTAPI_PROFILE", "big")
+    assert load_settings().server.port == 1002
+    monkeypatch.setenv("TESP_API_SERVER__PORT", "1003")
+    assert load_settings().server.port == 1003
+    settings = load_settings(server={"port": 1004})
+    assert (settings.server.port, settings.server.host) == (1004, "h")
+
+
+def test_the_environment_reaches_into_destinations(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TESP_API_DESTINATIONS__LOCAL__RUNTIMES", '["podman"]')
+    monkeypatch.setenv("TESP_API_DESTINATIONS__LOCAL__MAX_RUNNING", "3")
+    local = load_settings().destinations["local"]
+    assert (local.runtimes, local.max_running) == (("podman",), 3)
+
+
+def test_another_file_can_be_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    other = tmp_path / "other.toml"
+    other.write_text("[default]\nlog_level = 'debug'\n")
+    monkeypatch.setenv("TESP_API_SETTINGS", str(other))
+    assert load_settings().log_level == "debug"
+    monkeypatch.setenv("TESP_API_SETTINGS", str(tmp_path / "none.toml"))
+    assert "none.toml" in refused()
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ("[default]\nprot = 1\n", "prot"),
+        ("[default.server]\nprot = 1\n", "server.prot"),
+        ("[default.server]\nport = 'many'\n", "server.port"),
+        ("[default.server]\nport = 65536\n", "server.port"),
+        ("[default.logs]\ntail_bytes = 0\n", "logs.tail_bytes"),
+        ("[default.scheduler]\nlease_s = -1\n", "scheduler.lease_s"),
+        ("[default.destinations.far]\nkind = 'rest'\n", "destinations.far"),
+        ("[default.destinations.far]\nkind = 'ftp'\n", "destinations.far.kind"),
+        ("[default.destinations.a]\nurl = 'http://x'\n", "destinations.a"),
+        ("[default.destinations.a]\nruntimes = ['dokcer']\n", "destinations.a.runtimes.0"),
+        ("[default.destinations.a]\nruntimes = []\n", "destinations.a: runtimes"),
+        ("[default.destinations.a]\nfile_roots = [{path = 'x'}]\n", "destinations.a.file_roots.0.path"),
+        ("[default.destinations.a]\n[default.destinations.b]\n", "settings: destinations"),
+    ],
+)
+def test_what_is_wrong_is_named(text: str, key: str) -> None:
+    write(text)
+    assert f"  {key}" in refused()
+
+
+def test_all_faults_are_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    write("[default]\nlog_level = 'loud'\n[default.server]\nport = -1\n")
+    monkeypatch.setenv("TESP_API_LOGS__TALE_BYTES", "5")
+    message = refused()
+    assert all(f"  {key}: " in message for key in ("log_level", "server.port", "logs.tale_bytes"))
+
+
+def test_an_unknown_profile_is_named_with_the_known_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    write("[default]\n[cluster]\n")
+    monkeypatch.setenv("FASTAPI_PROFILE", "clutser")
+    message = refused()
+    assert "'clutser'" in message
+    assert "cluster" in message.partition("profiles:")[2]
+
+
+def test_broken_toml_names_the_file() -> None:
+    write("[default\n")
+    assert "settings.toml is not valid TOML" in refused()
+
+
+def test_a_secret_is_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    write("[default.destinations.far]\nkind = 'rest'\nurl = 'ftp://x'\nprivate_token = 'hush-hush'\n")
+    assert "hush-hush" not in refused()
+    write("[default.destinations.far]\nkind = 'rest'\nurl = 'http://x'\nprivate_token = 'hush-hush'\n")
+    assert "hush-hush" not in repr(load_settings())
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_each_profile_of_the_shipped_file_loads(profile: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TESP_API_SETTINGS", str(SHIPPED))
+    monkeypatch.setenv("FASTAPI_PROFILE", profile)
+    assert isinstance(load_settings(), Settings)
+
+
+def test_the_shipped_default_profile_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = load_settings()
+    monkeypatch.setenv("TESP_API_SETTINGS", str(SHIPPED))
+    assert load_settings() == plain
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_the_commented_keys_of_the_shipped_file_are_valid_too(
+    profile: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever removes a `#` must not be refused: the file is tried with every key uncommented."""
+    setting = re.compile(r"^# (?=\[[a-z.]+\]$|[a-z_]+ = |    \{ path|\])", re.MULTILINE)
+    write(setting.sub("", SHIPPED.read_text()))
+    monkeypatch.setenv("FASTAPI_PROFILE", profile)
+    settings = load_settings()
+    assert settings.destinations["local"].file_roots[0].path == Path("/data/reads")
+
+
+def test_the_shipped_file_shows_every_key() -> None:
+    text = SHIPPED.read_text()
+    shown = set(re.findall(r"^#? ?([a-z_]+) = ", text, re.MULTILINE))
+    assert not _keys(Settings.model_json_schema()) - shown - {"path", "mount", "destinations"}
+
+
+def _keys(schema: dict[str, Any]) -> set[str]:
+    tables = [schema, *schema["$defs"].values()]
+    keys = {key for table in tables for key in table.get("properties", {})}
+    return keys - {"server", "service", "logs", "scheduler"}
