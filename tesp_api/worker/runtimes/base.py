@@ -1,0 +1,144 @@
+"""What every container runtime offers to the worker, and what both sides hand over."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from typing import Any, NamedTuple, Protocol, Sequence
+
+from ..cancellation import Cancellation
+from ..errors import SystemFailure, Unusable
+from ..mounts import Bind
+from ..process import run_command
+
+
+class Run(NamedTuple):
+    """One executor's container."""
+
+    name: str
+    labels: dict[str, str]
+    image: str
+    command: tuple[str, ...]
+    workdir: str | None
+    env: dict[str, str]
+    with_stdin: bool
+    binds: tuple[Bind, ...]
+    network: str
+    cpus: float | None
+    memory_bytes: int | None
+
+
+class Launch(NamedTuple):
+    """How to start the process that stands for a container; `popen` are arguments for `Popen`.
+
+    `on_death` are the commands with which the watchdog ends the container if the worker dies;
+    `descriptors` are to be closed once the process runs; `notes` go to the task's `system_logs`.
+    """
+
+    argv: list[str]
+    popen: dict[str, Any]
+    on_death: list[list[str]]
+    descriptors: tuple[int, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+class Outcome(NamedTuple):
+    """How a container ended; `notes` go to the task's `system_logs`."""
+
+    exit_code: int
+    notes: tuple[str, ...] = ()
+
+
+class Runtime(Protocol):
+    """A container runtime at this site. Its constructor raises `Unusable` where it does not work."""
+
+    description: str
+    """Name and version, as in "docker 20.10.24"."""
+
+    notes: tuple[str, ...]
+    """What a user should know of this runtime, for `system_logs`."""
+
+    def check_image(self, image: str, cancellation: Cancellation) -> None:
+        """See that the image is here, and pull it if it is not. Raises: SystemFailure, Canceled."""
+
+    def check_captures(self, paths: Sequence[str]) -> None:
+        """Raises: SystemFailure if files at these system paths cannot be captured here."""
+
+    def launch(self, run: Run) -> Launch:
+        """Prepare the start of a container. Raises: SystemFailure."""
+
+    def outcome(self, run: Run, returncode: int, stderr_tail: bytes) -> Outcome:
+        """Judge the end of the launched process.
+
+        A command that is not there has exit code 127, one that cannot be executed 126.
+
+        Raises: SystemFailure if the runtime itself failed; its own message is in the text.
+        """
+
+    def kill(self, run: Run) -> None:
+        """End the container now. Safe before it exists and after it ended; may be repeated."""
+
+    def capture(self, run: Run, path: str, destination: str) -> bool:
+        """Copy a file or directory out of the stopped container; False if it is not there."""
+
+    def new_files(self, run: Run) -> list[str]:
+        """The paths that the stopped container added or changed, outside of its mounts."""
+
+    def remove(self, run: Run) -> None:
+        """Remove what the stopped container left at the site."""
+
+    def reclaim(self, tree: str) -> None:
+        """Make the worker's user the owner of all below `tree`; does nothing where it is already.
+
+        Raises: SystemFailure.
+        """
+
+    def leftovers(self) -> list[tuple[str, str]]:
+        """(container, value of its label `tesp.worker`) of every container of any worker here."""
+
+    def remove_leftover(self, container: str) -> None:
+        """Remove a container that `leftovers` told of."""
+
+
+def find_program(name: str) -> str:
+    """Raises: Unusable if no such program is on the PATH."""
+    program = shutil.which(name)
+    if program is None:
+        raise Unusable(f"no program {name} on the PATH")
+    return program
+
+
+def version_of(program: str) -> str:
+    """The last word of what `--version` prints. Raises: Unusable if it fails."""
+    code, text = run_command([program, "--version"])
+    if code != 0:
+        raise Unusable(f"`{program} --version` failed: {text[-300:]}")
+    return text.replace(",", "").split("build")[0].split()[-1] if text else "?"
+
+
+def require_image_name(image: str) -> None:
+    """Raises: SystemFailure for a name that could be read as an option or is empty."""
+    if not image or image.startswith("-") or "\0" in image:
+        raise SystemFailure(f"The image name {image!r} is refused")
+
+
+def mount_option(bind: Bind, target_key: str = "target") -> str:
+    """A bind as the value of `--mount`: one line of CSV, so any path can be told.
+
+    Raises: SystemFailure for a path with a line break, which that syntax cannot tell.
+    """
+    fields = ["type=bind", f"source={bind.source}", f"{target_key}={bind.target}"]
+    if not bind.writable:
+        fields.append("readonly" if target_key == "target" else "ro")
+    if any(sign in bind.source + bind.target for sign in "\r\n"):
+        raise SystemFailure(f"The path {bind.target!r} cannot be mounted: it has a line break")
+    return ",".join(
+        '"' + field.replace('"', '""') + '"' if any(sign in field for sign in ',"') else field for field in fields
+    )
+
+
+def write_private(path: str, data: bytes) -> None:
+    """Write a file that only this user can read."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)

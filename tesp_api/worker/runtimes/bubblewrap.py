@@ -1,0 +1,174 @@
+"""Bubblewrap: the host's own programs in a sandbox, for machines without any container runtime.
+
+The sandbox sees /usr, /bin and /lib* read-only, a few named files of /etc, its own /proc and /dev,
+and the task's files; no home, no Docker socket, nothing else of the host. Its root is a fresh
+private directory for each executor, so whatever is written outside of the task's mounts can be
+found there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import posixpath
+import re
+import stat
+from typing import Sequence
+
+from ..cancellation import Cancellation
+from ..errors import SystemFailure
+from ..job import make_directories, remove_tree
+from ..mounts import Bind, is_below
+from ..view import View
+from .base import Launch, Outcome, Run, find_program, require_image_name, version_of
+from .limits import Limits
+
+HOST_SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
+HOST_FILES = (
+    "/etc/ld.so.cache",
+    "/etc/ld.so.conf",
+    "/etc/ld.so.conf.d",
+    "/etc/passwd",
+    "/etc/group",
+    "/etc/nsswitch.conf",
+    "/etc/localtime",
+    "/etc/alternatives",
+)
+NETWORK_FILES = ("/etc/resolv.conf", "/etc/hosts", "/etc/services", "/etc/ssl/certs", "/etc/ca-certificates.conf")
+DEFAULT_ENV = {"PATH": "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", "HOME": "/tmp", "LANG": "C.UTF-8"}  # noqa: S108
+EXEC_FAILED = re.compile(rb"bwrap: execvp .*: ([^\n:]+)\s*\Z")
+EXEC_EXIT_CODES = {b"No such file or directory": 127, b"Not a directory": 127}
+EXEC_OTHERWISE = 126
+
+
+class Bubblewrap:
+    """Sandboxes by `bwrap`."""
+
+    notes: tuple[str, ...] = (
+        "Bubblewrap ran this task: the container image was NOT used; the programs of the host ran in a sandbox",
+    )
+
+    def __init__(self, extra: Sequence[str], scratch: str) -> None:
+        self._program = find_program("bwrap")
+        self._extra = tuple(extra)
+        self._scratch = scratch
+        self.description = f"bubblewrap {version_of(self._program)}"
+        self._limits: dict[str, Limits] = {}
+
+    def check_image(self, image: str, cancellation: Cancellation) -> None:
+        require_image_name(image)
+
+    def check_captures(self, paths: Sequence[str]) -> None:
+        """All that is written lands in the sandbox's root, and is found there."""
+
+    def launch(self, run: Run) -> Launch:
+        root = self._root(run)
+        make_root(root)
+        if run.workdir and not any(is_below(run.workdir, bind.target) for bind in run.binds):
+            with contextlib.suppress(OSError):  # below /usr: bwrap says what is wrong with it
+                make_directories(root + run.workdir)
+        limits = self._limits[run.name] = Limits(run)
+        options = sandbox_options(run, root, [path for path in HOST_SYSTEM if is_real_directory(path)])
+        arguments = os.memfd_create("bwrap-arguments")  # not on the command line: the environment is in it
+        os.write(arguments, b"".join(os.fsencode(option) + b"\0" for option in options))
+        os.lseek(arguments, 0, os.SEEK_SET)
+        status = os.open(self._status(run), os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        argv = [self._program, "--json-status-fd", str(status), "--args", str(arguments)]
+        argv += [*self._extra, "--", *run.command]
+        descriptors = (arguments, status)
+        popen = {"pass_fds": descriptors, "env": {}, **limits.popen()}
+        return Launch(argv, popen, limits.on_death(), descriptors, limits.launch_notes)
+
+    def _root(self, run: Run) -> str:
+        return os.path.join(self._scratch, f"{run.name}.root")
+
+    def _status(self, run: Run) -> str:
+        return os.path.join(self._scratch, f"{run.name}.status")
+
+    def outcome(self, run: Run, returncode: int, stderr_tail: bytes) -> Outcome:
+        """bwrap tells the exit code of a command in its status file, so without one none ever ran."""
+        notes = self._limits.pop(run.name).end()
+        with open(self._status(run), encoding="utf-8") as file:
+            statuses = [json.loads(line) for line in file if line.strip()]
+        for status in statuses:
+            if "exit-code" in status:
+                return Outcome(int(status["exit-code"]), notes)
+        failed = EXEC_FAILED.search(stderr_tail)
+        if failed:
+            return Outcome(EXEC_EXIT_CODES.get(failed.group(1), EXEC_OTHERWISE), notes)
+        if returncode in (-9, 137) or notes:
+            return Outcome(137, notes)
+        said = stderr_tail.decode("utf-8", "replace").strip()[-1000:]
+        raise SystemFailure(f"{self.description} could not start the sandbox: {said or f'exit code {returncode}'}")
+
+    def kill(self, run: Run) -> None:
+        """The process that stands for the sandbox is killed by the worker, and the sandbox dies with it."""
+
+    def capture(self, run: Run, path: str, destination: str) -> bool:
+        if path in (*HOST_FILES, *NETWORK_FILES):
+            return False  # a mount point that bwrap made, not what the task wrote
+        root = View([Bind("/", self._root(run))])
+        with contextlib.suppress(OSError):
+            found = root.resolve(path)
+            status, host = root.lstat(found), root.host_path(found)
+            if status and host and (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
+                os.rename(host, destination)
+                return True
+        return False
+
+    def new_files(self, run: Run) -> list[str]:
+        root = self._root(run)
+        return [
+            posixpath.join("/", os.path.relpath(folder, root), name).replace("/./", "/")
+            for folder, _, names in os.walk(root)
+            for name in names
+        ]
+
+    def remove(self, run: Run) -> None:
+        """Raises: OSError if some of the sandbox's root could not be removed."""
+        remove_tree(self._root(run))
+
+    def reclaim(self, tree: str) -> None:
+        """Does nothing: whatever user the sandbox shows, its files belong to ours."""
+
+    def leftovers(self) -> list[tuple[str, str]]:
+        return []  # a sandbox cannot outlive its worker
+
+    def remove_leftover(self, container: str) -> None:
+        """Does nothing: there are none."""
+
+
+def sandbox_options(run: Run, root: str, system: Sequence[str]) -> list[str]:
+    """The options of `bwrap`; `system` are the host's real directories among `HOST_SYSTEM`."""
+    with_network = run.network == "host"
+    options = ["--die-with-parent", "--unshare-all", "--new-session", "--clearenv", "--hostname", "task"]
+    if with_network:
+        options.append("--share-net")
+    options += ["--bind", root, "/"]
+    for path in system:
+        options += ["--ro-bind", path, path]
+    for path in (*HOST_FILES, *(NETWORK_FILES if with_network else ())):
+        options += ["--ro-bind-try", path, path]
+    options += ["--proc", "/proc", "--dev", "/dev"]
+    for bind in sorted(run.binds, key=lambda bind: bind.target.count("/")):
+        options += ["--bind" if bind.writable else "--ro-bind", bind.source, bind.target]
+    for name, value in {**DEFAULT_ENV, **run.env}.items():
+        options += ["--setenv", name, value]
+    return [*options, "--chdir", run.workdir or "/"]
+
+
+def make_root(root: str) -> None:
+    """A root directory with the host's links (such as /bin → usr/bin) and little else."""
+    os.mkdir(root)
+    for path in HOST_SYSTEM:
+        if os.path.islink(path):
+            os.symlink(os.readlink(path), root + path)
+    for path in ("/etc", "/var", "/opt", "/root", "/home", "/run"):
+        os.mkdir(root + path)
+    os.symlink("../run", root + "/var/run")
+    make_directories(root + "/var/tmp")
+
+
+def is_real_directory(path: str) -> bool:
+    return os.path.isdir(path) and not os.path.islink(path)

@@ -1,0 +1,190 @@
+"""Docker, driven by its command line; podman shares the shape of it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+from typing import Any, NamedTuple, Sequence
+from urllib.parse import quote
+
+from .. import ownership
+from ..cancellation import Cancellation
+from ..errors import SystemFailure, Unusable
+from ..process import run_command
+from .base import Launch, Outcome, Run, find_program, mount_option, require_image_name, write_private
+from .environment import split_environment
+
+MEMORY_MIN_BYTES = 6 * 1024 * 1024
+NEVER = "0001-"  # how the time of an event that never was begins
+
+
+class State(NamedTuple):
+    """What the runtime remembers of a container."""
+
+    was_started: bool
+    exit_code: int
+    out_of_memory: bool
+    error: str
+
+
+class Docker:
+    """Containers by a Docker daemon."""
+
+    notes: tuple[str, ...] = ()
+
+    def __init__(self, extra: Sequence[str], scratch: str) -> None:
+        self._program = find_program("docker")
+        self._extra = tuple(extra)
+        self._scratch = scratch
+        self._engine = Engine()
+        self.description = f"docker {self._ask_version()}"
+
+    def _ask_version(self) -> str:
+        """The daemon's version, over its socket: ~100 times cheaper than running the program."""
+        with contextlib.suppress(OSError, ValueError):
+            return str(self._engine.get("/version")["Version"])
+        code, text = run_command([self._program, "version", "--format", "{{.Server.Version}}"])
+        if code != 0:
+            raise Unusable(f"the daemon does not answer: {text[-300:]}")
+        return text
+
+    def check_image(self, image: str, cancellation: Cancellation) -> None:
+        require_image_name(image)
+        if not self._has_image(image, cancellation):
+            code, text = run_command([self._program, "pull", "--quiet", "--", image], cancellation)
+            if code != 0:
+                raise SystemFailure(f"Cannot pull the image {image}: {text[-1000:]}")
+
+    def _has_image(self, image: str, cancellation: Cancellation) -> bool:
+        try:
+            return "Id" in self._engine.get(f"/images/{quote(image, safe='/:@')}/json")
+        except (OSError, ValueError):
+            return run_command([self._program, "image", "inspect", "--", image], cancellation)[0] == 0
+
+    def check_captures(self, paths: Sequence[str]) -> None:
+        """Any path can be copied out of a container."""
+
+    def launch(self, run: Run) -> Launch:
+        split = split_environment(run.env)
+        env_file = None
+        if split.file_lines:
+            env_file = self._env_file(run)
+            data = "".join(f"{line}\n" for line in split.file_lines).encode("utf-8", "surrogateescape")
+            write_private(env_file, data)
+        argv = [self._program, *run_arguments(run, env_file, split.options, self._extra)]
+        return Launch(argv, {"env": {**os.environ, **split.passed}}, [self._remove_command(run.name)])
+
+    def _env_file(self, run: Run) -> str:
+        return os.path.join(self._scratch, f"{run.name}.env")
+
+    def outcome(self, run: Run, returncode: int, stderr_tail: bytes) -> Outcome:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self._env_file(run))
+        if returncode < 0:
+            raise SystemFailure(f"The container's client program was killed by signal {-returncode}")
+        if returncode not in (125, 126, 127, 137):
+            return Outcome(returncode)
+        state = self._state(run)
+        if state is None or (not state.was_started and returncode not in (126, 127)):
+            said = stderr_tail.decode("utf-8", "replace").strip()[-1000:]
+            raise SystemFailure(f"{self.description} could not run {run.image}: {said or (state and state.error)}")
+        if state.out_of_memory:
+            return Outcome(returncode, (f"The container {run.name} was killed: it reached its memory limit",))
+        return Outcome(returncode)
+
+    def _state(self, run: Run) -> State | None:
+        code, text = run_command([self._program, "inspect", "--type=container", "--format={{json .State}}", run.name])
+        try:
+            state = json.loads(text) if code == 0 else None
+        except ValueError:
+            return None
+        if state is None:
+            return None
+        started = str(state.get("StartedAt", NEVER))
+        return State(
+            was_started=not started.startswith(NEVER),
+            exit_code=int(state.get("ExitCode", 0)),
+            out_of_memory=bool(state.get("OOMKilled")),
+            error=str(state.get("Error", "")),
+        )
+
+    def kill(self, run: Run) -> None:
+        run_command(self._remove_command(run.name))
+
+    def capture(self, run: Run, path: str, destination: str) -> bool:
+        return run_command([self._program, "cp", "-L", f"{run.name}:{path}", destination])[0] == 0
+
+    def new_files(self, run: Run) -> list[str]:
+        code, text = run_command([self._program, "diff", run.name])
+        lines = text.splitlines() if code == 0 else []
+        return [line[2:] for line in lines if line[:2] in ("A ", "C ")]
+
+    def remove(self, run: Run) -> None:
+        """Raises: SystemFailure if the container is still there."""
+        code, text = run_command(self._remove_command(run.name))
+        if code != 0 and "o such container" not in text:
+            raise SystemFailure(f"Cannot remove the container {run.name}: {text[-300:]}")
+
+    def _remove_command(self, name: str) -> list[str]:
+        return [self._program, "rm", "--force", "--volumes", name]
+
+    def reclaim(self, tree: str) -> None:
+        ownership.reclaim_by_docker(self._program, tree)
+
+    def leftovers(self) -> list[tuple[str, str]]:
+        with contextlib.suppress(OSError, ValueError):
+            wanted = quote(json.dumps({"label": ["tesp.worker"]}))
+            found = self._engine.get(f"/containers/json?all=1&filters={wanted}")
+            return [(item["Id"], item["Labels"]["tesp.worker"]) for item in found]
+        return self._leftovers_by_program()
+
+    def _leftovers_by_program(self) -> list[tuple[str, str]]:
+        form = '--format={{.ID}} {{.Label "tesp.worker"}}'
+        code, text = run_command([self._program, "ps", "--all", "--filter=label=tesp.worker", form])
+        pairs = [line.split(" ", 1) for line in text.splitlines() if " " in line] if code == 0 else []
+        return [(container, label) for container, label in pairs]
+
+    def remove_leftover(self, container: str) -> None:
+        run_command(self._remove_command(container))
+
+
+def run_arguments(run: Run, env_file: str | None, env_options: Sequence[str], extra: Sequence[str]) -> list[str]:
+    """The arguments of `docker run`. Every user string is behind a `=` or after the image."""
+    require_image_name(run.image)
+    arguments = ["run", f"--name={run.name}", "--log-driver=none"]
+    arguments += [f"--label={name}={value}" for name, value in sorted(run.labels.items())]
+    if run.network != "default":
+        arguments.append(f"--network={run.network}")
+    if run.with_stdin:
+        arguments.append("--interactive")
+    if run.workdir:
+        arguments.append(f"--workdir={run.workdir}")
+    if run.cpus:
+        arguments.append(f"--cpus={run.cpus:g}")
+    if run.memory_bytes:
+        memory = max(run.memory_bytes, MEMORY_MIN_BYTES)
+        arguments += [f"--memory={memory}", f"--memory-swap={memory}"]
+    if env_file:
+        arguments.append(f"--env-file={env_file}")
+    arguments += env_options
+    arguments += [f"--mount={mount_option(bind)}" for bind in run.binds]
+    return [*arguments, *extra, run.image, *run.command]
+
+
+class Engine:
+    """The daemon's own HTTP interface, for questions only; what it cannot reach raises OSError."""
+
+    def get(self, path: str) -> Any:
+        """The JSON answer to a GET, whatever its status. Raises: OSError, ValueError."""
+        host = os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
+        if not host.startswith("unix://") or os.environ.get("DOCKER_CONTEXT"):
+            raise OSError(f"{host} is no local socket")
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+            connection.settimeout(10)
+            connection.connect(host[len("unix://") :])
+            # HTTP/1.0, so that the answer is neither chunked nor kept open.
+            connection.sendall(f"GET {path} HTTP/1.0\r\nHost: docker\r\n\r\n".encode())
+            answer = b"".join(iter(lambda: connection.recv(65536), b""))
+        return json.loads(answer.partition(b"\r\n\r\n")[2])
