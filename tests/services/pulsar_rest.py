@@ -15,10 +15,11 @@ from types import TracebackType
 from typing import Any, Self
 
 import httpx
-import psutil
 
+from tesp_api.pulsar.processes import all_pids, kill_tree, processes_in, read_stat
 from tests.services.install import PULSAR_VENV, install
 
+PRIVATE_TOKEN = "stock-pulsar-token"
 START_TIMEOUT_S = 90.0
 STOP_TIMEOUT_S = 10.0
 POLL_S = 0.05
@@ -43,7 +44,7 @@ class StockPulsar:
     def __init__(
         self,
         *,
-        private_token: str = "stock-pulsar-token",
+        private_token: str = PRIVATE_TOKEN,
         managers: dict[str, dict[str, Any]] | None = None,
         settings: dict[str, Any] | None = None,
         user: str | None = None,
@@ -164,29 +165,16 @@ class StockPulsar:
 
     def _remove(self) -> None:
         self.stop()
-        for pid in processes_below(self.staging):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        for process in processes_in(self.staging.resolve()):
+            kill_tree(process)
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
 def members(group: int) -> list[int]:
     """The live processes of a process group; zombies whose parent is slow do not count."""
     found = []
-    for process in psutil.process_iter(["pid", "status"]):
+    for pid in all_pids():
         with contextlib.suppress(ProcessLookupError):
-            if os.getpgid(process.pid) == group and process.info["status"] != psutil.STATUS_ZOMBIE:
-                found.append(process.pid)
-    return found
-
-
-def processes_below(folder: Path) -> list[int]:
-    """The processes whose working directory is below the folder: jobs that a test left behind."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if not entry.name.isdigit():
-            continue
-        with contextlib.suppress(OSError):
-            if (entry / "cwd").readlink().is_relative_to(folder):
-                found.append(int(entry.name))
+            if os.getpgid(pid) == group and (stat := read_stat(pid)) is not None and stat.alive:
+                found.append(pid)
     return found

@@ -1,0 +1,151 @@
+"""Pulsar inside this process: jobs run on this machine and outlive the server.
+
+Pulsar sets the job directory up and starts the process; from then on we ask the operating system,
+not Pulsar, which after a restart says `running` for ever and kills whatever has the recorded pid.
+"""
+
+import asyncio
+import contextlib
+import os
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import ParamSpec, TypeVar
+
+from tesp_api.errors import PulsarUnavailable
+from tesp_api.pulsar.base import JobOrder, JobState, JobStatus
+from tesp_api.pulsar.doorbell import Doorbell, doorbell_name
+from tesp_api.pulsar.local_pulsar import LocalPulsar
+from tesp_api.pulsar.processes import Process, open_pidfd
+
+THREADS = 8
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class _News:
+    """What a job's followers wait for. `end_told`: that the process ended has been news once."""
+
+    def __init__(self) -> None:
+        self.event = asyncio.Event()
+        self.end_told = False
+
+
+class EmbeddedPulsar:
+    """The `PulsarTransport` of an in-process Pulsar that keeps everything below `folder`.
+
+    One process at a time may own the folder; whoever makes this object holds the lock on it.
+    `python` runs the workers.
+    """
+
+    def __init__(self, name: str, folder: Path, python: str = sys.executable) -> None:
+        self.name = name
+        self.bell: str | None = doorbell_name(folder)
+        self._doorbell = Doorbell(self.bell, self._heard)
+        self._pulsar = LocalPulsar(folder, python)
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix=f"pulsar-{name}")
+        self._news: dict[str, _News] = {}
+
+    async def open(self) -> None:
+        """Start Pulsar and listen to the bell; `bell` is None afterwards if a stranger has its name."""
+        await self._in_thread(self._pulsar.start)
+        if not self._doorbell.open():
+            self.bell = None
+
+    async def aclose(self) -> None:
+        self._doorbell.close()
+        await self._in_thread(self._pulsar.stop)
+        self._threads.shutdown(wait=False)
+
+    async def check(self) -> None:
+        await self._in_thread(self._pulsar.check)
+
+    async def launch(self, order: JobOrder) -> None:
+        await self._in_thread(self._pulsar.launch, order)
+        self._news_of(order.job_id).event.set()  # whoever waits now has a process to watch
+
+    async def status(self, job_id: str) -> JobStatus:
+        return await self._in_thread(self._pulsar.job(job_id).status)
+
+    async def read_file(self, job_id: str, name: str) -> bytes | None:
+        return await self._in_thread(self._pulsar.job(job_id).read, name)
+
+    async def write_file(self, job_id: str, name: str, data: bytes) -> None:
+        await self._in_thread(self._pulsar.job(job_id).write, name, data)
+
+    async def wait_for_news(self, job_id: str, timeout_s: float) -> None:
+        """Return when the worker rang, the job's process ended, or the time is up.
+
+        The end of a process is told once; after that only the bell and the time end the wait, so
+        that a caller who asks on and on does not spin.
+        """
+        job, news = self._pulsar.job(job_id), self._news_of(job_id)
+        if not news.event.is_set():
+            process = await self._in_thread(job.process)
+            if process is None and not news.end_told:
+                state = (await self._in_thread(job.status)).state
+                news.end_told = state is JobState.ENDED
+                if news.end_told:
+                    return
+            with watch_end(process, news):
+                await _wait(news.event, timeout_s)
+        news.event.clear()
+
+    async def cancel(self, job_id: str) -> None:
+        await self._in_thread(self._pulsar.cancel, job_id)
+        self._heard(job_id)
+
+    async def clean(self, job_id: str) -> None:
+        await self._in_thread(self._pulsar.clean, job_id)
+        self._news.pop(job_id, None)
+
+    def _news_of(self, job_id: str) -> _News:
+        return self._news.setdefault(job_id, _News())
+
+    def _heard(self, job_id: str) -> None:
+        if (news := self._news.get(job_id)) is not None:
+            news.event.set()
+
+    async def _in_thread(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run what blocks in our own threads.
+
+        Raises:
+            PulsarUnavailable: the operating system refused something: a full disk, permissions.
+        """
+        loop = asyncio.get_running_loop()
+        try:
+            return await loop.run_in_executor(self._threads, lambda: function(*args, **kwargs))
+        except OSError as exc:
+            raise PulsarUnavailable(f"the embedded Pulsar failed: {exc}") from exc
+
+
+@contextlib.contextmanager
+def watch_end(process: Process | None, news: _News) -> Iterator[None]:
+    """Make the end of the process news while the block runs; it is at once if that has ended."""
+    pidfd = open_pidfd(process) if process is not None else None
+    loop = asyncio.get_running_loop()
+
+    def ended() -> None:
+        if pidfd is not None:
+            loop.remove_reader(pidfd)
+        news.end_told = True
+        news.event.set()
+
+    if pidfd is not None:
+        loop.add_reader(pidfd, ended)
+    elif process is not None:
+        ended()
+    try:
+        yield
+    finally:
+        if pidfd is not None:
+            loop.remove_reader(pidfd)
+            os.close(pidfd)
+
+
+async def _wait(event: asyncio.Event, timeout_s: float) -> None:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(timeout_s):
+            await event.wait()

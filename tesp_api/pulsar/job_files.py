@@ -1,0 +1,52 @@
+"""The names that a job is made of, the same for every kind of Pulsar, and what may be one.
+
+Everything here reaches a path or a command line somewhere, so nothing passes unchecked.
+"""
+
+import re
+import shlex
+from pathlib import PurePosixPath
+
+from tesp_api.errors import PulsarRefused
+
+TOOL_FILES = "tool_files"
+WORKER_FILE = "tesp-worker.pyz"
+TASK_FILE = "task.json"
+TESP_FOLDER = "tesp"  # below `metadata`
+STARTED_FILE = "started"
+RESULT_FILE = "result.json"
+
+JOB_ID = re.compile(r"[A-Za-z0-9-]{1,255}")
+
+
+def check_job_id(job_id: str) -> str:
+    """Return the job id.
+
+    Raises:
+        PulsarRefused: it holds anything but letters, digits and hyphens.
+    """
+    if not JOB_ID.fullmatch(job_id):
+        raise PulsarRefused(f"{job_id!r} cannot be a job id: only letters, digits and hyphens can")
+    return job_id
+
+
+def check_file_name(name: str) -> str:
+    """Return the name of a file below `metadata/tesp/`.
+
+    Raises:
+        PulsarRefused: it is absolute, empty, or would leave the folder.
+    """
+    path = PurePosixPath(name)
+    plain = name and not path.is_absolute() and ".." not in path.parts and "\0" not in name
+    if not plain or str(path) != name or name == ".":
+        raise PulsarRefused(f"{name!r} cannot be a file of a job: it has to be a plain relative path")
+    return name
+
+
+def worker_command(python: str) -> str:
+    """The command line given to Pulsar, which runs it in the job's `working` directory.
+
+    It is the same for every job: no user's string is in it. `exec` makes the worker the process
+    that Pulsar knows; -I and -S keep the site's Python settings out and save start time.
+    """
+    return f"exec {shlex.quote(python)} -I -S ../{TOOL_FILES}/{WORKER_FILE} .."

@@ -1,0 +1,162 @@
+"""The directory of one job of a Pulsar on this machine: its files, and what its processes are doing.
+
+Everything here blocks; call it from a thread.
+"""
+
+import contextlib
+import json
+import os
+import shutil
+import stat
+from pathlib import Path
+from uuid import uuid4
+
+from tesp_api.errors import PulsarRefused
+from tesp_api.pulsar.base import JobOrder, JobState, JobStatus
+from tesp_api.pulsar.job_files import (
+    STARTED_FILE,
+    TASK_FILE,
+    TESP_FOLDER,
+    TOOL_FILES,
+    WORKER_FILE,
+    check_file_name,
+    check_job_id,
+)
+from tesp_api.pulsar.processes import Process, is_alive, process_in, processes_in
+
+# Pulsar's own files in a job directory
+PID_FILE = "pid"
+RETURN_CODE_FILE = "return_code"
+LAUNCH_FAILED_FILE = "preprocessing_failed"
+LAUNCH_ERROR_FILE = "stderr"
+
+
+class LocalJob:
+    """One job below `staging`, which must be a resolved path. The directory need not exist."""
+
+    def __init__(self, staging: Path, job_id: str) -> None:
+        self.job_id = check_job_id(job_id)
+        self.folder = staging / job_id
+        self.tesp = self.folder / "metadata" / TESP_FOLDER
+
+    def place(self, order: JobOrder) -> None:
+        """Put worker and order where the command line expects them; safe under a running worker."""
+        write_atomically(self.folder / TOOL_FILES / WORKER_FILE, order.worker)
+        write_atomically(self.folder / TOOL_FILES / TASK_FILE, order.task_json)
+
+    def read(self, name: str) -> bytes | None:
+        path = self.tesp / check_file_name(name)
+        try:
+            return path.read_bytes()
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            return None
+
+    def write(self, name: str, data: bytes) -> None:
+        """Replace the file at once.
+
+        Raises:
+            PulsarRefused: there is no such job, or the name would leave its folder.
+        """
+        path = self.tesp / check_file_name(name)
+        if not self.folder.is_dir():
+            raise PulsarRefused(f"there is no job {self.job_id} to write {name} for")
+        write_atomically(path, data)
+
+    def has_started(self) -> bool:
+        """Whether a worker has claimed the job, alive or not."""
+        return (self.tesp / STARTED_FILE).exists()
+
+    def worker(self) -> Process | None:
+        """The process that the worker says it is, dead or alive; None if it did not start yet."""
+        started = self.read(STARTED_FILE)
+        if started is None:
+            return None
+        try:
+            record = json.loads(started)
+            return Process(int(record["pid"]), int(record["pid_started"]))
+        except (ValueError, KeyError, TypeError):
+            return None  # made, but not written yet
+
+    def process(self) -> Process | None:
+        """The job's live process: its worker, or what Pulsar started to become it."""
+        worker = self.worker()
+        if worker is not None:
+            return worker if is_alive(worker) else None
+        pid = self._pulsar_pid()
+        # Pulsar recorded no start time; a process that works in this job's directory is this job's
+        return process_in(self.folder, pid) if pid is not None else None
+
+    def lost_process(self) -> Process | None:
+        """A process of the job that Pulsar did not live to record; searches all of /proc."""
+        return next(iter(processes_in(self.folder)), None)
+
+    def status(self) -> JobStatus:
+        if not self.folder.is_dir():
+            return JobStatus(JobState.UNKNOWN, certain=True, detail="there is no such job directory")
+        launched = self._was_launched()
+        # looked for after that: a process that is gone now has not come since
+        if self.process() is not None:
+            return JobStatus(JobState.RUNNING, certain=True)
+        if self.worker() is not None:
+            return JobStatus(JobState.ENDED, certain=True)
+        if self.has_started():
+            return JobStatus(JobState.ENDED, certain=False, detail="the worker died as it started")
+        if launched:
+            return JobStatus(JobState.ENDED, certain=True, detail="the job ended before its worker started")
+        if self.lost_process() is not None:
+            return JobStatus(JobState.RUNNING, certain=True, detail="Pulsar died as it started this job")
+        return JobStatus(JobState.PENDING, certain=False, detail="set up, not launched")
+
+    def launch_fault(self) -> str | None:
+        """Why Pulsar could not launch the job, None if it could."""
+        if not (self.folder / LAUNCH_FAILED_FILE).exists():
+            return None
+        with contextlib.suppress(OSError):
+            return (self.folder / LAUNCH_ERROR_FILE).read_text(errors="replace")[:1000]
+        return "no reason given"
+
+    def forget_launch(self) -> None:
+        """Remove Pulsar's marks of a launch that came to nothing, before the next one."""
+        for name in (PID_FILE, RETURN_CODE_FILE, LAUNCH_FAILED_FILE, LAUNCH_ERROR_FILE):
+            (self.folder / name).unlink(missing_ok=True)
+
+    def has_pulsar_pid(self) -> bool:
+        """Whether Pulsar still holds the job for running; its monitor removes the file last of all."""
+        return (self.folder / PID_FILE).exists()
+
+    def remove(self) -> None:
+        """Remove what can be removed of the directory, read-only folders included."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        if self.folder.exists():
+            _open_up(self.folder)
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _was_launched(self) -> bool:
+        return self.has_pulsar_pid() or (self.folder / RETURN_CODE_FILE).exists()
+
+    def _pulsar_pid(self) -> int | None:
+        try:
+            return int(json.loads((self.folder / PID_FILE).read_text()))
+        except (OSError, ValueError):
+            return None
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write beside the file, then rename: a reader sees the old content or the new, never a part."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{uuid4().hex}")
+    try:
+        draft.write_bytes(data)
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def _open_up(folder: Path) -> None:
+    """Take back the permissions that a container took away from folders below this one."""
+    for parent, names, _ in os.walk(folder):
+        for name in names:
+            path = Path(parent, name)
+            if not path.is_symlink():
+                with contextlib.suppress(OSError):
+                    path.chmod(stat.S_IRWXU)

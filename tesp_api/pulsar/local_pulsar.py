@@ -1,0 +1,181 @@
+"""Pulsar's own part of the embedded transport: an in-process PulsarApp, and its records on disk.
+
+Everything here blocks; call it from a thread.
+"""
+
+import contextlib
+import logging
+import os
+import shlex
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from tesp_api.errors import PulsarUnavailable
+from tesp_api.pulsar.base import JobOrder
+from tesp_api.pulsar.job_files import check_job_id, worker_command
+from tesp_api.pulsar.local_job import LocalJob
+from tesp_api.pulsar.plain_path import plain_path
+from tesp_api.pulsar.processes import kill_tree, wait_for_end
+
+MANAGER = "_default_"
+RECORDS = ("active-jobs", "preprocessing-jobs", "postprocessing-jobs")
+LOCKED_FILES = (".state", "status")  # Pulsar keeps a lock in memory for each, for ever
+LOCKS = 64
+KILL_TIMEOUT_S = 2.0
+MONITOR_TIMEOUT_S = 2.0
+MONITOR_POLL_S = 0.002
+
+# What a container runtime or a download may need and Pulsar would strip from the job's environment
+PASSED_ON = (
+    "DOCKER_HOST",
+    "DOCKER_CONTEXT",
+    "DOCKER_TLS_VERIFY",
+    "DOCKER_CERT_PATH",
+    "CONTAINER_HOST",
+    "XDG_RUNTIME_DIR",
+    "DBUS_SESSION_BUS_ADDRESS",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "NO_PROXY",
+    "http_proxy",
+    "https_proxy",
+    "no_proxy",
+)
+
+
+class LocalPulsar:
+    """A PulsarApp with its staging and its records below `folder`. Safe to use from many threads."""
+
+    def __init__(self, folder: Path, python: str) -> None:
+        self._folder = folder.resolve()
+        self._staging = self._folder / "staging"
+        self._command = worker_command(python)
+        self._locks = [threading.Lock() for _ in range(LOCKS)]  # shared by jobs, so that none is left over
+        self._monitored: set[str] = set()  # jobs whose process this very process started
+        self._app: Any = None
+
+    def start(self) -> None:
+        """Import Pulsar, which takes a second or two, and start it.
+
+        Nothing is written outside the folder, and no signal handler or log handler is touched.
+        """
+        self._staging.mkdir(parents=True, exist_ok=True)
+        self._staging.chmod(0o700)  # Pulsar makes everything below it readable by all
+        for noisy in ("pulsar", "galaxy"):
+            if logging.getLogger(noisy).level == logging.NOTSET:
+                logging.getLogger(noisy).setLevel(logging.WARNING)
+        from galaxy import job_metrics
+        from pulsar.core import PulsarApp
+
+        metrics: Any = job_metrics
+        plain = plain_path(self._folder)
+        self._app = PulsarApp(
+            config_dir=str(plain),
+            staging_directory=str(plain / "staging"),
+            persistence_directory=str(plain / "persistence"),
+            tool_dependency_dir="none",
+            conda_auto_init=False,
+            conda_auto_install=False,
+            job_metrics=metrics.JobMetrics(conf_dict={}),
+            # a given tmp_dir spares each job script some forks; the worker makes its own
+            managers={MANAGER: {"type": "unqueued", "tmp_dir": "/tmp"}},  # noqa: S108
+        )
+
+    def stop(self) -> None:
+        """Let Pulsar go; its jobs run on."""
+        if self._app is not None:
+            self._app.shutdown()
+            self._app = None
+
+    def check(self) -> None:
+        """Raises `PulsarUnavailable` if no job could be set up now."""
+        if self._app is None or not os.access(self._staging, os.W_OK | os.X_OK):
+            raise PulsarUnavailable(f"cannot write into {self._staging}")
+
+    def job(self, job_id: str) -> LocalJob:
+        return LocalJob(self._staging, job_id)
+
+    def launch(self, order: JobOrder) -> None:
+        """Start the job unless it has a process or its worker has started already."""
+        job = self.job(order.job_id)
+        with self._alone(order.job_id):
+            if job.folder.is_dir() and (job.has_started() or job.process() or job.lost_process()):
+                return
+            manager = self._manager()
+            manager.setup_job(order.job_id, None, None)
+            job.place(order)
+            job.forget_launch()
+            self._monitored.add(order.job_id)
+            # not pulsar.manager_endpoint_util.submit_job: that does nothing, without a word, for a
+            # job that it has launched before, also when that launch failed
+            manager.preprocess_and_launch(
+                order.job_id, {"command_line": self._command, "env": passed_on_environment()}
+            )
+            if (fault := job.launch_fault()) is not None:
+                raise PulsarUnavailable(f"Pulsar could not launch job {order.job_id}: {fault}")
+
+    def cancel(self, job_id: str) -> None:
+        """Kill the job's process and its descendants; a watchdog that detached itself goes on."""
+        job = self.job(job_id)
+        with self._alone(job_id):
+            process = job.process()
+            if process is None and not job.has_started():
+                process = job.lost_process()
+            if process is not None:
+                kill_tree(process)
+                wait_for_end(process, KILL_TIMEOUT_S)
+
+    def clean(self, job_id: str) -> None:
+        """Remove the job's directory and every record of it.
+
+        Raises:
+            PulsarUnavailable: something of the directory is still there.
+        """
+        job = self.job(job_id)
+        with self._alone(job_id):
+            if job_id in self._monitored:
+                self._await_monitor(job)
+            job.remove()
+            for record in RECORDS:
+                (self._folder / "persistence" / f"{MANAGER}-{record}" / job_id).unlink(missing_ok=True)
+            if job.folder.exists():
+                raise PulsarUnavailable(f"{job.folder} could not be removed completely")
+        self._forget(job_id)
+
+    def _manager(self) -> Any:
+        if self._app is None:
+            raise PulsarUnavailable("the embedded Pulsar is not open")
+        return self._app.managers[MANAGER]
+
+    @contextlib.contextmanager
+    def _alone(self, job_id: str) -> Iterator[None]:
+        """One launch, cancel or clean of a job at a time, even if the caller was cancelled meanwhile."""
+        with self._locks[hash(check_job_id(job_id)) % LOCKS]:
+            yield
+
+    def _await_monitor(self, job: LocalJob) -> None:
+        """Let Pulsar's monitor thread write its last file of an ended job before that is removed."""
+        deadline = time.monotonic() + MONITOR_TIMEOUT_S
+        while job.has_pulsar_pid() and job.process() is None and time.monotonic() < deadline:
+            time.sleep(MONITOR_POLL_S)
+
+    def _forget(self, job_id: str) -> None:
+        self._monitored.discard(job_id)
+        if self._app is not None:
+            manager = self._app.managers[MANAGER]._proxied_manager
+            for name in LOCKED_FILES:
+                manager.lock_manager.free_lock(manager.job_directory(job_id)._job_file(name))
+
+
+def passed_on_environment() -> list[dict[str, Any]]:
+    """Pulsar's `env` of a job: our own values, quoted, since a job script assigns them unquoted."""
+    return [
+        {"name": name, "value": shlex.quote(os.environ[name]), "raw": True}
+        for name in PASSED_ON
+        if name in os.environ
+    ]

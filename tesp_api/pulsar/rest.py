@@ -1,0 +1,206 @@
+"""A stock Pulsar with a web server, reached over HTTP.
+
+Only asking moves such a job's state, and every answer is Pulsar's memory, so nothing here is ever
+`certain`. Each read of a missing file costs Pulsar a traceback in its log: read what is there.
+"""
+
+import asyncio
+import json
+from collections import defaultdict
+from typing import Any
+
+from tesp_api.errors import PulsarRefused, PulsarUnavailable
+from tesp_api.pulsar.base import JobOrder, JobState, JobStatus
+from tesp_api.pulsar.job_files import (
+    RESULT_FILE,
+    STARTED_FILE,
+    TASK_FILE,
+    TESP_FOLDER,
+    WORKER_FILE,
+    check_file_name,
+    check_job_id,
+    worker_command,
+)
+from tesp_api.pulsar.rest_http import PulsarFault, PulsarHttp, in_path
+
+LOST = "lost"
+SET_UP = "preprocessing"  # set up but not launched, as far as Pulsar knows
+SETTLING = "postprocessing"
+STATES = {
+    LOST: JobState.UNKNOWN,
+    SET_UP: JobState.PENDING,
+    "queued": JobState.PENDING,
+    "running": JobState.RUNNING,
+    SETTLING: JobState.ENDED,
+    "complete": JobState.ENDED,
+    "failed": JobState.ENDED,
+    "cancelled": JobState.ENDED,
+}
+CLEAN_TRIES = 8
+CLEAN_PAUSE_S = 0.02
+
+
+class RestPulsar:
+    """The `PulsarTransport` of a Pulsar at `url`, which may have a path before its own.
+
+    `manager` names one of Pulsar's managers, None means its default one. `python` is the
+    interpreter at the site, a name on its PATH or a path. `timeout_s` bounds each request.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        url: str,
+        private_token: str | None = None,
+        manager: str | None = None,
+        python: str = "python3",
+        timeout_s: float = 30.0,
+    ) -> None:
+        self.name = name
+        self.bell: str | None = None
+        self._http = PulsarHttp(name, url, private_token, timeout_s)
+        self._manager = manager
+        self._root = f"/managers/{in_path(manager)}" if manager is not None else ""
+        self._command = worker_command(python)
+        self._waiting: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
+
+    async def open(self) -> None:
+        """Nothing is asked yet: a Pulsar that is down must not keep the server from starting."""
+
+    async def aclose(self) -> None:
+        await self._http.aclose()
+
+    async def check(self) -> None:
+        try:
+            await self._http.send("GET", f"{self._root}/healthz")
+        except PulsarFault:
+            if self._manager is None:
+                raise
+            await self._http.send("GET", "/healthz")  # Pulsar itself is well, so it is the manager
+            raise PulsarRefused(f"Pulsar {self.name!r} has no manager {self._manager!r}") from None
+
+    async def launch(self, order: JobOrder) -> None:
+        """Set up, upload, submit, unless Pulsar has launched this job or its worker has started.
+
+        Asked first, because an upload overwrites the worker in place, under a job that may run it.
+
+        Raises:
+            PulsarRefused: also when this Pulsar invents job ids (`assign_ids: uuid`): a job that is
+                submitted again would run again there.
+        """
+        state = await self._state_or_none(order.job_id)
+        if state not in (LOST, SET_UP):
+            return
+        if state == SET_UP and await self.read_file(order.job_id, STARTED_FILE) is not None:
+            return
+        await self._set_up(order.job_id)
+        await asyncio.gather(
+            self._upload(order.job_id, "tool", WORKER_FILE, order.worker),
+            self._upload(order.job_id, "tool", TASK_FILE, order.task_json),
+        )
+        await self._http.send("POST", self._job(order.job_id, "/submit"), {"command_line": self._command})
+        self._wake(order.job_id)
+
+    async def status(self, job_id: str) -> JobStatus:
+        state = await self._state_or_none(job_id)
+        if state is None:
+            return JobStatus(JobState.ENDED, certain=False, detail="Pulsar fails to report on this job")
+        if state not in STATES:
+            raise PulsarUnavailable(f"Pulsar {self.name!r} gave an unknown status: {state[:40]!r}")
+        return JobStatus(STATES[state], certain=False, detail=f"Pulsar says {state}")
+
+    async def read_file(self, job_id: str, name: str) -> bytes | None:
+        query = {"type": "output_metadata", "name": f"{TESP_FOLDER}/{check_file_name(name)}"}
+        try:
+            return await self._http.send("GET", self._job(job_id, "/files"), query)
+        except PulsarFault:
+            # a missing file; one that cannot be read closes the connection instead
+            await self.check()
+            return None
+
+    async def write_file(self, job_id: str, name: str, data: bytes) -> None:
+        """Not atomic: a reader at the site may see the first part of a large file.
+
+        Raises:
+            PulsarRefused: there is no such job; Pulsar would make a directory for it.
+        """
+        check_file_name(name)
+        if await self._state_or_none(job_id) == LOST:
+            raise PulsarRefused(f"there is no job {job_id} to write {name} for")
+        await self._upload(job_id, "metadata", f"{TESP_FOLDER}/{name}", data)
+        self._wake(job_id)
+
+    async def wait_for_news(self, job_id: str, timeout_s: float) -> None:
+        """Wait out the time; only what this process itself does to the job ends the wait early."""
+        event = asyncio.Event()
+        self._waiting[check_job_id(job_id)].add(event)
+        try:
+            async with asyncio.timeout(timeout_s):
+                await event.wait()
+        except TimeoutError:
+            pass
+        finally:
+            self._waiting[job_id].discard(event)
+            if not self._waiting[job_id]:
+                del self._waiting[job_id]
+
+    async def cancel(self, job_id: str) -> None:
+        """Have Pulsar kill the job, unless it has left its result.
+
+        A restarted Pulsar takes an ended job for a running one, and kills whatever has its pid now.
+        """
+        if await self.read_file(job_id, RESULT_FILE) is None:
+            await self._http.send("PUT", self._job(job_id, "/cancel"))
+        self._wake(job_id)
+
+    async def clean(self, job_id: str) -> None:
+        # asking for the status first makes Pulsar see the end and drop its own record of the job;
+        # it then still writes into the directory for a moment, which its delete would stumble over
+        for attempt in range(CLEAN_TRIES):
+            state = await self._state_or_none(job_id)
+            if state == LOST:
+                return
+            if state != SETTLING or attempt >= CLEAN_TRIES // 2:
+                await self._http.send("DELETE", self._job(job_id))
+                if await self._state_or_none(job_id) == LOST:
+                    return
+            await asyncio.sleep(CLEAN_PAUSE_S * (attempt + 1))
+        raise PulsarUnavailable(f"Pulsar {self.name!r} could not remove the directory of job {job_id}")
+
+    async def _set_up(self, job_id: str) -> None:
+        answer = await self._json("POST", f"{self._root}/jobs", {"job_id": job_id})
+        if (given := str(answer.get("job_id", job_id))) != job_id:
+            await self._http.send("DELETE", f"{self._root}/jobs/{in_path(given)}")
+            raise PulsarRefused(f"Pulsar {self.name!r} invents job ids: remove `assign_ids` from its app.yml")
+
+    async def _upload(self, job_id: str, kind: str, name: str, data: bytes) -> None:
+        await self._http.send("POST", self._job(job_id, "/files"), {"type": kind, "name": name}, data)
+
+    async def _state_or_none(self, job_id: str) -> str | None:
+        """Pulsar's status of the job; None for an ended job whose output Pulsar stumbles over.
+
+        That happens when the output is not UTF-8, at every question from then on.
+        """
+        try:
+            answer = await self._json("GET", self._job(job_id, "/status"))
+        except PulsarFault:
+            await self.check()
+            return None
+        return str(answer.get("status"))
+
+    async def _json(self, method: str, path: str, query: dict[str, str] | None = None) -> dict[str, Any]:
+        text = await self._http.send(method, path, query)
+        try:
+            answer = json.loads(text)
+        except ValueError:
+            answer = None
+        if not isinstance(answer, dict):
+            raise PulsarUnavailable(f"Pulsar {self.name!r} sent something that is not Pulsar's JSON")
+        return answer
+
+    def _job(self, job_id: str, rest: str = "") -> str:
+        return f"{self._root}/jobs/{check_job_id(job_id)}{rest}"
+
+    def _wake(self, job_id: str) -> None:
+        for event in self._waiting.get(job_id, ()):
+            event.set()

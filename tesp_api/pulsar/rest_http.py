@@ -1,0 +1,133 @@
+"""HTTP to a stock Pulsar: the token, the limits, and what each answer and failure means to us.
+
+Pulsar takes its token only as a query parameter. Here it is added below httpx's client, so that no
+log line, no exception and no `request.url` above ever holds it.
+"""
+
+import asyncio
+from urllib.parse import quote
+
+import httpx
+
+from tesp_api.errors import PulsarError, PulsarRefused, PulsarUnavailable
+
+CONNECTIONS = 4  # a stock Pulsar has four threads; more requests would only wait there
+KEEPALIVE_S = 1.0  # gunicorn closes an idle connection after 2 s: be first
+CONNECT_TIMEOUT_S = 5.0
+
+# Foreign exceptions, the nearest class in an exception's ancestry decides
+FOREIGN_ERRORS: dict[type[Exception], tuple[type[PulsarError], str]] = {
+    httpx.ConnectTimeout: (PulsarUnavailable, "cannot be reached in time"),
+    httpx.PoolTimeout: (PulsarUnavailable, "is busy with our other requests"),
+    httpx.TimeoutException: (PulsarUnavailable, "does not answer in time"),
+    httpx.ConnectError: (PulsarUnavailable, "cannot be reached"),
+    httpx.NetworkError: (PulsarUnavailable, "broke the connection off"),
+    httpx.RemoteProtocolError: (PulsarUnavailable, "closed the connection without an answer"),
+    httpx.ProxyError: (PulsarUnavailable, "cannot be reached through the proxy"),
+    httpx.DecodingError: (PulsarUnavailable, "sent an answer that cannot be decoded"),
+    httpx.LocalProtocolError: (PulsarRefused, "cannot be asked this"),
+    httpx.UnsupportedProtocol: (PulsarRefused, "has a URL that is neither http nor https"),
+    httpx.TooManyRedirects: (PulsarRefused, "sends us from place to place"),
+    httpx.InvalidURL: (PulsarRefused, "has a URL that cannot be used"),
+}
+
+
+class PulsarFault(PulsarUnavailable):
+    """Pulsar answered 500: its word for a missing file and an unknown manager, and for being broken."""
+
+
+class PulsarHttp:
+    """Sends requests to `url`; errors name the site, never the token."""
+
+    def __init__(self, name: str, url: str, private_token: str | None, timeout_s: float) -> None:
+        self._name = name
+        try:
+            base = httpx.URL(url)
+        except httpx.InvalidURL as exc:
+            raise translate(name, exc) from None
+        auth = (base.username, base.password) if base.userinfo else None
+        transport: httpx.AsyncBaseTransport = httpx.AsyncHTTPTransport(
+            limits=httpx.Limits(max_connections=CONNECTIONS, keepalive_expiry=KEEPALIVE_S)
+        )
+        if private_token is not None:
+            transport = TokenTransport(private_token, transport)
+        self._client = httpx.AsyncClient(
+            base_url=base.copy_with(userinfo=b""),
+            auth=auth,
+            transport=transport,
+            timeout=httpx.Timeout(timeout_s, connect=min(timeout_s, CONNECT_TIMEOUT_S)),
+        )
+        self._slots = asyncio.Semaphore(CONNECTIONS)
+
+    async def aclose(self) -> None:
+        await self._client.aclose()
+
+    async def send(
+        self, method: str, path: str, query: dict[str, str] | None = None, body: bytes | None = None
+    ) -> bytes:
+        """Return the body of Pulsar's answer; raise for every answer but success.
+
+        Raises:
+            PulsarFault: Pulsar answered 500.
+            PulsarUnavailable: it could not be asked, or is passing through a bad time.
+            PulsarRefused: it will not do this: a wrong token, not a Pulsar at all.
+        """
+        headers = {} if body is None else {"Content-Type": "application/octet-stream"}
+        try:
+            async with self._slots:
+                answer = await self._client.request(
+                    method, path, params=query, content=body, headers=headers, follow_redirects=False
+                )
+        except (httpx.HTTPError, httpx.InvalidURL) as exc:
+            raise translate(self._name, exc) from exc
+        if answer.status_code != httpx.codes.OK:
+            raise judge(self._name, answer.status_code)
+        return answer.content
+
+
+class TokenTransport(httpx.AsyncBaseTransport):
+    """Adds the token to each request on its way out, behind the back of the client and its logging."""
+
+    def __init__(self, private_token: str, inner: httpx.AsyncBaseTransport) -> None:
+        self._token = private_token
+        self._inner = inner
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        tokened = httpx.Request(
+            request.method,
+            request.url.copy_add_param("private_token", self._token),
+            headers=request.headers,
+            stream=request.stream,
+            extensions=request.extensions,
+        )
+        return await self._inner.handle_async_request(tokened)
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
+
+
+def translate(name: str, exc: Exception) -> PulsarError:
+    """Our error for one of httpx's, by the table."""
+    for ancestor in type(exc).__mro__:
+        if ancestor in FOREIGN_ERRORS:
+            ours, what = FOREIGN_ERRORS[ancestor]
+            return ours(f"Pulsar {name!r} {what} ({type(exc).__name__})")
+    raise exc
+
+
+def judge(name: str, status_code: int) -> PulsarError:
+    """Our error for an answer that is no success."""
+    if status_code in (401, 403):
+        return PulsarRefused(f"Pulsar {name!r} does not accept our private token ({status_code})")
+    if status_code == 500:
+        return PulsarFault(f"Pulsar {name!r} failed inside (500): its own log says why")
+    if status_code > 500 or status_code in (408, 425, 429):
+        return PulsarUnavailable(f"Pulsar {name!r} does not answer now ({status_code})")
+    if 300 <= status_code < 400:
+        return PulsarRefused(f"Pulsar {name!r} is elsewhere ({status_code}): correct the URL")
+    return PulsarRefused(f"at the URL of Pulsar {name!r} there is no Pulsar that knows this ({status_code})")
+
+
+def in_path(part: str) -> str:
+    """A manager's name or a job id as one segment of a URL's path."""
+    return quote(part, safe="")
