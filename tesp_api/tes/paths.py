@@ -53,7 +53,7 @@ def path_fault(path: str) -> str | None:
     parts = path.split("/")
     if ".." in parts:
         return "must not contain .. components: write the path that is meant"
-    if len(path.encode()) > _PATH_MAX_BYTES or any(len(part.encode()) > _NAME_MAX_BYTES for part in parts):
+    if _bytes(path) > _PATH_MAX_BYTES or max(map(_bytes, parts)) > _NAME_MAX_BYTES:
         return f"is too long: at most {_PATH_MAX_BYTES} bytes, {_NAME_MAX_BYTES} between two slashes"
     return None
 
@@ -74,3 +74,7 @@ def place_fault(path: str) -> str | None:
 def stream_fault(path: str) -> str | None:
     """Like `place_fault`, for stdin, stdout and stderr, which may also be /dev/null."""
     return None if path == NULL_DEVICE else place_fault(path)
+
+
+def _bytes(text: str) -> int:
+    return len(text.encode(errors="replace"))

@@ -1,0 +1,44 @@
+"""Puts the API together."""
+
+from collections.abc import Mapping
+from importlib.metadata import version
+from typing import Any
+
+from fastapi import FastAPI
+from starlette.types import Lifespan
+
+from tesp_api.api.body_limit import BodyLimit
+from tesp_api.api.docs import DocsEndpoints
+from tesp_api.api.errors import install_error_answers
+from tesp_api.api.extensions import ExtensionEndpoints
+from tesp_api.api.health import Check, HealthEndpoints
+from tesp_api.api.openapi import openapi_document
+from tesp_api.api.tasks import TaskEndpoints
+from tesp_api.bell import Bell
+from tesp_api.settings import Settings
+from tesp_api.store.base import TaskStore
+
+
+def build_api(
+    store: TaskStore,
+    bell: Bell,
+    settings: Settings,
+    checks: Mapping[str, Check],
+    *,
+    lifespan: Lifespan[Any] | None = None,
+) -> FastAPI:
+    """The API over an opened store; `checks` are what `/readyz` asks besides the store, by name."""
+    document = openapi_document(version("tesp-api"))
+    app = FastAPI(title="TESP", openapi_url=None, docs_url=None, redoc_url=None, lifespan=lifespan)
+    app.routes.extend(
+        [
+            *TaskEndpoints(store, bell, settings, tes_1_0=False).routes("/ga4gh/tes/v1"),
+            *TaskEndpoints(store, bell, settings, tes_1_0=True).routes("/v1"),
+            *ExtensionEndpoints(store).routes("/tesp/v1"),
+            *HealthEndpoints({"store": store.check, **checks}).routes(),
+            *DocsEndpoints(document).routes(),
+        ]
+    )
+    app.add_middleware(BodyLimit, max_body_bytes=settings.server.max_body_bytes)
+    install_error_answers(app)
+    return app

@@ -1,0 +1,96 @@
+"""What TESP offers beyond the standard, under `/tesp/v1`, so that the standard's paths stay pure."""
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from tesp_api.api.answers import json_answer
+from tesp_api.api.queries import reading
+from tesp_api.store.base import Stream, Task, TaskStore
+from tesp_api.tes.states import FINAL
+from tesp_api.tes.times import rfc3339
+
+_LIMIT_DEFAULT_BYTES = 1024**2
+_LIMIT_MAX_BYTES = 8 * 1024**2
+_OFFSET_MAX_BYTES = 2**53
+_STREAMS: dict[str, Stream] = {"stdout": "stdout", "stderr": "stderr"}
+
+
+class ExtensionEndpoints:
+    """Executors' outputs while they are written, and the history of a task."""
+
+    def __init__(self, store: TaskStore) -> None:
+        self._store = store
+
+    def routes(self, prefix: str) -> list[Route]:
+        """The endpoints as routes."""
+        return [
+            Route(f"{prefix}/tasks/{{id}}/logs/{{executor}}/{{stream}}", self.read_log, methods=["GET"]),
+            Route(f"{prefix}/tasks/{{id}}/history", self.read_history, methods=["GET"]),
+        ]
+
+    async def read_log(self, request: Request) -> Response:
+        """Raw bytes of an executor's stdout or stderr.
+
+        A reader goes on at offset + length; where bytes were dropped from the middle of a long log, the
+        offset in the answer is larger than the one asked for. `live` says that more may come: once it is
+        false, the answer's total is final.
+        """
+        # The state is read before the log: the runner stores the whole log before it ends a task.
+        task = await self._store.get(request.path_params["id"])
+        executor, stream = _executor_of(task, request.path_params["executor"]), request.path_params["stream"]
+        if stream not in _STREAMS:
+            raise HTTPException(404, f"there is no stream {stream[:40]!r}: choose stdout or stderr")
+        with reading(request.query_params) as query:
+            attempt = query.integer("attempt", task.attempt, least=1, most=2**31)
+            offset = query.integer("offset", 0, least=-_OFFSET_MAX_BYTES, most=_OFFSET_MAX_BYTES)
+            limit = query.integer("limit", _LIMIT_DEFAULT_BYTES, least=1, most=_LIMIT_MAX_BYTES)
+        if attempt > task.attempt:
+            raise HTTPException(404, f"task {task.id} has had {task.attempt} attempts, and no {attempt}")
+        name = (task.id, attempt, executor, _STREAMS[stream])
+        part = await self._store.read_log(*name, offset=offset, limit=limit)
+        total = max(await self._store.log_size(*name), part.offset + len(part.data))
+        live = attempt == task.attempt and task.state not in FINAL
+        if offset > total:
+            raise HTTPException(
+                416,
+                f"the log has {total} bytes, fewer than offset {offset}",
+                _log_headers(total, total, live),
+            )
+        return Response(
+            part.data,
+            headers=_log_headers(part.offset, total, live),
+            media_type="text/plain; charset=utf-8",
+        )
+
+    async def read_history(self, request: Request) -> Response:
+        """Every state the task has been in, oldest first."""
+        task = await self._store.get(request.path_params["id"])
+        entries = [
+            {
+                "time": rfc3339(entry.at),
+                "state": str(entry.state),
+                "attempt": entry.attempt,
+                "reason": entry.reason,
+            }
+            for entry in await self._store.history(task.id)
+        ]
+        return json_answer({"id": task.id, "history": entries})
+
+
+def _executor_of(task: Task, given: str) -> int:
+    number = int(given) if given.isascii() and given.isdecimal() and len(given) < 10 else -1
+    count = len(task.request["executors"])
+    if not 0 <= number < count:
+        raise HTTPException(404, f"task {task.id} has no executor {given[:40]!r}: they are 0 to {count - 1}")
+    return number
+
+
+def _log_headers(offset: int, total: int, live: bool) -> dict[str, str]:
+    return {
+        "X-Tesp-Log-Offset": str(offset),
+        "X-Tesp-Log-Total": str(total),
+        "X-Tesp-Log-Live": "true" if live else "false",
+        "X-Content-Type-Options": "nosniff",  # users' bytes: no browser may take them for a page
+    }

@@ -1,0 +1,45 @@
+"""What the service says about itself.
+
+Source: GA4GH service-info 1.0.0 and TES 1.1, tesServiceInfo. Clients built on py-tes stumble over fields
+that these do not name, so the extensions are advertised in the description.
+"""
+
+from importlib.metadata import version
+from typing import Any
+
+from tesp_api.settings import Settings
+from tesp_api.tes.tasks import SUPPORTED_BACKEND_PARAMETERS
+
+TES_VERSION = "1.1.0"
+EXTENSIONS = (
+    "GET /tesp/v1/tasks/{id}/logs/{executor}/{stream}",
+    "GET /tesp/v1/tasks/{id}/history",
+)
+
+
+def service_info(settings: Settings) -> dict[str, Any]:
+    """The answer to `GET /service-info`."""
+    service = settings.service
+    return {
+        "id": service.id,
+        "name": service.name,
+        "type": {"group": "org.ga4gh", "artifact": "tes", "version": TES_VERSION},
+        "description": f"{service.description}. Extensions: {', '.join(EXTENSIONS)}",
+        "organization": {"name": service.organization_name, "url": service.organization_url},
+        "environment": service.environment,
+        "version": version("tesp-api"),
+        "storage": _storage(settings),
+        "tesResources_backend_parameters": list(SUPPORTED_BACKEND_PARAMETERS),
+    }
+
+
+def service_info_1_0(settings: Settings) -> dict[str, Any]:
+    """The answer to `GET /v1/tasks/service-info`, where TES 1.0 clients such as Toil look."""
+    service = settings.service
+    return {"name": service.name, "doc": service.description, "storage": _storage(settings)}
+
+
+def _storage(settings: Settings) -> list[str]:
+    """The folders that tasks may name, each once."""
+    roots = (root.path.as_uri() for site in settings.destinations.values() for root in site.file_roots)
+    return list(dict.fromkeys(roots))

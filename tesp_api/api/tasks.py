@@ -1,0 +1,128 @@
+"""The endpoints of the TES standard, under one prefix.
+
+Clients of TES 1.0 use `/v1` and know nothing of later states; `/ga4gh/tes/v1` shows all.
+"""
+
+import logging
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from tesp_api.api.answers import json_answer
+from tesp_api.api.log_tails import read_tails, read_tails_of_list
+from tesp_api.api.queries import read_list_query, read_view
+from tesp_api.api.service_info import service_info, service_info_1_0
+from tesp_api.bell import Bell
+from tesp_api.settings import Settings
+from tesp_api.store.base import Task, TaskQuery, TaskStore
+from tesp_api.tes.ids import new_task_id
+from tesp_api.tes.states import State
+from tesp_api.tes.tasks import View
+from tesp_api.tes.times import now
+from tesp_api.tes.validation import read_task
+from tesp_api.tes.views import Json, minimal_view, task_view
+
+ANYBODY = "anybody"
+"""The owner of all tasks while nobody has to log in."""
+
+_log = logging.getLogger(__name__)
+
+
+class TaskEndpoints:
+    """Creates, shows, lists and cancels tasks. Starlette's own routes: these paths are polled hard."""
+
+    def __init__(self, store: TaskStore, bell: Bell, settings: Settings, *, tes_1_0: bool) -> None:
+        self._store = store
+        self._bell = bell
+        self._tail_bytes = settings.logs.tail_bytes
+        self._tes_1_0 = tes_1_0
+        self._service_info = service_info(settings)
+        self._service_info_1_0 = service_info_1_0(settings)
+
+    def routes(self, prefix: str) -> list[Route]:
+        """The endpoints as routes; the more particular paths come first."""
+        routes = [
+            Route(f"{prefix}/service-info", self.get_service_info, methods=["GET"]),
+            Route(f"{prefix}/tasks", self.list_tasks, methods=["GET"]),
+            Route(f"{prefix}/tasks", self.create_task, methods=["POST"]),
+            Route(f"{prefix}/tasks/{{id}}:cancel", self.cancel_task, methods=["POST"]),
+            Route(f"{prefix}/tasks/{{id}}", self.get_task, methods=["GET"]),
+        ]
+        if self._tes_1_0:
+            routes.insert(
+                0, Route(f"{prefix}/tasks/service-info", self.get_service_info_1_0, methods=["GET"])
+            )
+        return routes
+
+    async def create_task(self, request: Request) -> Response:
+        """Store the task of the body, whatever content type is given."""
+        new = read_task(await request.body())
+        task = Task(
+            id=new_task_id(),
+            owner=ANYBODY,
+            state=State.QUEUED,
+            created_at=now(),
+            request=new.document,
+            warnings=new.warnings,
+        )
+        await self._store.create(task)
+        self._ring(task.id)
+        return json_answer({"id": task.id})
+
+    async def get_task(self, request: Request) -> Response:
+        """One task in the view asked for."""
+        view = read_view(request.query_params)
+        task = await self._store.get(request.path_params["id"])
+        tails = await read_tails(self._store, task, self._tail_bytes) if view is View.FULL else None
+        return json_answer(task_view(task, view, tes_1_0=self._tes_1_0, tails=tails))
+
+    async def list_tasks(self, request: Request) -> Response:
+        """One page of the tasks that match, newest first."""
+        query, view = read_list_query(request.query_params, tes_1_0=self._tes_1_0)
+        if query.states == frozenset():
+            return json_answer({"tasks": []})
+        if view is View.MINIMAL:
+            tasks, token = await self._list_minimal(query)
+        else:
+            tasks, token = await self._list_documents(query, view)
+        return json_answer({"tasks": tasks} | ({"next_page_token": token} if token else {}))
+
+    async def cancel_task(self, request: Request) -> Response:
+        """Ask for the end of the task; nothing happens to one that has ended."""
+        task_id = request.path_params["id"]
+        await self._store.request_cancel(task_id, "canceled by the client")
+        self._ring(task_id)
+        return json_answer({})
+
+    async def get_service_info(self, _: Request) -> Response:
+        """What the service is."""
+        return json_answer(self._service_info)
+
+    async def get_service_info_1_0(self, _: Request) -> Response:
+        """What the service is, where old clients look."""
+        return json_answer(self._service_info_1_0)
+
+    async def _list_minimal(self, query: TaskQuery) -> tuple[list[Json], str | None]:
+        page = await self._store.list_states(query)
+        shown = [minimal_view(task_id, state, tes_1_0=self._tes_1_0) for task_id, state in page.items]
+        return shown, page.next_token
+
+    async def _list_documents(self, query: TaskQuery, view: View) -> tuple[list[Json], str | None]:
+        page = await self._store.list_tasks(query)
+        if view is View.FULL:
+            tails = await read_tails_of_list(self._store, page.items, self._tail_bytes)
+        else:
+            tails = [{} for _ in page.items]
+        shown = [
+            task_view(task, view, tes_1_0=self._tes_1_0, tails=of_task)
+            for task, of_task in zip(page.items, tails, strict=True)
+        ]
+        return shown, page.next_token
+
+    def _ring(self, task_id: str) -> None:
+        """Wake the runner; its failure is no client's affair: told of it, they would store the task twice."""
+        try:
+            self._bell.ring(task_id)
+        except Exception:
+            _log.exception("the bell failed for task %s, which the runner will find by itself", task_id)
