@@ -141,14 +141,13 @@ class SqliteTaskStore:
         *,
         claim: Claim,
         reason: str,
-        at: datetime | None = None,
         changes: Changes | None = None,
     ) -> Task:
         _check_same_task(task_id, claim)
-        moment = to_micros(at or self._clock())
+        moment = to_micros(self._clock())
         return await self._write(
             lambda db: sqlite_changes.move(
-                db, to, changes or _NO_CHANGES, claim=claim, reason=reason, at=moment
+                db, to, changes or _NO_CHANGES, claim=claim, reason=reason, now=moment
             )
         )
 
@@ -169,6 +168,17 @@ class SqliteTaskStore:
         def work(db: sqlite3.Connection) -> None:
             sqlite_claims.check_claim(db, claim)
             sqlite_logs.write_chunk(db, key, offset, data)
+
+        await self._write(work)
+
+    async def drop_log(
+        self, claim: Claim, attempt: int, executor: int, stream: Stream, start: int, end: int
+    ) -> None:
+        key = LogKey(claim.task_id, attempt, executor, stream)
+
+        def work(db: sqlite3.Connection) -> None:
+            sqlite_claims.check_claim(db, claim)
+            sqlite_logs.drop_chunks(db, key, start, end)
 
         await self._write(work)
 

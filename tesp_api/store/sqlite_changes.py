@@ -29,7 +29,7 @@ def cancel(connection: sqlite3.Connection, task_id: str, reason: str, now: int) 
 
 
 def move(
-    connection: sqlite3.Connection, to: State, changes: Changes, *, claim: Claim, reason: str, at: int
+    connection: sqlite3.Connection, to: State, changes: Changes, *, claim: Claim, reason: str, now: int
 ) -> Task:
     """Apply `changes` and move the claim's task to `to`.
 
@@ -42,7 +42,7 @@ def move(
     if to not in TRANSITIONS[current]:
         raise TransitionRefused(claim.task_id, current, to)
     attempt = _apply(connection, claim.task_id, changes)
-    _enter(connection, claim.task_id, to, attempt, reason, at)
+    _enter(connection, claim.task_id, to, attempt, reason, now)
     return _read(connection, claim.task_id)
 
 

@@ -32,6 +32,17 @@ def write_chunk(connection: sqlite3.Connection, key: LogKey, offset: int, data: 
     )
 
 
+def drop_chunks(connection: sqlite3.Connection, key: LogKey, start: int, end: int) -> None:
+    """Forget the chunks that lie wholly in `start` to `end`; an empty one keeps the size of the log."""
+    size = read_size(connection, key)
+    connection.execute(
+        f"DELETE FROM log_chunks WHERE {_SAME_LOG} AND offset >= ? AND offset + length(data) <= ?",  # noqa: S608
+        (*key.parameters(), start, end),
+    )
+    if read_size(connection, key) < size:
+        write_chunk(connection, key, size, b"")
+
+
 def read_size(connection: sqlite3.Connection, key: LogKey) -> int:
     """Where the last chunk ends; 0 if there is none."""
     row = connection.execute(

@@ -15,7 +15,7 @@ _IDS_PER_QUERY = 500
 
 _COLUMNS = (
     "t.id, t.owner, t.state, t.created_at, t.attempt, t.live, t.destination, t.job_id, "
-    "t.claim_owner, t.claim_epoch, t.claim_expires_at, r.document"
+    "t.claim_owner, t.claim_epoch, t.claim_expires_at, r.document, r.warnings"
 )
 
 
@@ -33,7 +33,7 @@ def to_bytes(text: str) -> bytes:
     return text.encode("utf-8", "surrogatepass")
 
 
-def to_json(document: Mapping[str, Any]) -> str:
+def to_json(document: Mapping[str, Any] | Sequence[str]) -> str:
     return json.dumps(document, separators=(",", ":"))
 
 
@@ -46,7 +46,10 @@ def insert_task(connection: sqlite3.Connection, task: Task) -> bool:
     )
     if inserted.rowcount == 0:
         return False
-    connection.execute("INSERT INTO requests VALUES (?, ?)", (task.id, to_json(task.request)))
+    connection.execute(
+        "INSERT INTO requests VALUES (?, ?, ?)",
+        (task.id, to_json(task.request), to_json(tuple(task.warnings))),
+    )
     tags: Mapping[str, str] = task.request.get("tags") or {}
     connection.executemany(
         "INSERT INTO tags VALUES (?, ?, ?)",
@@ -104,7 +107,7 @@ def _grouped(logs: Iterable[tuple[str, str]]) -> dict[str, list[Mapping[str, Any
 
 
 def _task(row: tuple[Any, ...], logs: Sequence[Mapping[str, Any]]) -> Task:
-    task_id, owner, state, created_at, attempt, live, destination, job_id, *claim, request = row
+    task_id, owner, state, created_at, attempt, live, destination, job_id, *claim, request, warnings = row
     return Task(
         id=task_id,
         owner=owner,
@@ -116,6 +119,7 @@ def _task(row: tuple[Any, ...], logs: Sequence[Mapping[str, Any]]) -> Task:
         job=None if job_id is None else Job(destination, job_id),
         live=bool(live),
         claim=_claim(task_id, *claim),
+        warnings=tuple(json.loads(warnings)),
     )
 
 

@@ -53,7 +53,7 @@ _VERSION_1 = (
         PRIMARY KEY (key, value, task_id)
     ) WITHOUT ROWID""",
     "CREATE INDEX tags_by_key ON tags (key, task_id)",
-    "CREATE TABLE requests (task_id TEXT PRIMARY KEY, document TEXT NOT NULL)",
+    "CREATE TABLE requests (task_id TEXT PRIMARY KEY, document TEXT NOT NULL, warnings TEXT NOT NULL)",
     """CREATE TABLE attempt_logs (
         task_id TEXT NOT NULL,
         attempt INTEGER NOT NULL,

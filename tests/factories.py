@@ -1,0 +1,34 @@
+"""Things for tests, complete and valid, of which a test names only what it is about."""
+
+from datetime import datetime
+from typing import Any
+
+from tesp_api.store.base import Task
+from tesp_api.tes.ids import new_task_id
+from tesp_api.tes.states import State
+from tesp_api.tes.times import now
+
+
+def make_request(**changes: Any) -> dict[str, Any]:
+    """A client's task document: one `echo` in a container."""
+    request: dict[str, Any] = {
+        "name": "hello",
+        "executors": [{"image": "docker.io/library/alpine:3.20", "command": ["echo", "hello"]}],
+    }
+    return request | changes
+
+
+def make_task(**changes: Any) -> Task:
+    """A new task, ready for `TaskStore.create`.
+
+    Fields of `Task` are taken as such; all others (`name`, `tags`, `executors`, ...) go into its request.
+    """
+    created_at: datetime = changes.pop("created_at", None) or now()
+    return Task(
+        id=changes.pop("id", None) or new_task_id(),
+        owner=changes.pop("owner", ""),
+        state=changes.pop("state", State.QUEUED),
+        created_at=created_at,
+        warnings=changes.pop("warnings", ()),
+        request=changes.pop("request", None) or make_request(**changes),
+    )
