@@ -1,7 +1,8 @@
 """Following tasks on a server: their states until they end, their logs as they grow."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from tesp_api.cli.client import TespClient
 from tesp_api.cli.exits import CommandFailed, Exit
@@ -57,32 +58,50 @@ def copy_logs(
     Raises:
         CommandFailed: there is no such task or executor.
     """
-    count = len(client.get(task_id, "BASIC")["executors"])
-    if executor is not None and executor >= count:
-        raise CommandFailed(f"task {task_id} has {count} executors, counted from 0: there is no {executor}")
-    for number in range(count) if executor is None else [executor]:
-        _copy_executor(client, task_id, number, streams, sink, follow=follow)
-
-
-def _copy_executor(
-    client: TespClient, task_id: str, number: int, streams: Sequence[str], sink: LogSink, *, follow: bool
-) -> None:
-    offsets = dict.fromkeys(streams, 0)
+    offsets: dict[tuple[int, str], int] = {}
     pause_s = _POLL_MIN_S
+    settled = 0
     while True:
+        task = client.get(task_id, "BASIC")
+        count = len(task["executors"])
+        if executor is not None and executor >= count:
+            raise CommandFailed(f"task {task_id} has {count} executors, from 0 on: there is no {executor}")
+        ended = _ended_executors(task)
+        last_round = not follow or task["state"] in FINAL
         news = False
-        live = False
-        for stream in streams:
-            part = client.read_log(task_id, number, stream, offsets[stream])
-            if part.data:
-                sink(number, stream, part.data)
-                news = True
-            offsets[stream] = max(offsets[stream], part.next_offset)
-            live = live or part.live
-        # A stream that was read before the other said "live no more" may have grown in between: only a
-        # round without news, in which nothing is live, is the last one.
-        if not news and not (live and follow):
+        for number in range(count) if executor is None else [executor]:
+            # Those that had ended a round ago are silent. The last round looks at all once more, since
+            # an executor is listed as ended as soon as that is known, be its last bytes stored or not.
+            if last_round or settled <= number <= ended:
+                for stream in streams:
+                    news |= _copy_new(client, task_id, number, stream, offsets, sink)
+        if last_round:
             return
-        if not news:
-            time.sleep(pause_s)
+        settled = ended
         pause_s = _POLL_MIN_S if news else min(pause_s * 1.2, _POLL_MAX_S)
+        time.sleep(pause_s)
+
+
+def _ended_executors(task: Mapping[str, Any]) -> int:
+    logs = task.get("logs") or []
+    return len(logs[-1].get("logs") or []) if logs else 0
+
+
+def _copy_new(
+    client: TespClient,
+    task_id: str,
+    number: int,
+    stream: str,
+    offsets: dict[tuple[int, str], int],
+    sink: LogSink,
+) -> bool:
+    """Hand all that is new in one log to `sink`; whether there was anything."""
+    news = False
+    while True:
+        part = client.read_log(task_id, number, stream, offsets.get((number, stream), 0))
+        offsets[number, stream] = part.next_offset
+        if part.data:
+            sink(number, stream, part.data)
+            news = True
+        if not part.data or part.next_offset >= part.total:
+            return news

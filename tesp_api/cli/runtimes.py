@@ -44,14 +44,18 @@ def probe(runtime: str) -> Probe:
     return Probe(runtime, installed=True, works=code == 0, detail=last)
 
 
-def has_image(engine: str, image: str, *, pull_within_s: float) -> tuple[bool, str]:
-    """Whether docker or podman has the image, or could fetch it in that time, and what it said."""
-    if run([engine, "image", "inspect", image], timeout_s=_ANSWER_WITHIN_S)[0] == 0:
-        return True, "it has the image"
-    code, said = run([engine, "pull", "--quiet", image], timeout_s=pull_within_s)
-    if code == 0:
-        return True, "it fetched the image"
-    return False, said.splitlines()[-1] if said else f"no image after {pull_within_s:g} s"
+def can_run(engine: str, image: str, *, pull_within_s: float) -> tuple[bool, str]:
+    """Whether docker or podman really runs the image, fetched in that time if need be; and what it said."""
+    here = run([engine, "image", "inspect", image], timeout_s=_ANSWER_WITHIN_S)[0] == 0
+    if not here:
+        code, said = run([engine, "pull", "--quiet", image], timeout_s=pull_within_s)
+        if code != 0:
+            return False, said.splitlines()[-1] if said else f"no image after {pull_within_s:g} s"
+    # Where an engine answers, a container may still fail to start (nested containers, limits).
+    code, said = run([engine, "run", "--rm", "--network", "none", image, "true"], timeout_s=_ANSWER_WITHIN_S)
+    if code != 0:
+        return False, said.splitlines()[-1] if said else f"its container ends with {code}"
+    return True, "it has the image" if here else "it fetched the image"
 
 
 def run(argv: list[str], *, timeout_s: float) -> tuple[int, str]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from tesp_api.cli.demo.report import say
 from tesp_api.cli.exits import CommandFailed
-from tesp_api.cli.runtimes import MEND, has_image, probe, run
+from tesp_api.cli.runtimes import MEND, can_run, probe, run
 
 IMAGE = "busybox:latest"
 
@@ -33,7 +33,7 @@ def choose_runtime() -> Choice:
         found = probe(engine)
         usable, detail = found.works, found.detail
         if usable:
-            usable, detail = has_image(engine, IMAGE, pull_within_s=_PULL_WITHIN_S)
+            usable, detail = can_run(engine, IMAGE, pull_within_s=_PULL_WITHIN_S)
         if usable:
             say(f"Containers: {engine} {found.detail}, because {detail} ({IMAGE}).")
             return Choice([engine], bubblewrap=False)

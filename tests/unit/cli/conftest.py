@@ -1,0 +1,112 @@
+"""A live API over an embedded store, without a runner: the tests say what becomes of the tasks."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+import uvicorn
+from fastapi import FastAPI
+from typer.testing import CliRunner, Result
+
+from tesp_api.api.application import build_api
+from tesp_api.bell import Bell
+from tesp_api.cli.main import app
+from tesp_api.settings import Settings
+from tesp_api.store.base import Changes, Stream
+from tesp_api.store.sqlite import SqliteTaskStore
+from tesp_api.tes.states import State
+
+T = TypeVar("T")
+
+
+class LiveApi:
+    """The API on a loopback port; `url` is where."""
+
+    def __init__(self, folder: Path) -> None:
+        self._store = SqliteTaskStore(folder)
+        self._loop = asyncio.new_event_loop()
+        self._ready = threading.Event()
+        settings = Settings(data_dir=folder)
+        self._server = uvicorn.Server(
+            uvicorn.Config(
+                build_api(self._store, Bell(), settings, {}, lifespan=self._lifespan),
+                port=0,
+                log_config=None,
+                access_log=False,
+            )
+        )
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+        assert self._ready.wait(20)
+        while not self._server.started:
+            assert self._thread.is_alive()
+        self.url = f"http://127.0.0.1:{self._server.servers[0].sockets[0].getsockname()[1]}"
+
+    def stop(self) -> None:
+        self._server.should_exit = True
+        self._thread.join(20)
+
+    def advance(self, task_id: str, *states: State, log: dict[str, Any] | None = None) -> None:
+        """Move the task as a runner would; the first call claims it."""
+        self._call(self._advance(task_id, states, log))
+
+    def write_log(self, task_id: str, executor: int, stream: Stream, offset: int, data: bytes) -> None:
+        """Append to an executor's log as a runner would."""
+
+        async def write() -> None:
+            claim = (await self._store.get(task_id)).claim
+            assert claim
+            await self._store.append_log(claim, 1, executor, stream, offset, data)
+
+        self._call(write())
+
+    async def _advance(self, task_id: str, states: tuple[State, ...], log: dict[str, Any] | None) -> None:
+        task = await self._store.get(task_id)
+        if task.claim is None:
+            await self._store.claim("test", lease_s=600, new_limit=100)
+            task = await self._store.get(task_id)
+        assert task.claim
+        changes = Changes(attempt=1, log=log)
+        for state in states:
+            await self._store.transition(task_id, state, claim=task.claim, reason="a test", changes=changes)
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        self._loop.run_until_complete(self._server.serve())
+        self._loop.close()
+
+    @asynccontextmanager
+    async def _lifespan(self, _: FastAPI) -> AsyncIterator[None]:
+        await self._store.open()
+        self._ready.set()
+        yield
+        await self._store.aclose()
+
+    def _call(self, work: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(20)
+
+
+class Tesp:
+    """The `tesp` command, pointed at the live API."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    def __call__(self, *arguments: str, input: str | bytes | None = None) -> Result:
+        return CliRunner().invoke(app, arguments, input=input, env={"TESP_URL": self.url})
+
+
+@pytest.fixture
+def api(tmp_path: Path) -> Iterator[LiveApi]:
+    live = LiveApi(tmp_path / "data")
+    yield live
+    live.stop()
+
+
+@pytest.fixture
+def tesp(api: LiveApi) -> Tesp:
+    return Tesp(api.url)
