@@ -42,11 +42,11 @@ def _file_fault(url: str) -> str | None:
 
 
 def _web_fault(url: str) -> str | None:
-    if not url.isascii() or " " in url:
-        return "contains spaces or letters beyond ASCII: percent-encode them"
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port
     except ValueError as error:
         return f"is malformed: {error}"
-    return None if host else "has no host"
+    if not host or " " in host:
+        return "has no host, or one with spaces"
+    return None if parts.query.isascii() else "has letters beyond ASCII after the ?: percent-encode them"

@@ -19,7 +19,6 @@ _BODY = "body"
 _MESSAGES = {
     "missing": "is required",
     "string_type": "must be a string",
-    "string_unicode": "contains half of a surrogate pair, which is no character",
     "bool_type": "must be true or false",
     "list_type": "must be a list",
     "dict_type": "must be an object",
@@ -52,7 +51,7 @@ def read_task(body: bytes) -> NewTask:
 
 
 def validate_task(data: Any) -> NewTask:
-    """The task in parsed JSON.
+    """The task in parsed JSON, whose strings are all valid Unicode (`from_json` sees to that).
 
     Raises:
         InvalidRequest: names every fault, at most a hundred.

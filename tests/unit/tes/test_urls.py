@@ -1,0 +1,60 @@
+import pytest
+
+from tesp_api.tes.urls import SUPPORTED_SCHEMES, scheme_of, url_fault
+from tesp_api.worker.transfer import SCHEMES
+
+
+def test_the_worker_transfers_just_the_schemes_that_are_accepted() -> None:
+    assert set(SUPPORTED_SCHEMES) == set(SCHEMES) - {""}
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://host/a",
+        "https://user:secret@host:8443/a%20b?c=d#e",
+        "HTTP://host/a",
+        "http://[::1]:8080/a",
+        "http://host/with space/ümlaut",
+        "file:///data/a%20b.txt",
+        "file://localhost/data/a",
+        "/data/a",
+        "/data/a:b?c#d",
+    ],
+)
+def test_a_url_that_is_fine(url: str) -> None:
+    assert url_fault(url) is None
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("s3://bucket/key", "http://, https://, file://"),
+        ("gs://bucket/key", "'gs' is not supported"),
+        ("javascript:alert(1)", "not supported"),
+        ("data/a", "not absolute"),
+        ("//host/a", None),
+        ("http:/host/a", "write http://"),
+        ("file:/data/a", "write file://"),
+        ("http:///a", "no host"),
+        ("http://", "no host"),
+        ("http://ho st/a", "no host"),
+        ("http://host:port/a", "malformed"),
+        ("http://host:99999/a", "malformed"),
+        ("http://[::1/a", "malformed"),
+        ("http://host/a?b=ü", "percent-encode"),
+        ("http://host/a\r\nX: y", "control characters"),
+        ("file://server/data/a", "host 'server'"),
+        ("file://", "names no file"),
+        ("file:///", "names no file"),
+        ("file:///a%00b", "%00"),
+    ],
+)
+def test_a_url_that_is_not(url: str, said: str | None) -> None:
+    fault = url_fault(url)
+    assert (fault is None) if said is None else (said in (fault or ""))
+
+
+def test_a_colon_in_a_path_makes_no_scheme() -> None:
+    assert scheme_of("/a:b") == ""
+    assert scheme_of("HTTPS://a") == "https"

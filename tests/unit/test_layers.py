@@ -1,0 +1,66 @@
+"""Nothing is imported upward. Source: docs/architecture.md."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PACKAGE = ROOT / "tesp_api"
+
+LAYERS = {
+    "tes": {"tes", "errors"},
+    "errors": {"tes"},
+    "settings": {"errors"},
+    "bell": set[str](),
+    "store": {"store", "tes", "errors"},
+    "pulsar": {"pulsar", "tes", "errors"},
+    "worker": {"worker"},
+    "runner": {"runner", "pulsar", "store", "tes", "errors", "settings", "bell"},
+    "api": {"api", "store", "tes", "errors", "settings", "bell"},
+}
+"""Each layer, and the layers that it may import. `cli` and `app` put things together and may import all."""
+
+CONCRETE = {"tesp_api.store.sqlite", "tesp_api.pulsar.embedded", "tesp_api.pulsar.rest"}
+"""The backends that only app.py names (and, of each other's helpers, nobody)."""
+
+
+def modules() -> list[Path]:
+    return sorted(PACKAGE.rglob("*.py"))
+
+
+def layer_of(file: Path) -> str:
+    return file.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imports(file: Path) -> Iterator[str]:
+    """The absolute names of all modules of ours that a file imports, wherever in it."""
+    package = file.relative_to(ROOT).with_suffix("").parts[:-1]
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        names: list[str] = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = ".".join(package[: len(package) - node.level + 1]) if node.level else ""
+            module = ".".join(filter(None, (base, node.module)))
+            names = [module, *(f"{module}.{alias.name}" for alias in node.names)]
+        yield from (name for name in names if name.split(".")[0] == "tesp_api")
+
+
+@pytest.mark.parametrize("file", modules(), ids=lambda file: str(file.relative_to(PACKAGE)))
+def test_a_module_imports_only_what_its_layer_may(file: Path) -> None:
+    layer = layer_of(file)
+    if layer not in LAYERS:
+        assert layer in {"__init__", "app", "tesp_api", "cli"}, f"{layer} has no place in LAYERS"
+        return
+    imported = {name.split(".")[1] for name in imports(file) if "." in name}
+    assert imported <= LAYERS[layer]
+
+
+@pytest.mark.parametrize("file", modules(), ids=lambda file: str(file.relative_to(PACKAGE)))
+def test_only_the_composition_root_names_backends(file: Path) -> None:
+    if file == PACKAGE / "app.py":
+        return
+    own = ".".join(file.relative_to(ROOT).with_suffix("").parts)
+    assert not (set(imports(file)) & CONCRETE) - {own}
