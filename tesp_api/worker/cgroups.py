@@ -68,7 +68,9 @@ def own_groups() -> dict[str, str]:
     return groups
 
 
-def _create_v1(own: dict[str, str], name: str, cpus: float | None, memory_bytes: int | None) -> ControlGroup | None:
+def _create_v1(
+    own: dict[str, str], name: str, cpus: float | None, memory_bytes: int | None
+) -> ControlGroup | None:
     limits: list[tuple[str, Callable[[str], None]]] = []
     if memory_bytes:
         limits.append(("memory", lambda directory: _limit_memory_v1(directory, memory_bytes)))

@@ -1,10 +1,10 @@
 """What can end a task attempt early.
 
-    WorkerError
-    ├── SystemFailure     the site, the staging or the order is at fault: SYSTEM_ERROR
-    │   ├── StagingError  an input could not be fetched or an output not sent
-    │   └── Unusable      a container runtime cannot be used here; the next one is tried
-    └── Canceled          the API asked for the end: CANCELED
+WorkerError
+├── SystemFailure     the site, the staging or the order is at fault: SYSTEM_ERROR
+│   ├── StagingError  an input could not be fetched or an output not sent
+│   └── Unusable      a container runtime cannot be used here; the next one is tried
+└── Canceled          the API asked for the end: CANCELED
 """
 
 from __future__ import annotations

@@ -32,16 +32,29 @@ KERNEL = ("/dev", "/proc", "/sys")
 SYSTEM = ("/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/usr", "/etc", "/boot", *KERNEL)
 # Images keep programs or settings in these, but their subdirectories are fair game.
 OCCUPIED = ("/", "/home", "/opt", "/root", "/run", "/var", "/var/lib", "/var/run")
-LOAD_BEARING = ("/", *SYSTEM, "/usr/bin", "/usr/sbin", "/usr/lib", "/usr/lib64", "/usr/local", "/usr/local/bin")
+LOAD_BEARING = (
+    "/",
+    *SYSTEM,
+    "/usr/bin",
+    "/usr/sbin",
+    "/usr/lib",
+    "/usr/lib64",
+    "/usr/local",
+    "/usr/local/bin",
+)
 
 
 class Bind(NamedTuple):
-    """One mount: what the container sees at `target` is `source` on the host."""
+    """What the container sees at `target` is `source` on the host.
+
+    Without `is_mounted` the worker alone knows it: a captured directory.
+    """
 
     target: str
     source: str
     writable: bool = True
     is_file: bool = False
+    is_mounted: bool = True
 
 
 class MountPlan(NamedTuple):
@@ -90,7 +103,9 @@ def plan_mounts(order: Order, tree: str, rooted: Iterable[Bind]) -> MountPlan:
     files = {item.path for item in order.inputs if item.type != "DIRECTORY"} - rooted_paths
     binds = [Bind(point, mirrored(tree, point)) for point in points]
     covered = [*points, *(bind.target for bind in rooted)]
-    binds += [Bind(path, mirrored(tree, path), is_file=True) for path in sorted(files) if not _in(path, covered)]
+    binds += [
+        Bind(path, mirrored(tree, path), is_file=True) for path in sorted(files) if not _in(path, covered)
+    ]
     covered += [bind.target for bind in binds]
     captured = [item for item in order.outputs if _is_captured(item)]
     return MountPlan(

@@ -43,7 +43,9 @@ def worker_is_dead(label: str) -> bool:
     return pid_started(pid) != int(started)
 
 
-def run_command(argv: list[str], cancellation: Cancellation | None = None, given: bytes = b"") -> tuple[int, str]:
+def run_command(
+    argv: list[str], cancellation: Cancellation | None = None, given: bytes = b""
+) -> tuple[int, str]:
     """Run a short program; returns its exit code and its stdout and stderr as one text.
 
     A cancel kills it. A program that is not there has exit code 127.

@@ -40,7 +40,9 @@ def local_path(url: str) -> str:
     if scheme_of(url):
         parts = urlsplit(url, allow_fragments=False)
         if parts.netloc not in ("", "localhost"):
-            raise StagingError(f"{shown(url)} is on another host; file:// URLs name files of the compute site")
+            raise StagingError(
+                f"{shown(url)} is on another host; file:// URLs name files of the compute site"
+            )
         path = unquote(parts.path + (f"?{parts.query}" if parts.query else ""), errors="surrogateescape")
     if not path.startswith("/") or "\0" in path:
         raise StagingError(f"{url!r} is neither a URL of a known kind nor an absolute path")

@@ -8,7 +8,7 @@ from typing import Sequence
 from ..cancellation import Cancellation
 from ..errors import SystemFailure
 from ..process import run_command
-from .base import Launch, Outcome, Run, find_program, mount_option, require_image_name, version_of
+from .base import Launch, Outcome, Run, find_program, kill_group, mount_option, require_image_name, version_of
 from .limits import Limits
 
 OWN_FAILURE = 255
@@ -18,6 +18,7 @@ FATAL = b"FATAL:"
 class Apptainer:
     """Containers by `apptainer`."""
 
+    reclaiming_program: str | None = None
     notes: tuple[str, ...] = ()
     _name = "apptainer"
     _variable_prefix = "APPTAINERENV_"
@@ -71,8 +72,8 @@ class Apptainer:
             raise SystemFailure(f"{self.description} could not run {run.image}: {said[-1000:]}")
         return Outcome(returncode if returncode >= 0 else 128 - returncode, notes)
 
-    def kill(self, run: Run) -> None:
-        """The worker kills the process group, and with it the container's PID namespace."""
+    def kill(self, run: Run, pid: int | None) -> None:
+        kill_group(pid)  # the processes inside die with the one that made their PID namespace
 
     def capture(self, run: Run, path: str, destination: str) -> bool:
         return False  # refused by check_captures

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
+import signal
 from typing import Any, NamedTuple, Protocol, Sequence
 
 from ..cancellation import Cancellation
@@ -75,8 +77,14 @@ class Runtime(Protocol):
         Raises: SystemFailure if the runtime itself failed; its own message is in the text.
         """
 
-    def kill(self, run: Run) -> None:
-        """End the container now. Safe before it exists and after it ended; may be repeated."""
+    reclaiming_program: str | None
+    """The docker program, where it takes one to remove the files of a container; for the watchdog."""
+
+    def kill(self, run: Run, pid: int | None) -> None:
+        """End the container now; `pid` leads the launched process group, None once that is over.
+
+        Safe before the container exists and after it ended; may be repeated.
+        """
 
     def capture(self, run: Run, path: str, destination: str) -> bool:
         """Copy a file or directory out of the stopped container; False if it is not there."""
@@ -98,6 +106,13 @@ class Runtime(Protocol):
 
     def remove_leftover(self, container: str) -> None:
         """Remove a container that `leftovers` told of."""
+
+
+def kill_group(pid: int | None) -> None:
+    """Kill a process group; does nothing if it is gone."""
+    if pid is not None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(pid, signal.SIGKILL)
 
 
 def find_program(name: str) -> str:
@@ -133,7 +148,8 @@ def mount_option(bind: Bind, target_key: str = "target") -> str:
     if any(sign in bind.source + bind.target for sign in "\r\n"):
         raise SystemFailure(f"The path {bind.target!r} cannot be mounted: it has a line break")
     return ",".join(
-        '"' + field.replace('"', '""') + '"' if any(sign in field for sign in ',"') else field for field in fields
+        '"' + field.replace('"', '""') + '"' if any(sign in field for sign in ',"') else field
+        for field in fields
     )
 
 

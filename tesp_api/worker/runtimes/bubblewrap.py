@@ -21,7 +21,7 @@ from ..errors import SystemFailure
 from ..job import make_directories, remove_tree
 from ..mounts import Bind, is_below
 from ..view import View
-from .base import Launch, Outcome, Run, find_program, require_image_name, version_of
+from .base import Launch, Outcome, Run, find_program, kill_group, require_image_name, version_of
 from .limits import Limits
 
 HOST_SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
@@ -35,7 +35,13 @@ HOST_FILES = (
     "/etc/localtime",
     "/etc/alternatives",
 )
-NETWORK_FILES = ("/etc/resolv.conf", "/etc/hosts", "/etc/services", "/etc/ssl/certs", "/etc/ca-certificates.conf")
+NETWORK_FILES = (
+    "/etc/resolv.conf",
+    "/etc/hosts",
+    "/etc/services",
+    "/etc/ssl/certs",
+    "/etc/ca-certificates.conf",
+)
 DEFAULT_ENV = {"PATH": "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", "HOME": "/tmp", "LANG": "C.UTF-8"}  # noqa: S108
 EXEC_FAILED = re.compile(rb"bwrap: execvp .*: ([^\n:]+)\s*\Z")
 EXEC_EXIT_CODES = {b"No such file or directory": 127, b"Not a directory": 127}
@@ -45,6 +51,7 @@ EXEC_OTHERWISE = 126
 class Bubblewrap:
     """Sandboxes by `bwrap`."""
 
+    reclaiming_program: str | None = None
     notes: tuple[str, ...] = (
         "Bubblewrap ran this task: the container image was NOT used; the programs of the host ran in a sandbox",
     )
@@ -100,10 +107,12 @@ class Bubblewrap:
         if returncode in (-9, 137) or notes:
             return Outcome(137, notes)
         said = stderr_tail.decode("utf-8", "replace").strip()[-1000:]
-        raise SystemFailure(f"{self.description} could not start the sandbox: {said or f'exit code {returncode}'}")
+        raise SystemFailure(
+            f"{self.description} could not start the sandbox: {said or f'exit code {returncode}'}"
+        )
 
-    def kill(self, run: Run) -> None:
-        """The process that stands for the sandbox is killed by the worker, and the sandbox dies with it."""
+    def kill(self, run: Run, pid: int | None) -> None:
+        kill_group(pid)  # the processes inside die with the one that made their PID namespace
 
     def capture(self, run: Run, path: str, destination: str) -> bool:
         if path in (*HOST_FILES, *NETWORK_FILES):

@@ -38,6 +38,7 @@ class Docker:
         self._program = find_program("docker")
         self._extra = tuple(extra)
         self._scratch = scratch
+        self.reclaiming_program: str | None = self._program if os.geteuid() != 0 else None
         self._engine = Engine()
         self.description = f"docker {self._ask_version()}"
 
@@ -89,13 +90,17 @@ class Docker:
         state = self._state(run)
         if state is None or (not state.was_started and returncode not in (126, 127)):
             said = stderr_tail.decode("utf-8", "replace").strip()[-1000:]
-            raise SystemFailure(f"{self.description} could not run {run.image}: {said or (state and state.error)}")
+            raise SystemFailure(
+                f"{self.description} could not run {run.image}: {said or (state and state.error)}"
+            )
         if state.out_of_memory:
             return Outcome(returncode, (f"The container {run.name} was killed: it reached its memory limit",))
         return Outcome(returncode)
 
     def _state(self, run: Run) -> State | None:
-        code, text = run_command([self._program, "inspect", "--type=container", "--format={{json .State}}", run.name])
+        code, text = run_command(
+            [self._program, "inspect", "--type=container", "--format={{json .State}}", run.name]
+        )
         try:
             state = json.loads(text) if code == 0 else None
         except ValueError:
@@ -110,7 +115,7 @@ class Docker:
             error=str(state.get("Error", "")),
         )
 
-    def kill(self, run: Run) -> None:
+    def kill(self, run: Run, pid: int | None) -> None:
         run_command(self._remove_command(run.name))
 
     def capture(self, run: Run, path: str, destination: str) -> bool:
@@ -150,7 +155,9 @@ class Docker:
         run_command(self._remove_command(container))
 
 
-def run_arguments(run: Run, env_file: str | None, env_options: Sequence[str], extra: Sequence[str]) -> list[str]:
+def run_arguments(
+    run: Run, env_file: str | None, env_options: Sequence[str], extra: Sequence[str]
+) -> list[str]:
     """The arguments of `docker run`. Every user string is behind a `=` or after the image."""
     require_image_name(run.image)
     arguments = ["run", f"--name={run.name}", "--log-driver=none"]

@@ -16,7 +16,9 @@ class Limits:
     def __init__(self, run: Run) -> None:
         self._name = run.name
         wanted = bool(run.cpus or run.memory_bytes)
-        self._group: ControlGroup | None = create_group(run.name, run.cpus, run.memory_bytes) if wanted else None
+        self._group: ControlGroup | None = (
+            create_group(run.name, run.cpus, run.memory_bytes) if wanted else None
+        )
         self.launch_notes: tuple[str, ...] = (NOT_ENFORCED,) if wanted and self._group is None else ()
 
     def popen(self) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Sequence
 from .. import ownership
 from ..cancellation import Cancellation
 from ..process import run_command
-from .base import Run, find_program, version_of
+from .base import Launch, Run, find_program, version_of
 from .docker import Docker
 
 
@@ -19,7 +19,18 @@ class Podman(Docker):
         self._program = find_program("podman")
         self._extra = tuple(extra)
         self._scratch = scratch
+        self.reclaiming_program = None
         self.description = f"podman {version_of(self._program)}"
+
+    def launch(self, run: Run) -> Launch:
+        """Rootless, the watchdog also takes over the files of the container's other users."""
+        launch = super().launch(run)
+        if os.geteuid() != 0:
+            launch.on_death.append(self._take_over(self._scratch))
+        return launch
+
+    def _take_over(self, tree: str) -> list[str]:
+        return [self._program, "unshare", "chown", "-R", "-h", "0:0", "--", tree]
 
     def _has_image(self, image: str, cancellation: Cancellation) -> bool:
         return run_command([self._program, "image", "exists", image], cancellation)[0] == 0
@@ -30,7 +41,7 @@ class Podman(Docker):
 
     def reclaim(self, tree: str) -> None:
         if os.geteuid() != 0 and ownership.is_needed(tree):
-            ownership.reclaim_by_command([self._program, "unshare", "chown", "-R", "-h", "0:0", "--", tree])
+            ownership.reclaim_by_command(self._take_over(tree))
             ownership.make_readable(tree)
 
     def leftovers(self) -> list[tuple[str, str]]:

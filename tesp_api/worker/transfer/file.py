@@ -38,7 +38,9 @@ def fetch_directory(url: str, destination: str, site: Site) -> None:
 def send_file(source: Source, url: str, site: Site) -> None:
     """The file appears whole: it is written under a temporary name beside, then renamed."""
     path = _writable_path(url, site)
-    temporary = os.path.join(os.path.dirname(path), f".{os.path.basename(path)[:200]}.{secrets.token_hex(4)}.part")
+    temporary = os.path.join(
+        os.path.dirname(path), f".{os.path.basename(path)[:200]}.{secrets.token_hex(4)}.part"
+    )
     try:
         os.makedirs(os.path.dirname(path), exist_ok=True)
         descriptor = os.open(

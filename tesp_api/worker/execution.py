@@ -1,0 +1,192 @@
+"""Execution: one executor in its container, from its command to its exit code."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import subprocess
+from typing import Any, Callable
+
+from . import captures
+from .attempt import Attempt
+from .errors import Canceled, SystemFailure
+from .job import make_directories, now
+from .order import Executor
+from .parallel import Background
+from .process import worker_label
+from .runtimes.base import Launch, Outcome, Run
+from .streams import Streams
+
+KILLED_EXIT_CODE = 137
+KILL_TRIES = 20
+
+
+def run_executors(attempt: Attempt, removals: list[Background], once_busy: Callable[[], None]) -> str | None:
+    """Run the executors in order, up to the first one that fails and may not; says why if one did.
+
+    `removals` gets the containers' removals, which go on meanwhile. `once_busy` is called when the
+    first executor runs: the worker has time then.
+
+    Raises: SystemFailure, Canceled.
+    """
+    for number, executor in enumerate(attempt.order.executors):
+        attempt.cancellation.check()
+        exit_code = _run_executor(attempt, number, executor, removals, once_busy)
+        if exit_code != 0:
+            reason = f"Executor {number} ({executor.image}) ended with exit code {exit_code}"
+            if not executor.ignore_error:
+                return reason
+            attempt.record.message(f"{reason}; ignored, as its ignore_error says")
+    return None
+
+
+def _run_executor(
+    attempt: Attempt,
+    number: int,
+    executor: Executor,
+    removals: list[Background],
+    once_busy: Callable[[], None],
+) -> int:
+    run = plan_run(attempt, number, executor)
+    _check_mounts(attempt, executor)
+    with Streams(attempt, number, executor) as streams:
+        entry: dict[str, Any] = {"exit_code": KILLED_EXIT_CODE, "started_at": now(), "ended_at": now()}
+        try:
+            outcome = _run_container(attempt, number, run, streams, removals, once_busy, entry)
+            for note in outcome.notes:
+                attempt.record.message(note)
+            entry["exit_code"] = outcome.exit_code
+            _end_executor(attempt, number, streams, entry)
+        except Canceled:
+            _end_executor(attempt, number, streams, entry)
+            raise
+    return outcome.exit_code
+
+
+def _end_executor(attempt: Attempt, number: int, streams: Streams, entry: dict[str, Any]) -> None:
+    entry["stdout_bytes"] = streams.stdout.total_bytes
+    entry["stderr_bytes"] = streams.stderr.total_bytes
+    attempt.result.executors.append(entry)
+    times = {key: entry[key] for key in ("exit_code", "started_at", "ended_at")}
+    attempt.record.event("executor_ended", executor=number, **times)
+    for log in (streams.stdout, streams.stderr):
+        if log.dropped_bytes:
+            attempt.record.message(
+                f"Left {log.dropped_bytes} bytes out of the middle of {log.name}: the log is full"
+            )
+
+
+def _run_container(
+    attempt: Attempt,
+    number: int,
+    run: Run,
+    streams: Streams,
+    removals: list[Background],
+    once_busy: Callable[[], None],
+    entry: dict[str, Any],
+) -> Outcome:
+    runtime = attempt.runtime
+    launch = runtime.launch(run)
+    for note in launch.notes:
+        if note not in attempt.record.system_logs:
+            attempt.record.message(note)
+    attempt.watchdog.guard(launch.on_death, None, runtime.reclaiming_program)
+    try:
+        process = _start(launch, streams)
+        entry["started_at"] = now()
+        attempt.record.event("executor_started", executor=number)
+        attempt.watchdog.guard(launch.on_death, process.pid, runtime.reclaiming_program)
+        try:
+            if number == 0:
+                once_busy()
+            returncode = streams.pump(process)
+        except BaseException:
+            _kill(attempt, run, process)
+            raise
+        finally:
+            entry["ended_at"] = now()
+        outcome = runtime.outcome(run, returncode, streams.stderr_tail)
+        captures.fetch(attempt, run)
+        return outcome
+    finally:
+        attempt.watchdog.guard(launch.on_death, None, runtime.reclaiming_program)
+        removals.append(Background(lambda: runtime.remove(run)))
+
+
+def _start(launch: Launch, streams: Streams) -> subprocess.Popen[bytes]:
+    try:
+        return subprocess.Popen(
+            launch.argv,
+            stdin=streams.stdin,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            bufsize=0,
+            start_new_session=True,
+            **launch.popen,
+        )
+    except OSError as error:
+        raise SystemFailure(f"Cannot start {launch.argv[0]}: {error.strerror}") from error
+    finally:
+        for descriptor in launch.descriptors:
+            os.close(descriptor)
+
+
+def _kill(attempt: Attempt, run: Run, process: subprocess.Popen[bytes]) -> None:
+    """Kill until the process that stands for the container ends: it may still be creating it."""
+    for _ in range(KILL_TRIES):
+        attempt.runtime.kill(run, process.pid)
+        try:
+            process.wait(timeout=0.5)
+            break
+        except subprocess.TimeoutExpired:
+            continue
+    else:
+        process.kill()
+        process.wait()
+    attempt.runtime.kill(run, None)
+
+
+def _check_mounts(attempt: Attempt, executor: Executor) -> None:
+    """Make the workdir where it is ours, and see that no executor put a link where something is mounted.
+
+    Raises: SystemFailure.
+    """
+    view = attempt.view
+    for bind in view.binds:
+        if view.resolve(posixpath.dirname(bind.target)) != posixpath.dirname(bind.target):
+            raise SystemFailure(f"An executor put a symlink on the way to the mounted {bind.target}")
+    if executor.workdir:
+        resolved = view.resolve(executor.workdir)
+        bind, host = view.bind_of(resolved), view.host_path(resolved)
+        if bind and host and bind.writable and not bind.is_file:
+            make_directories(host)
+
+
+def plan_run(attempt: Attempt, number: int, executor: Executor) -> Run:
+    """The container of one executor; limits are cut to what the machine has."""
+    order = attempt.order
+    cores = order.resources.cpu_cores
+    machine = os.cpu_count() or 1
+    if cores and cores > machine and number == 0:
+        attempt.record.message(
+            f"The task asks for {cores} CPU cores; this machine has {machine}, and it gets those"
+        )
+    ram = order.resources.ram_gb
+    return Run(
+        name=f"tesp-{order.job_id}-{number}",
+        labels={
+            "tesp.task": order.task_id,
+            "tesp.attempt": str(order.attempt),
+            "tesp.job": order.job_id,
+            "tesp.worker": worker_label(),
+        },
+        image=executor.image,
+        command=executor.command,
+        workdir=executor.workdir,
+        env=executor.env,
+        with_stdin=executor.stdin is not None and executor.stdin != "/dev/null",
+        binds=tuple(bind for bind in attempt.view.binds if bind.is_mounted),
+        network=order.site.network,
+        cpus=min(cores, machine) if cores else None,
+        memory_bytes=int(ram * 1e9) if ram else None,
+    )

@@ -1,0 +1,205 @@
+"""Outputs: what is to be sent, found as the containers left it, and sent."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import stat
+from typing import Callable, Iterator, NamedTuple
+
+from .attempt import Attempt
+from .errors import StagingError
+from .order import Output
+from .parallel import run_together
+from .transfer import Source, Transfer, transfer_for
+from .urls import extend, scheme_of, shown
+from .view import View
+from .wildcards import compile_name, has_wildcard
+
+
+class Found(NamedTuple):
+    """One file to send, or an empty directory to make."""
+
+    url: str
+    path: str
+    """As the container names it."""
+    resolved: str
+    """The same without links."""
+    is_directory: bool
+    in_place: bool
+
+
+class Missing(Exception):
+    """A declared output is not there; the text says which and why."""
+
+
+def stage_out(attempt: Attempt, tolerant: bool) -> None:
+    """Send every declared output that exists, then complain about the others.
+
+    Missing ones are only noted when `tolerant` (an executor has failed already).
+
+    Raises: StagingError naming all that is missing; Canceled.
+    """
+    missing: list[str] = []
+    found: dict[str, Found] = {}
+    for output in attempt.order.outputs:
+        try:
+            found.update((item.url, item) for item in find_output(output, attempt))
+        except Missing as error:
+            missing.append(str(error))
+
+    sizes: dict[str, int] = {}
+
+    def call(item: Found) -> Callable[[], None]:
+        return lambda: _send(item, attempt, sizes)
+
+    here = [item for item in found.values() if scheme_of(item.url) in ("", "file")]
+    for item in here:
+        call(item)()
+    run_together([call(item) for item in found.values() if item not in here], attempt.cancellation)
+    attempt.result.outputs += [
+        {"url": shown(item.url), "path": item.path, "size_bytes": sizes[item.url]}
+        for item in found.values()
+        if not item.is_directory
+    ]
+    if missing and not tolerant:
+        raise StagingError("; ".join(missing))
+    for text in missing:
+        attempt.record.message(text)
+
+
+def find_output(output: Output, attempt: Attempt) -> Iterator[Found]:
+    """The files of one declared output. Raises: Missing."""
+    if output.is_pattern:
+        yield from _find_by_pattern(output, attempt)
+        return
+    resolved, status = _look(attempt.view, output.path)
+    if status is None:
+        raise Missing(_why_missing(output.path, attempt.view))
+    if output.type == "DIRECTORY":
+        if not stat.S_ISDIR(status.st_mode):
+            raise Missing(f"The output {output.path} is declared as a directory and is none")
+        yield from _walk(attempt, output.url, output.path, resolved, _in_place(output, attempt))
+    elif stat.S_ISREG(status.st_mode):
+        yield Found(output.url, output.path, resolved, False, _in_place(output, attempt))
+    else:
+        raise Missing(f"The output {output.path} is no regular file")
+
+
+def _why_missing(path: str, view: View) -> str:
+    try:
+        resolved = view.resolve(path)
+    except OSError as error:
+        return f"The output {path} cannot be followed: {error.strerror}"
+    if resolved != path:
+        return f"The output {path} is a link to {resolved}, which is not among the task's files"
+    return f"The output {path} was not made"
+
+
+def _look(view: View, path: str) -> tuple[str, os.stat_result | None]:
+    try:
+        resolved = view.resolve(path)
+    except OSError:  # a loop of links
+        return path, None
+    return resolved, view.lstat(resolved)
+
+
+def _in_place(output: Output, attempt: Attempt) -> bool:
+    host = attempt.view.host_path(attempt.view.resolve(output.path))
+    return host is not None and transfer_for(output.url).is_in_place(output.url, host, attempt.transfers)
+
+
+def _find_by_pattern(output: Output, attempt: Attempt) -> Iterator[Found]:
+    prefix = output.path_prefix or ""
+    matches = sorted(match_pattern(output.path, attempt.view))
+    for path in matches:
+        relative = path[len(prefix) :] if path.startswith(prefix) else path
+        url = extend(output.url, relative.lstrip("/")) if relative.strip("/") else output.url
+        resolved, status = _look(attempt.view, path)
+        if status is not None and stat.S_ISDIR(status.st_mode):
+            yield from _walk(attempt, url, path, resolved, False)
+        elif status is not None and stat.S_ISREG(status.st_mode):
+            yield Found(url, path, resolved, False, False)
+        else:
+            _skip(attempt, path)
+    if not matches:
+        raise Missing(f"Nothing matches the output pattern {output.path}")
+
+
+def match_pattern(pattern: str, view: View) -> list[str]:
+    """The container paths that a pattern matches, links to directories on the way followed."""
+    paths = ["/"]
+    for part in pattern.strip("/").split("/"):
+        if has_wildcard(part):
+            wanted = compile_name(part)
+            paths = [
+                posixpath.join(path, name)
+                for path in paths
+                for name in _names(view, path)
+                if wanted.match(name)
+            ]
+        else:
+            paths = [posixpath.join(path, part) for path in paths]
+    return [path for path in paths if _exists(view, path)]
+
+
+def _exists(view: View, path: str) -> bool:
+    parent, _ = _look(view, posixpath.dirname(path))
+    return view.lstat(posixpath.join(parent, posixpath.basename(path))) is not None
+
+
+def _names(view: View, path: str) -> list[str]:
+    resolved, status = _look(view, path)
+    names = set(view.names(resolved)) if status and stat.S_ISDIR(status.st_mode) else set()
+    # Captured files (such as /a.txt for the pattern /*.txt) lie in no mounted directory.
+    names |= {
+        posixpath.basename(bind.target) for bind in view.binds if posixpath.dirname(bind.target) == resolved
+    }
+    return sorted(names)
+
+
+def _walk(
+    attempt: Attempt, url: str, path: str, resolved: str, in_place: bool, above: tuple[str, ...] = ()
+) -> Iterator[Found]:
+    """All files below a directory; `above` are the directories on the way here, to notice loops of links."""
+    names = attempt.view.names(resolved)
+    if not names:
+        yield Found(url, path, resolved, True, in_place)
+    for name in names:
+        attempt.cancellation.check()
+        here = posixpath.join(path, name)
+        target, status = _look(attempt.view, posixpath.join(resolved, name))
+        there = extend(url, name)
+        if status is not None and stat.S_ISREG(status.st_mode):
+            yield Found(there, here, target, False, in_place)
+        elif status is not None and stat.S_ISDIR(status.st_mode) and target not in (*above, resolved):
+            yield from _walk(attempt, there, here, target, in_place, (*above, resolved))
+        else:
+            _skip(attempt, here)
+
+
+def _skip(attempt: Attempt, path: str) -> None:
+    attempt.record.message(
+        f"Left out {path}: no regular file, a loop of links, or a link out of the task's files"
+    )
+
+
+def _send(item: Found, attempt: Attempt, sizes: dict[str, int]) -> None:
+    attempt.cancellation.check()
+    transfer: Transfer = transfer_for(item.url)
+    if item.is_directory:
+        if not item.in_place:
+            transfer.make_directory(item.url, attempt.transfers)
+        return
+    try:
+        descriptor = attempt.view.open(item.resolved, os.O_RDONLY | os.O_NONBLOCK)
+    except OSError as error:
+        raise StagingError(f"Cannot read the output {item.path}: {error.strerror}") from error
+    try:
+        status = os.fstat(descriptor)
+        sizes[item.url] = status.st_size
+        if not item.in_place:
+            source = Source(descriptor, status.st_size, status.st_mode, posixpath.basename(item.path))
+            transfer.send_file(source, item.url, attempt.transfers)
+    finally:
+        os.close(descriptor)

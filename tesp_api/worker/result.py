@@ -1,0 +1,58 @@
+"""The result: how the attempt ended, as result.json says it."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any
+
+from .job import JobDirectory, now, replace_file
+
+COMPLETE = "COMPLETE"
+EXECUTOR_ERROR = "EXECUTOR_ERROR"
+SYSTEM_ERROR = "SYSTEM_ERROR"
+CANCELED = "CANCELED"
+
+
+class Result:
+    """Filled while the attempt runs; COMPLETE unless something else is said."""
+
+    def __init__(self) -> None:
+        self.state = COMPLETE
+        self.reason = ""
+        self.started_at = now()
+        self.executors: list[dict[str, Any]] = []
+        self.outputs: list[dict[str, Any]] = []
+        self.metadata: dict[str, str] = {"host": os.uname().nodename}
+
+    def end(self, state: str, reason: str) -> None:
+        """The first reason stays: what follows it is its consequence."""
+        if self.state == COMPLETE:
+            self.state, self.reason = state, reason
+
+    def write(self, job: JobDirectory, system_logs: list[str]) -> None:
+        """Raises: OSError if the disk does not allow it."""
+        document = {
+            "version": 1,
+            "state": self.state,
+            "reason": self.reason,
+            "started_at": self.started_at,
+            "ended_at": now(),
+            "executors": self.executors,
+            "outputs": self.outputs,
+            "system_logs": system_logs,
+            "metadata": self.metadata,
+        }
+        replace_file(job.result, json.dumps(document).encode(), durable=True)
+
+
+def describe_unforeseen(error: BaseException) -> str:
+    """Type, message and where, for an error that nobody planned for."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    where = ""
+    if trace is not None:
+        code = trace.tb_frame.f_code
+        where = f" (in {code.co_name}, {code.co_filename.rpartition('/')[2]}:{trace.tb_lineno})"
+    return f"{type(error).__name__}: {error}{where}"

@@ -1,0 +1,138 @@
+"""What the worker does, top to bottom."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+from typing import Any
+
+from .attempt import Attempt
+from .cancellation import Cancellation
+from .errors import Canceled, SystemFailure
+from .execution import run_executors
+from .job import JobDirectory, now, remove_tree
+from .mounts import plan_mounts
+from .order import Order, Site, parse_order
+from .outputs import stage_out
+from .parallel import Background
+from .process import pid_started
+from .record import Record
+from .result import CANCELED, EXECUTOR_ERROR, SYSTEM_ERROR, Result, describe_unforeseen
+from .runtimes import choose_runtime
+from .staging import check_disk, rooted_binds, stage_in
+from .sweep import sweep_in_background
+from .transfer import Site as TransferSite
+from .view import View
+from .watchdog import Watchdog, start_watchdog
+
+
+def main(arguments: list[str]) -> int:
+    """Run the attempt in the job directory `arguments[0]`; 0 whenever there is a result to read."""
+    job = JobDirectory(arguments[0])
+    job.close_to_others()
+    who = {"pid": os.getpid(), "pid_started": pid_started(), "host": os.uname().nodename, "at": now()}
+    if not job.claim(who):
+        print("Another worker has begun this job.")
+        return 0
+    watchdog = start_watchdog(job.task)
+    signal.signal(signal.SIGTERM, _end_by_signal)
+    result = Result()
+    record = Record(job, "", Site().heartbeat_s, None)
+    removals: list[Background] = []
+    try:
+        order = _read_order(job)
+        record = Record(job, order.job_id, order.site.heartbeat_s, order.site.bell)
+        record.start()
+        _run_attempt(order, job, record, result, watchdog, removals)
+    except Canceled as error:
+        result.end(CANCELED, str(error))
+    except SystemFailure as error:
+        result.end(SYSTEM_ERROR, str(error))
+    except BaseException as error:
+        result.end(SYSTEM_ERROR, describe_unforeseen(error))
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    return _finish(job, record, result, watchdog, removals)
+
+
+def _run_attempt(
+    order: Order,
+    job: JobDirectory,
+    record: Record,
+    result: Result,
+    watchdog: Watchdog,
+    removals: list[Background],
+) -> None:
+    cancellation = Cancellation(job.cancel)
+    cancellation.check()
+    record.event("initializing")
+    attempt = _prepare(order, job, record, result, watchdog, cancellation)
+    stage_in(attempt)
+    try:
+        failure = run_executors(attempt, removals, lambda: sweep_in_background(attempt.runtime))
+    finally:
+        attempt.runtime.reclaim(job.task)
+    if failure:
+        result.end(EXECUTOR_ERROR, failure)
+    record.event("staging_out")
+    stage_out(attempt, tolerant=failure is not None)
+
+
+def _read_order(job: JobDirectory) -> Order:
+    try:
+        with open(job.order, encoding="utf-8") as file:
+            return parse_order(json.load(file))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise SystemFailure(f"Cannot read task.json: {type(error).__name__}: {error}") from error
+
+
+def _prepare(
+    order: Order,
+    job: JobDirectory,
+    record: Record,
+    result: Result,
+    watchdog: Watchdog,
+    cancellation: Cancellation,
+) -> Attempt:
+    """Choose the runtime and plan the mounts. Raises: SystemFailure."""
+    os.makedirs(job.tree, mode=0o700, exist_ok=True)
+    runtime = choose_runtime(order.site, job.task)
+    result.metadata["runtime"] = runtime.description
+    warning = check_disk(order, job.path)
+    for line in (*runtime.notes, *([warning] if warning else [])):
+        record.message(line)
+    plan = plan_mounts(order, job.tree, rooted_binds(order))
+    runtime.check_captures((*plan.captures, *plan.capture_patterns))
+    transfers = TransferSite(order.site.file_roots, cancellation, record.message)
+    view = View(plan.binds)
+    return Attempt(order, job, record, result, cancellation, watchdog, runtime, plan, view, transfers)
+
+
+def _finish(
+    job: JobDirectory, record: Record, result: Result, watchdog: Watchdog, removals: list[Background]
+) -> int:
+    """Free the disk, say how it ended, and only then wait for containers that are being removed."""
+    for _ in range(2):  # a transfer that was given up on may still have made a file
+        with contextlib.suppress(OSError):
+            remove_tree(job.task)
+    if os.path.lexists(job.task):
+        with contextlib.suppress(OSError):
+            record.message(f"Some of the task's files could not be removed from {job.task}")
+    try:
+        result.write(job, record.system_logs)
+        record.event("ended", state=result.state)
+        written = True
+    except OSError as error:
+        print(f"Cannot write the result: {error.strerror}")
+        written = False
+    patience = Cancellation(os.devnull + "/never")
+    for removal in removals:
+        with contextlib.suppress(Exception):  # the next sweep removes what is left
+            removal.join(patience)
+    watchdog.dismiss()
+    return 0 if written else 1
+
+
+def _end_by_signal(number: int, _: Any) -> None:
+    raise SystemFailure(f"The site ended the job with {signal.Signals(number).name}")
