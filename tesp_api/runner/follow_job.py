@@ -59,14 +59,14 @@ class FollowJob:
         self.state = self.task.state
 
     async def follow(self) -> Ending:
-        """Launch the job unless its worker has started, then follow it until it ends.
+        """Launch the job unless it was launched before or is being canceled, then follow it to its end.
 
         Raises:
             NeverStarted: the job ended before its worker began; it may be tried again under a new id.
             JobLost: the worker vanished without a result.
             PulsarUnavailable, PulsarRefused, StoreUnavailable, ClaimLost: as they come.
         """
-        if await self._read("started") is None:
+        if not self._is_canceling:
             await self.transport.launch(self.order)
         while True:
             ending = await self._look()
@@ -210,7 +210,8 @@ class FollowJob:
             self._killed_at = now
         if self._killed_at is None:
             return None
-        if (await self._status()).state not in _GONE:
+        unstarted = self._heartbeat is None and now - self._told_at >= 2 * self.timing.cancel_grace_s
+        if not unstarted and (await self._status()).state not in _GONE:
             return None
         return await self._take_result() or Ending(State.CANCELED, "canceled; the job was killed")
 

@@ -1,6 +1,7 @@
 """One task, from wherever it stands to its end. Read this first to understand the runner."""
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -118,7 +119,8 @@ async def _begin_next_attempt(
     assert task.job is not None  # noqa: S101 - only called for a task that has one
     await around.store.update(task.id, Changes(log=log.as_json()), claim=claim, reason=reason)
     transport = around.transport_to(task.job.destination)
-    await transport.write_file(task.job.job_id, "cancel", b"")
+    with contextlib.suppress(PulsarRefused):  # there is no such job, so nothing that could still begin
+        await transport.write_file(task.job.job_id, "cancel", b"")
     await transport.clean(task.job.job_id)
     return await _begin_attempt(task, claim, around)
 

@@ -9,6 +9,7 @@ import logging
 import os
 import secrets
 import socket
+import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -24,7 +25,7 @@ from tesp_api.tes.states import State
 
 _log = logging.getLogger(__name__)
 
-_RETRY_MIN_S, _RETRY_MAX_S = 0.2, 10.0
+_RETRY_MIN_S, _RETRY_MAX_S = 0.1, 10.0
 _BUG_TRIES = 5
 """So often is a task driven on after an error that nobody foresaw, before it ends SYSTEM_ERROR."""
 
@@ -140,11 +141,13 @@ class Scheduler:
         bugs: list[Exception] = []
         try:
             while True:
+                began_at = time.monotonic()
                 try:
-                    if len(bugs) < _BUG_TRIES:
-                        return await run_task(task, around)
-                    await abandon_task(task, around, bugs.pop())
-                    bugs.clear()
+                    if len(bugs) >= _BUG_TRIES:
+                        await abandon_task(task, around, bugs.pop())
+                        bugs.clear()
+                        task = await self._reread(task)
+                    return await run_task(task, around)
                 except (ClaimLost, TaskNotFound) as error:
                     _log.warning("task %s is no longer ours: %s", task.id, error)
                     return None
@@ -153,6 +156,8 @@ class Scheduler:
                 except Exception as error:
                     _log.exception("driving task %s failed", task.id)
                     bugs.append(error)
+                if time.monotonic() - began_at > _RETRY_MAX_S:  # it went well for a while
+                    pause_s = _RETRY_MIN_S
                 await asyncio.sleep(pause_s)
                 pause_s = min(pause_s * 2, _RETRY_MAX_S)
                 task = await self._reread(task)
@@ -161,8 +166,8 @@ class Scheduler:
             self._look.set()
 
     async def _reread(self, task: Task) -> Task:
-        """The task as it is now, under the claim that its driver holds; as it was if the store is silent."""
+        """The task as it is now, under the claim that its driver holds; as it was if it cannot be read."""
         try:
             return replace(await self.store.get(task.id), claim=task.claim)
-        except StoreUnavailable:
+        except (StoreUnavailable, TaskNotFound):
             return task

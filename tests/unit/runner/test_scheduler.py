@@ -1,0 +1,390 @@
+"""The scheduler and run_task on a real store, with a Pulsar whose workers the test plays."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tesp_api.bell import Bell
+from tesp_api.errors import PulsarRefused, PulsarUnavailable
+from tesp_api.pulsar.base import JobState
+from tesp_api.runner.scheduler import Scheduler
+from tesp_api.settings import Settings
+from tesp_api.store.base import Task
+from tesp_api.store.sqlite import SqliteTaskStore
+from tesp_api.tes.states import FINAL, State
+from tests.factories import make_task
+from tests.fakes.pulsar import FakePulsar
+from tests.fakes.site import FakeWorker
+
+CHUNK = 1024
+SETTINGS = Settings.model_validate(
+    {
+        "destinations": {"site": {"max_running": 3}},
+        "logs": {"chunk_bytes": CHUNK, "max_bytes": 4 * CHUNK},
+        "scheduler": {
+            "lease_s": 3,
+            "scan_s": 0.05,
+            "poll_min_s": 0.005,
+            "poll_max_s": 0.05,
+            "heartbeat_s": 0.05,
+            "lost_after_s": 0.5,
+            "cancel_grace_s": 0.1,
+        },
+    }
+)
+
+
+class Stage:
+    """A store, a fake Pulsar and a scheduler between them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.store = SqliteTaskStore(folder)
+        self.pulsar = FakePulsar("site")
+        self.bell = Bell()
+        self.scheduler = self.new_scheduler()
+
+    def new_scheduler(self) -> Scheduler:
+        return Scheduler(self.store, {"site": self.pulsar}, SETTINGS, self.bell)
+
+    async def submit(self, **changes: Any) -> str:
+        task = make_task(**changes)
+        await self.store.create(task)
+        self.bell.ring(task.id)
+        return task.id
+
+    async def cancel(self, task_id: str) -> None:
+        await self.store.request_cancel(task_id, "asked for")
+        self.bell.ring(task_id)
+
+    async def worker(self, task_id: str, attempt: int = 1) -> FakeWorker:
+        """The worker of the task's job, once that has been launched."""
+        job_id = f"{task_id}-{attempt}"
+        await until(lambda: job_id in self.pulsar.jobs)
+        return FakeWorker(self.pulsar, job_id)
+
+    async def ended(self, task_id: str) -> Task:
+        """The task once nothing is left to do for it."""
+
+        async def retired() -> bool:
+            task = await self.store.get(task_id)
+            return task.state in FINAL and not task.live
+
+        await until_true(retired)
+        return await self.store.get(task_id)
+
+    async def in_state(self, task_id: str, state: State) -> None:
+        async def there() -> bool:
+            return (await self.store.get(task_id)).state is state
+
+        await until_true(there)
+
+
+async def until(condition: Callable[[], object]) -> None:
+    async def met() -> bool:
+        return bool(condition())
+
+    await until_true(met)
+
+
+async def until_true(condition: Callable[[], Awaitable[bool]]) -> None:
+    async with asyncio.timeout(10):
+        while not await condition():  # noqa: ASYNC110 - what is waited for is in the store
+            await asyncio.sleep(0.005)
+
+
+@pytest.fixture
+async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
+    stage = Stage(tmp_path)
+    await stage.store.open()
+    await stage.scheduler.start()
+    yield stage
+    await stage.scheduler.stop()
+    await stage.store.aclose()
+
+
+async def test_a_task_passes_through_its_states_to_its_end(stage: Stage) -> None:
+    task_id = await stage.submit()
+    worker = await stage.worker(task_id)
+    worker.start()
+    await stage.in_state(task_id, State.INITIALIZING)
+    worker.run_executor()
+    await stage.in_state(task_id, State.RUNNING)
+    worker.finish()
+    task = await stage.ended(task_id)
+    assert task.state is State.COMPLETE
+    assert [log["logs"][0]["exit_code"] for log in task.logs] == [0]
+    states = [entry.state for entry in await stage.store.history(task_id)]
+    assert list(dict.fromkeys(states)) == ["QUEUED", "INITIALIZING", "RUNNING", "COMPLETE"]
+    assert stage.pulsar.jobs == {}, "the job was not cleaned"
+
+
+async def test_a_worker_that_is_done_before_the_first_look(stage: Stage) -> None:
+    task_id = await stage.submit()
+    worker = await stage.worker(task_id)
+    worker.start()
+    worker.run_executor(exit_code=3)
+    worker.finish("EXECUTOR_ERROR", "executor 0 ended with exit code 3")
+    task = await stage.ended(task_id)
+    assert task.state is State.EXECUTOR_ERROR
+    assert task.logs[0]["logs"][0]["exit_code"] == 3
+
+
+async def test_an_ended_executor_is_listed_while_the_next_one_runs(stage: Stage) -> None:
+    task_id = await stage.submit()
+    worker = await stage.worker(task_id)
+    worker.start()
+    worker.run_executor(exit_code=0)
+    worker.event("executor_started", executor=1)
+
+    async def listed() -> bool:
+        task = await stage.store.get(task_id)
+        return bool(task.logs and task.logs[0]["logs"])
+
+    await until_true(listed)
+    worker.finish()
+    await stage.ended(task_id)
+
+
+async def test_the_job_is_stored_before_it_is_launched(stage: Stage) -> None:
+    stage.pulsar.fail_next("launch", PulsarUnavailable("down"))
+    task_id = await stage.submit()
+
+    async def has_job() -> bool:
+        return (await stage.store.get(task_id)).job is not None
+
+    await until_true(has_job)
+    (await stage.worker(task_id)).finish()
+    await stage.ended(task_id)
+
+
+async def test_no_more_jobs_than_max_running(stage: Stage) -> None:
+    ids = [await stage.submit() for _ in range(5)]
+    await until(lambda: len(stage.pulsar.jobs) == 3)
+    for number, task_id in enumerate(ids):  # the oldest first: each end makes room for the next
+        worker = await stage.worker(task_id)
+        assert len(stage.pulsar.jobs) <= 3, f"before task {number} ended"
+        worker.start()
+        worker.finish()
+        await stage.ended(task_id)
+
+
+# -- a Pulsar that is away, refuses, loses
+
+
+async def test_a_pulsar_that_is_away_for_a_while_costs_no_task(stage: Stage) -> None:
+    for _ in range(3):
+        stage.pulsar.fail_next("launch", PulsarUnavailable("down"))
+    task_id = await stage.submit()
+    worker = await stage.worker(task_id)
+    worker.start()
+    for method in ("read_file", "wait_for_news", "status"):
+        stage.pulsar.fail_next(method, PulsarUnavailable("down again"))
+    worker.finish()
+    stage.pulsar.fail_next("clean", PulsarUnavailable("and again"))
+    assert (await stage.ended(task_id)).state is State.COMPLETE
+
+
+async def test_a_pulsar_that_refuses_ends_the_task_with_its_reason(stage: Stage) -> None:
+    stage.pulsar.fail_next("launch", PulsarRefused("Pulsar 'site' does not accept our private token"))
+    task = await stage.ended(await stage.submit())
+    assert task.state is State.SYSTEM_ERROR
+    assert "private token" in task.logs[0]["system_logs"][-1]
+
+
+async def test_a_job_whose_worker_never_began_is_tried_under_a_new_id(stage: Stage) -> None:
+    task_id = await stage.submit()
+    await stage.worker(task_id, attempt=1)
+    stage.pulsar.end(f"{task_id}-1")
+    (worker := await stage.worker(task_id, attempt=2)).start()
+    worker.run_executor()
+    worker.finish()
+    task = await stage.ended(task_id)
+    assert task.state is State.COMPLETE
+    assert task.attempt == 2
+    assert "before the worker began" in task.logs[0]["system_logs"][0]
+    assert len(task.logs) == 2
+
+
+async def test_a_job_that_never_begins_ends_the_task_in_the_end(stage: Stage) -> None:
+    task_id = await stage.submit()
+    for attempt in (1, 2, 3):
+        await stage.worker(task_id, attempt)
+        stage.pulsar.end(f"{task_id}-{attempt}")
+    task = await stage.ended(task_id)
+    assert task.state is State.SYSTEM_ERROR
+    assert "tried 3 times" in task.logs[-1]["system_logs"][-1]
+
+
+async def test_a_worker_that_vanishes_is_a_system_error_that_says_so(stage: Stage) -> None:
+    task_id = await stage.submit()
+    worker = await stage.worker(task_id)
+    worker.start()
+    worker.event("executor_started", executor=0)
+    await stage.in_state(task_id, State.RUNNING)
+    stage.pulsar.end(worker.job_id)
+    task = await stage.ended(task_id)
+    assert task.state is State.SYSTEM_ERROR
+    assert "vanished without a result" in task.logs[0]["system_logs"][-1]
+
+
+async def test_a_silent_worker_is_killed_before_its_task_ends(stage: Stage) -> None:
+    task_id = await stage.submit()
+    worker = await stage.worker(task_id)
+    worker.start()
+    await stage.in_state(task_id, State.INITIALIZING)
+    task = await stage.ended(task_id)
+    assert task.state is State.SYSTEM_ERROR
+    assert stage.pulsar.cancelled == [worker.job_id]
+
+
+async def test_a_worker_that_died_after_its_result_has_ended_well(stage: Stage) -> None:
+    task_id = await stage.submit()
+    worker = await stage.worker(task_id)
+    worker.start()
+    worker.run_executor()
+    await stage.in_state(task_id, State.RUNNING)
+    worker.finish(beat=False)
+    assert (await stage.ended(task_id)).state is State.COMPLETE
+
+
+async def test_a_fault_of_our_own_ends_the_task_rather_than_leaving_it(stage: Stage) -> None:
+    for _ in range(5):
+        stage.pulsar.fail_next("launch", ZeroDivisionError("a bug"))
+    stage.scheduler.settings = SETTINGS
+    task = await stage.ended(await stage.submit())
+    assert task.state is State.SYSTEM_ERROR
+    assert "ZeroDivisionError" in task.logs[0]["system_logs"][-1]
+
+
+# -- cancel
+
+
+async def test_a_queued_task_is_canceled_without_a_job(stage: Stage) -> None:
+    held = [await stage.submit() for _ in range(3)]
+    await until(lambda: len(stage.pulsar.jobs) == 3)
+    task_id = await stage.submit()
+    await stage.cancel(task_id)
+    assert (await stage.ended(task_id)).state is State.CANCELED
+    assert f"{task_id}-1" not in stage.pulsar.launches
+    for other in held:
+        (await stage.worker(other)).finish()
+        await stage.ended(other)
+
+
+async def test_a_cancel_reaches_the_worker_first(stage: Stage) -> None:
+    task_id = await stage.submit()
+    worker = await stage.worker(task_id)
+    worker.start()
+    await stage.in_state(task_id, State.INITIALIZING)
+    await stage.cancel(task_id)
+    await until(lambda: "cancel" in stage.pulsar.jobs[worker.job_id].files)
+    worker.finish("CANCELED")
+    assert (await stage.ended(task_id)).state is State.CANCELED
+    assert stage.pulsar.cancelled == []
+
+
+async def test_a_worker_that_does_not_heed_a_cancel_is_killed(stage: Stage) -> None:
+    task_id = await stage.submit()
+    worker = await stage.worker(task_id)
+    worker.start()
+    await stage.in_state(task_id, State.INITIALIZING)
+    await stage.cancel(task_id)
+    assert (await stage.ended(task_id)).state is State.CANCELED
+    assert stage.pulsar.cancelled == [worker.job_id]
+
+
+async def test_a_cancel_wins_over_a_result_that_comes_after_it(stage: Stage) -> None:
+    task_id = await stage.submit()
+    worker = await stage.worker(task_id)
+    worker.start()
+    await stage.in_state(task_id, State.INITIALIZING)
+    await stage.cancel(task_id)
+    worker.run_executor()
+    worker.finish("COMPLETE")
+    task = await stage.ended(task_id)
+    assert task.state is State.CANCELED
+    assert task.logs[0]["logs"], "what ran is shown all the same"
+
+
+async def test_a_job_that_pulsar_never_starts_can_be_canceled(stage: Stage) -> None:
+    task_id = await stage.submit()
+    await stage.worker(task_id)
+    stage.pulsar.jobs[f"{task_id}-1"].state = JobState.PENDING
+    await stage.cancel(task_id)
+    assert (await stage.ended(task_id)).state is State.CANCELED
+
+
+# -- restart
+
+
+async def test_a_new_scheduler_adopts_what_the_old_one_left(stage: Stage) -> None:
+    task_id = await stage.submit()
+    worker = await stage.worker(task_id)
+    worker.start()
+    await stage.in_state(task_id, State.INITIALIZING)
+    await stage.scheduler.stop()
+    worker.run_executor()
+    worker.finish()
+    stage.scheduler = stage.new_scheduler()
+    await stage.scheduler.start()
+    task = await stage.ended(task_id)
+    assert task.state is State.COMPLETE
+    assert [len(log["logs"]) for log in task.logs] == [1]
+
+
+# -- logs
+
+
+async def test_logs_can_be_read_while_the_task_runs(stage: Stage) -> None:
+    task_id = await stage.submit()
+    worker = await stage.worker(task_id)
+    worker.start()
+    worker.event("executor_started", executor=0)
+    data = b"\xff" * (CHUNK + 10)
+    worker.write_log("0.stdout", data, chunk_bytes=CHUNK)
+
+    async def readable() -> bool:
+        return await stage.store.log_size(task_id, 1, 0, "stdout") == len(data)
+
+    await until_true(readable)
+    part = await stage.store.read_log(task_id, 1, 0, "stdout", offset=CHUNK - 5, limit=10**6)
+    assert part.data == data[CHUNK - 5 :]
+    worker.finish()
+    await stage.ended(task_id)
+
+
+async def test_a_long_log_keeps_its_head_and_its_tail(stage: Stage) -> None:
+    task_id = await stage.submit()
+    worker = await stage.worker(task_id)
+    worker.start()
+    worker.event("executor_started", executor=0)
+    data = b"".join(bytes([65 + index]) * CHUNK for index in range(10))
+    for size in range(CHUNK, len(data) + 1, CHUNK):
+        worker.write_log("0.stdout", data[:size], chunk_bytes=CHUNK)
+
+        async def copied(size: int = size) -> bool:
+            return await stage.store.log_size(task_id, 1, 0, "stdout") == size
+
+        await until_true(copied)
+    head = await stage.store.read_log(task_id, 1, 0, "stdout", offset=0, limit=10**6)
+    assert head.data == data[: 2 * CHUNK]
+    tail = await stage.store.read_log(task_id, 1, 0, "stdout", offset=2 * CHUNK, limit=10**6)
+    assert (tail.offset, tail.data) == (8 * CHUNK, data[8 * CHUNK :])
+    worker.finish()
+    await stage.ended(task_id)
+
+
+async def test_the_order_holds_the_task_and_the_rules_of_the_site(stage: Stage) -> None:
+    task_id = await stage.submit(volumes=["/work"])
+    worker = await stage.worker(task_id)
+    order = json.loads(stage.pulsar.jobs[worker.job_id].order.task_json)
+    assert (order["task_id"], order["attempt"], order["job_id"]) == (task_id, 1, f"{task_id}-1")
+    assert order["volumes"] == ["/work"]
+    assert order["site"]["log_chunk_bytes"] == CHUNK
+    assert order["site"]["runtimes"] == ["docker", "podman", "apptainer", "singularity"]
+    worker.finish()
+    await stage.ended(task_id)
