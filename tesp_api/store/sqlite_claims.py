@@ -15,13 +15,15 @@ _EXPIRED = f"{CLAIMED} AND claim_expires_at <= :now AND live = 1"
 _NEW = "job_id IS NULL AND state = 'QUEUED'"
 
 _FREE_OLD = (
-    f"SELECT id FROM tasks WHERE {ADOPTABLE}"  # noqa: S608
-    f" UNION ALL SELECT id FROM tasks WHERE {_EXPIRED} AND NOT ({_NEW})"
+    f"SELECT id FROM tasks INDEXED BY tasks_adoptable WHERE {ADOPTABLE}"  # noqa: S608
+    f" UNION ALL SELECT id FROM tasks INDEXED BY tasks_by_lease WHERE {_EXPIRED} AND NOT ({_NEW})"
 )
 # Both parts are cut before they are merged, so that a long queue is not read to its end.
 _FREE_NEW = (
-    f"SELECT id FROM (SELECT id FROM tasks WHERE {WAITING} ORDER BY id LIMIT :limit)"  # noqa: S608
-    f" UNION ALL SELECT id FROM tasks WHERE {_EXPIRED} AND {_NEW} ORDER BY id LIMIT :limit"
+    "SELECT id FROM ("  # noqa: S608
+    f"SELECT id FROM tasks INDEXED BY tasks_waiting WHERE {WAITING} ORDER BY id LIMIT :limit"
+    f") UNION ALL SELECT id FROM tasks INDEXED BY tasks_by_lease WHERE {_EXPIRED} AND {_NEW}"
+    " ORDER BY id LIMIT :limit"
 )
 
 
