@@ -119,9 +119,11 @@ def _print_attempt(out: Console, executors: Sequence[Mapping[str, Any]], log: Ma
 
 
 def _table(*columns: str) -> Table:
+    """Columns that keep to one line; what a narrow terminal has no room for is cut where it hurts least."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     for column in columns:
-        table.add_column(column, overflow="fold", no_wrap=column in {"ID", "STATE", "EXIT"})
+        cut = column in {"NAME", "IMAGE", "COMMAND"}
+        table.add_column(column, overflow="ellipsis" if cut else "fold", no_wrap=column != "OUTPUT")
     return table
 
 
