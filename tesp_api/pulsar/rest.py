@@ -36,6 +36,7 @@ STATES = {
     "failed": JobState.ENDED,
     "cancelled": JobState.ENDED,
 }
+STILL_DUE = ("queued", "running")
 CLEAN_TRIES = 8
 CLEAN_PAUSE_S = 0.02
 
@@ -80,24 +81,24 @@ class RestPulsar:
             raise PulsarRefused(f"Pulsar {self.name!r} has no manager {self._manager!r}") from None
 
     async def launch(self, order: JobOrder) -> None:
-        """Set up, upload, submit, unless Pulsar has launched this job or its worker has started.
+        """Set up, upload, submit: as much of it as is not done yet.
 
-        Asked first, because an upload overwrites the worker in place, under a job that may run it.
+        Pulsar is asked first, because an upload overwrites the worker in place, under a job that may
+        be running it.
 
         Raises:
             PulsarRefused: also when this Pulsar invents job ids (`assign_ids: uuid`): a job that is
                 submitted again would run again there.
         """
         state = await self._state_or_none(order.job_id)
-        if state not in (LOST, SET_UP):
+        if state in (LOST, SET_UP):
+            if state == SET_UP and await self._has_started(order.job_id):
+                return
+            await self._place(order)
+        elif state not in STILL_DUE or await self._has_started(order.job_id):
             return
-        if state == SET_UP and await self.read_file(order.job_id, STARTED_FILE) is not None:
-            return
-        await self._set_up(order.job_id)
-        await asyncio.gather(
-            self._upload(order.job_id, "tool", WORKER_FILE, order.worker),
-            self._upload(order.job_id, "tool", TASK_FILE, order.task_json),
-        )
+        # Pulsar does nothing for a job that it still has in hand, and runs one that it has forgotten
+        # (killed between our submit and its fork, it says `queued` for ever)
         await self._http.send("POST", self._job(order.job_id, "/submit"), {"command_line": self._command})
         self._wake(order.job_id)
 
@@ -148,6 +149,8 @@ class RestPulsar:
         """Have Pulsar kill the job, unless it has left its result.
 
         A restarted Pulsar takes an ended job for a running one, and kills whatever has its pid now.
+        One that was killed between fork and record kills nothing: a worker that must stop for
+        certain needs its `cancel` file too.
         """
         if await self.read_file(job_id, RESULT_FILE) is None:
             await self._http.send("PUT", self._job(job_id, "/cancel"))
@@ -167,11 +170,20 @@ class RestPulsar:
             await asyncio.sleep(CLEAN_PAUSE_S * (attempt + 1))
         raise PulsarUnavailable(f"Pulsar {self.name!r} could not remove the directory of job {job_id}")
 
-    async def _set_up(self, job_id: str) -> None:
+    async def _place(self, order: JobOrder) -> None:
+        """Make the job directory, if there is none yet, and put the files of the order into it."""
+        job_id = order.job_id
         answer = await self._json("POST", f"{self._root}/jobs", {"job_id": job_id})
         if (given := str(answer.get("job_id", job_id))) != job_id:
             await self._http.send("DELETE", f"{self._root}/jobs/{in_path(given)}")
             raise PulsarRefused(f"Pulsar {self.name!r} invents job ids: remove `assign_ids` from its app.yml")
+        await asyncio.gather(
+            self._upload(job_id, "tool", WORKER_FILE, order.worker),
+            self._upload(job_id, "tool", TASK_FILE, order.task_json),
+        )
+
+    async def _has_started(self, job_id: str) -> bool:
+        return await self.read_file(job_id, STARTED_FILE) is not None
 
     async def _upload(self, job_id: str, kind: str, name: str, data: bytes) -> None:
         await self._http.send("POST", self._job(job_id, "/files"), {"type": kind, "name": name}, data)

@@ -39,16 +39,20 @@ asyncio.run(main())
 async def eventually(condition: Callable[[], Awaitable[T | None]]) -> T:
     """What the condition gives as soon as that is true."""
     async with asyncio.timeout(PATIENCE_S):
-        while not (result := await condition()):
+        # nothing tells us of a change in another process
+        while not (result := await condition()):  # noqa: ASYNC110
             await asyncio.sleep(POLL_S)
     return result
 
 
 class Site(Protocol):
-    """A kind of Pulsar: `transport` is open, `staging` its folder of job directories on this machine."""
+    """A kind of Pulsar: `staging` is its folder of job directories on this machine."""
 
-    transport: PulsarTransport
-    staging: Path
+    @property
+    def transport(self) -> PulsarTransport: ...
+
+    @property
+    def staging(self) -> Path: ...
 
     async def launch_and_kill_host(self, order: JobOrder) -> None:
         """Launch the job, kill -9 the process that Pulsar lives in, and start another in its place."""
@@ -92,6 +96,8 @@ class RestSite:
 
     async def launch_and_kill_host(self, order: JobOrder) -> None:
         await self.transport.launch(order)
+        # killed between its fork and its record, Pulsar knows nothing of a job that runs
+        await started_pid(self.transport, order.job_id)
         await asyncio.to_thread(self.pulsar.restart)
 
     async def aclose(self) -> None:

@@ -33,7 +33,7 @@ def stock_pulsar() -> Iterator[StockPulsar]:
 
 @pytest.fixture(params=REAL)
 async def site(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Site]:
-    kind: Site
+    kind: EmbeddedSite | RestSite
     if request.param == "embedded":
         kind = EmbeddedSite(tmp_path / "a folder")
     else:
@@ -48,7 +48,7 @@ async def transport(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIter
     if request.param == "fake":
         yield FakePulsar()
         return
-    kind: Site
+    kind: EmbeddedSite | RestSite
     if request.param == "embedded":
         kind = EmbeddedSite(tmp_path)
     else:

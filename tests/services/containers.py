@@ -1,0 +1,85 @@
+"""Container runtimes for the tests: a running Docker daemon, and the image `busybox:latest` in it."""
+
+import io
+import subprocess
+import tarfile
+import time
+from functools import cache
+from pathlib import Path
+
+IMAGE = "busybox:latest"
+BUSYBOX = Path("/usr/bin/busybox")
+
+
+class ServiceUnavailable(Exception):
+    """A service that the tests need does not start; the text says why."""
+
+
+@cache
+def require_docker() -> None:
+    """See that dockerd answers and has `busybox:latest`. Raises: ServiceUnavailable."""
+    if not _docker_answers():
+        _start_daemon()
+    if _run(["docker", "image", "inspect", IMAGE]).returncode != 0:
+        done = _run(["docker", "import", "--change", 'CMD ["sh"]', "-", IMAGE], busybox_root())
+        if done.returncode != 0:
+            raise ServiceUnavailable(f"docker import failed: {done.stderr.decode()}")
+
+
+@cache
+def require_podman() -> None:
+    """See that podman has `busybox:latest`, taken from Docker. Raises: ServiceUnavailable."""
+    require_docker()
+    if _run(["podman", "image", "exists", f"docker.io/library/{IMAGE}"]).returncode == 0:
+        return
+    saved = _run(["docker", "save", IMAGE])
+    loaded = _run(["podman", "load"], saved.stdout)
+    tagged = _run(["podman", "tag", f"localhost/{IMAGE}", f"docker.io/library/{IMAGE}"])
+    if loaded.returncode != 0 or (tagged.returncode != 0 and b"localhost" in loaded.stdout):
+        raise ServiceUnavailable(f"podman load failed: {loaded.stderr.decode()}{tagged.stderr.decode()}")
+
+
+def busybox_root() -> bytes:
+    """A root file system as tar: Debian's static busybox under all its names."""
+    if not BUSYBOX.exists():
+        raise ServiceUnavailable("no /usr/bin/busybox: apt-get install busybox-static")
+    applets = _run([str(BUSYBOX), "--list"]).stdout.decode().split()
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        for name in ("bin", "etc", "tmp", "root", "usr", "usr/bin", "var"):
+            entry = tarfile.TarInfo(name)
+            entry.type, entry.mode = tarfile.DIRTYPE, 0o1777 if name == "tmp" else 0o755
+            tar.addfile(entry)
+        tar.add(BUSYBOX, "bin/busybox")
+        for applet in applets:
+            entry = tarfile.TarInfo(f"bin/{applet}")
+            entry.type, entry.linkname = tarfile.SYMTYPE, "busybox"
+            if applet != "busybox":
+                tar.addfile(entry)
+        users = b"root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/sh\n"
+        entry = tarfile.TarInfo("etc/passwd")
+        entry.size = len(users)
+        tar.addfile(entry, io.BytesIO(users))
+    return buffer.getvalue()
+
+
+def _docker_answers() -> bool:
+    try:
+        return _run(["docker", "version"]).returncode == 0
+    except FileNotFoundError:
+        raise ServiceUnavailable("no docker on the PATH: apt-get install docker.io iptables") from None
+
+
+def _start_daemon() -> None:
+    log = Path("/tmp/tesp-tests-dockerd.log")
+    with log.open("wb") as file:
+        subprocess.Popen(["dockerd"], stdout=file, stderr=file, start_new_session=True)
+    for _ in range(300):
+        if _docker_answers():
+            return
+        time.sleep(0.1)
+    raise ServiceUnavailable(f"dockerd does not start; {log} ends: {log.read_text()[-1000:]}")
+
+
+def _run(argv: list[str], given: bytes | None = None) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(argv, input=given, capture_output=True, check=False)
