@@ -7,13 +7,16 @@ of the rest of `tesp_api`. The API and the worker share only files in the Pulsar
     tool_files/task.json             the order, written by `runner/job_plan.py`
     task/                            the worker's own: the files of the task; removed at its end
     metadata/tesp/                   the worker's truth, read by the API:
-        started                      JSON {pid, pid_started, host, at}; made with O_EXCL: a second worker exits
+        started                      JSON {pid, pid_started, host, at}; made with O_EXCL: a second worker
+                                     exits; pid_started is null where there is no /proc
         cancel                       made by the API: stop the container, end CANCELED
         heartbeat                    JSON {beat, events_bytes, logs: {"0.stdout": size_bytes}, ended};
                                      replaced at every change and at least every `heartbeat_s`
         events.ndjson                one JSON object a line: {seq, at, event, ...}
         logs/{executor}.{stream}.{chunk:06d}
-                                     the executor's stdout or stderr, cut every `log_chunk_bytes`
+                                     the executor's stdout or stderr, cut every `log_chunk_bytes`:
+                                     chunk n begins at byte n * log_chunk_bytes. Beyond log_max_bytes
+                                     the middle chunks are deleted; sizes always count every byte
         result.json                  the end of it all; written to a temporary name, then renamed
 
 Events: `initializing`, `executor_started` {executor}, `executor_ended` {executor, exit_code,

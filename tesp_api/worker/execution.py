@@ -157,8 +157,8 @@ def _check_mounts(attempt: Attempt, executor: Executor) -> None:
             raise SystemFailure(f"An executor put a symlink on the way to the mounted {bind.target}")
     if executor.workdir:
         resolved = view.resolve(executor.workdir)
-        bind, host = view.bind_of(resolved), view.host_path(resolved)
-        if bind and host and bind.writable and not bind.is_file:
+        host, holder = view.host_path(resolved), view.bind_of(resolved)
+        if host and holder and holder.writable and not holder.is_file:
             make_directories(host)
 
 

@@ -43,7 +43,7 @@ class JobDirectory:
 
 def now() -> str:
     """The time in UTC as RFC 3339 with microseconds."""
-    return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="microseconds")  # noqa: UP017
+    return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="microseconds")
 
 
 def replace_file(path: str, data: bytes, durable: bool = False) -> None:
@@ -78,7 +78,7 @@ def make_directories(path: str) -> None:
         os.mkdir(path)
     except FileExistsError:
         return
-    os.chmod(path, 0o777)
+    os.chmod(path, 0o777)  # noqa: S103
 
 
 def remove_tree(path: str) -> None:

@@ -9,7 +9,7 @@ from .cancellation import Cancellation
 
 
 def pid_started(pid: int | str = "self") -> int | None:
-    """The start time in clock ticks since boot (field 22 of /proc/PID/stat); None where there is no such file."""
+    """Clock ticks from boot to start (field 22 of /proc/PID/stat); None where there is no such file."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
             text = file.read()

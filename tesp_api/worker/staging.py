@@ -60,7 +60,7 @@ def make_mount_points(plan: MountPlan, tree: str) -> None:
     """Make the plan's directories in the tree, and something to mount over for what is nested in them."""
     for path in plan.directories:
         make_directories(mirrored(tree, path))
-    os.chmod(mirrored(tree, TMP), 0o1777)
+    os.chmod(mirrored(tree, TMP), 0o1777)  # noqa: S103
     for bind in plan.binds:
         place = mirrored(tree, bind.target)
         if bind.source == place:

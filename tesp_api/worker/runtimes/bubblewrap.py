@@ -53,7 +53,7 @@ class Bubblewrap:
 
     reclaiming_program: str | None = None
     notes: tuple[str, ...] = (
-        "Bubblewrap ran this task: the container image was NOT used; the programs of the host ran in a sandbox",
+        "Bubblewrap ran this task: its image was NOT used, the programs of the host ran in a sandbox",
     )
 
     def __init__(self, extra: Sequence[str], scratch: str) -> None:
@@ -176,7 +176,7 @@ def make_root(root: str) -> None:
     for path in ("/etc", "/var", "/opt", "/root", "/home", "/run"):
         os.mkdir(root + path)
     os.symlink("../run", root + "/var/run")
-    make_directories(root + "/var/tmp")
+    make_directories(root + "/var/tmp")  # noqa: S108
 
 
 def is_real_directory(path: str) -> bool:
