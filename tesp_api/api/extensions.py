@@ -50,7 +50,7 @@ class ExtensionEndpoints:
             raise HTTPException(404, f"task {task.id} has had {task.attempt} attempts, and no {attempt}")
         name = (task.id, attempt, executor, _STREAMS[stream])
         part = await self._store.read_log(*name, offset=offset, limit=limit)
-        total = max(await self._store.log_size(*name), part.offset + len(part.data))
+        total = await self._store.log_size(*name)
         live = attempt == task.attempt and task.state not in FINAL
         if offset > total:
             raise HTTPException(

@@ -1,0 +1,53 @@
+"""The API over a real SQLite store, without a runner: tests play the runner's part."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx
+import pytest
+from fastapi import FastAPI
+
+from tesp_api.api.application import build_api
+from tesp_api.bell import Bell
+from tesp_api.settings import Settings
+from tesp_api.store.base import TaskStore
+from tesp_api.store.sqlite import SqliteTaskStore
+from tests.integration.api.life import RingingBell
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    roots = [{"path": str(tmp_path / "shared space"), "mount": "rw"}, {"path": "/data"}]
+    return Settings.model_validate(
+        {
+            "data_dir": str(tmp_path / "data"),
+            "server": {"max_body_bytes": 300_000},
+            "logs": {"tail_bytes": 1000},
+            "destinations": {"local": {"file_roots": roots}},
+        }
+    )
+
+
+@pytest.fixture
+async def store(settings: Settings) -> AsyncIterator[TaskStore]:
+    opened = SqliteTaskStore(settings.data_dir)
+    await opened.open()
+    yield opened
+    await opened.aclose()
+
+
+@pytest.fixture
+def bell() -> RingingBell:
+    return RingingBell()
+
+
+@pytest.fixture
+def app(store: TaskStore, bell: Bell, settings: Settings) -> FastAPI:
+    return build_api(store, bell, settings, {})
+
+
+@pytest.fixture
+async def client(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://tesp") as opened:
+        yield opened

@@ -1,0 +1,107 @@
+"""Logs while they are written, and histories."""
+
+from typing import Any
+
+import httpx
+import pytest
+
+from tesp_api.store.base import TaskStore
+from tests.integration.api.life import create, finish, start
+
+
+async def read(client: httpx.AsyncClient, task_id: str, rest: str = "0/stdout") -> httpx.Response:
+    return await client.get(f"/tesp/v1/tasks/{task_id}/logs/{rest}")
+
+
+def place(answer: httpx.Response) -> tuple[int, int, bool]:
+    headers = answer.headers
+    return (
+        int(headers["x-tesp-log-offset"]),
+        int(headers["x-tesp-log-total"]),
+        headers["x-tesp-log-live"] == "true",
+    )
+
+
+async def test_a_log_is_read_while_it_is_written(client: httpx.AsyncClient, store: TaskStore) -> None:
+    task_id = await create(client)
+    waiting = await read(client, task_id)
+    assert (waiting.status_code, waiting.content, place(waiting)) == (200, b"", (0, 0, True))
+    held = await start(store, task_id)
+    await store.append_log(held, 1, 0, "stdout", 0, b"one\n\xff")
+    running = await read(client, task_id)
+    assert (running.content, place(running)) == (b"one\n\xff", (0, 5, True))
+    assert running.headers["content-type"] == "text/plain; charset=utf-8"
+    assert running.headers["x-content-type-options"] == "nosniff"
+    assert (await read(client, task_id, "0/stdout?offset=5")).content == b""
+    await finish(store, held, b"one\n\xfftwo")
+    ended = await read(client, task_id, "0/stdout?offset=5")
+    assert (ended.content, place(ended)) == (b"two", (5, 8, False))
+
+
+@pytest.mark.parametrize(
+    ("query", "data", "offset"),
+    [
+        ("", b"0123456789", 0),
+        ("?offset=3&limit=4", b"3456", 3),
+        ("?offset=-4", b"6789", 6),
+        ("?offset=-4&limit=2", b"67", 6),
+        ("?offset=-99", b"0123456789", 0),
+        ("?offset=10", b"", 10),
+        ("?attempt=1&offset=9", b"9", 9),
+    ],
+)
+async def test_parts_of_a_log(
+    client: httpx.AsyncClient, store: TaskStore, query: str, data: bytes, offset: int
+) -> None:
+    task_id = await create(client)
+    await finish(store, await start(store, task_id), b"0123456789")
+    answer = await read(client, task_id, f"0/stdout{query}")
+    assert (answer.content, place(answer)) == (data, (offset, 10, False))
+
+
+@pytest.mark.parametrize(
+    ("rest", "status"),
+    [
+        ("1/stdout", 404),
+        ("-1/stdout", 404),
+        ("x/stdout", 404),
+        ("9999999999999999999999/stdout", 404),
+        ("0/stdin", 404),
+        ("0/stdout?attempt=2", 404),
+        ("0/stdout?attempt=0", 400),
+        ("0/stdout?attempt=x", 400),
+        ("0/stdout?offset=x", 400),
+        ("0/stdout?offset=99999999999999999999", 400),
+        ("0/stdout?limit=0", 400),
+        ("0/stdout?limit=99999999999", 400),
+        ("0/stdout?offset=11", 416),
+    ],
+)
+async def test_what_is_not_there_is_said(
+    client: httpx.AsyncClient, store: TaskStore, rest: str, status: int
+) -> None:
+    task_id = await create(client)
+    await finish(store, await start(store, task_id), b"0123456789")
+    answer = await read(client, task_id, rest)
+    assert answer.status_code == status
+    assert answer.json()["status_code"] == status
+
+
+async def test_the_history_tells_every_state_with_its_reason(
+    client: httpx.AsyncClient, store: TaskStore
+) -> None:
+    task_id = await create(client)
+    await finish(store, await start(store, task_id), b"")
+    answer = await client.get(f"/tesp/v1/tasks/{task_id}/history")
+    entries: list[dict[str, Any]] = answer.json()["history"]
+    assert [entry["state"] for entry in entries] == ["QUEUED", "INITIALIZING", "RUNNING", "COMPLETE"]
+    assert all(entry.keys() == {"time", "state", "attempt", "reason"} for entry in entries)
+    assert entries[-1]["attempt"] == 1
+    assert entries[-1]["reason"] == "the worker ended"
+
+
+@pytest.mark.parametrize("path", ["logs/0/stdout", "history"])
+async def test_an_unknown_task_is_404(client: httpx.AsyncClient, path: str) -> None:
+    answer = await client.get(f"/tesp/v1/tasks/nobody/{path}")
+    assert answer.status_code == 404
+    assert "nobody" in answer.json()["msg"]
