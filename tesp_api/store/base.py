@@ -50,7 +50,7 @@ class HistoryEntry:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A task as stored.
+    """A task as stored. Ids sort by age (`tes.ids.new_task_id`): lists and claims go by them.
 
     `request` is the client's task document as validated (TES JSON: no nulls, no read-only fields).
     `logs` holds one tesTaskLog per attempt, in TES JSON, without the executors' stdout and stderr,
@@ -137,8 +137,9 @@ class TaskStore(Protocol):
     # -- the API's side
 
     async def create(self, task: Task) -> None:
-        """Store a new task, QUEUED, with its first history entry.
+        """Store a new task, QUEUED, with its first history entry ("created", at `created_at`).
 
+        Of `task`, what only the runner writes (attempt, job, logs, claim) is not looked at.
         A task with the same id is left untouched and counts as created: a caller that does not know
         whether its first try arrived may simply try again.
         """
@@ -177,7 +178,8 @@ class TaskStore(Protocol):
 
         Where bytes were dropped from the middle of a long log, the part returned starts at the first
         byte kept at or after `offset`, so `LogPart.offset` may be larger than what was asked for.
-        A negative `offset` counts from the end.
+        A part never spans such a gap: the bytes after it come with the next call. Where nothing is left
+        to read, `LogPart.offset` is what was asked for. A negative `offset` counts from the end.
         """
 
     async def log_size(self, task_id: str, attempt: int, executor: int, stream: Stream) -> int:
@@ -188,10 +190,11 @@ class TaskStore(Protocol):
     async def claim(self, owner: str, *, lease_s: float, new_limit: int) -> list[Task]:
         """Claim tasks that are live and that nobody holds (never claimed, released, or lease expired).
 
-        All tasks that already have a job or are being canceled, and at most `new_limit` of the QUEUED
-        ones without a job, oldest first. Safe to call from several processes at once: no task is
-        claimed twice. A lease has expired when its `expires_at` is reached (now >= expires_at).
+        At most `new_limit` of the QUEUED ones without a job, and beside them all others: those that have a
+        job, are being canceled, or have ended but are not yet retired. Oldest first. Safe to call from
+        several processes at once: no task is claimed twice. A lease has expired when its `expires_at` is reached (now >= expires_at).
         Opening an embedded store voids all claims: their owner is dead, or the store could not be opened.
+        Claims come and go without a line in the history.
         """
 
     async def renew(self, owner: str, *, lease_s: float) -> Mapping[str, State]:
@@ -245,6 +248,8 @@ class TaskStore(Protocol):
         self, claim: Claim, attempt: int, executor: int, stream: Stream, start: int, end: int
     ) -> None:
         """Forget the chunks of a log that lie wholly between the bytes `start` and `end`.
+
+        The size of the log stays.
 
         Raises:
             ClaimLost: `claim` is no longer the task's claim.

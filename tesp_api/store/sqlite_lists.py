@@ -2,13 +2,14 @@
 
 A list follows one *walk*: an index that holds one filter's matches in the order of ids, so that a page
 is read from where the last one ended and nothing is sorted. The other filters are checked task by task.
-With several filters the walk with the fewest matches is taken, counted up to a limit. A name prefix has
-no such order: few matches are sorted by id; where there are many, another walk meets them soon enough.
+With several filters the walk with the fewest matches is taken, counted up to a limit; beyond that, the one
+whose matches are sparsest among the newest tasks. A name prefix has no such order: few matches are sorted
+by id; where there are many, another walk meets them soon, unless all of them are old.
 """
 
 import sqlite3
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from tesp_api.store.base import TaskQuery
 from tesp_api.store.page_token import task_id_in
@@ -16,7 +17,7 @@ from tesp_api.store.sqlite_rows import to_bytes
 from tesp_api.tes.states import State
 
 COUNTING_LIMIT = 5000
-"""Matches of a filter beyond which it counts as "many"; reading so many index entries takes about 1 ms."""
+"""Matches of a filter beyond which it counts as "many"; so many index entries are read in about 1 ms."""
 
 # NOT INDEXED would not do: in tables without rowid SQLite ignores it.
 _PRIMARY_KEY = "sqlite_autoindex_tasks_1"
@@ -33,14 +34,17 @@ class _Filter:
 
 @dataclass(frozen=True, slots=True)
 class _Walk:
-    """A way through an index in the order of ids: its branches are merged, each in that order itself."""
+    """A way through an index in the order of ids: its branches are merged, each in that order itself.
+
+    `answers` are the filters that need no check on this way. Only a walk that `sorts` has no such order.
+    """
 
     table: str
     id_column: str
     branches: tuple[_Filter, ...]
     join: str = ""
     answers: tuple[_Filter, ...] = ()
-    sorts: bool = field(default=False)
+    sorts: bool = False
 
 
 def read_states(connection: sqlite3.Connection, query: TaskQuery, limit: int) -> list[tuple[str, State]]:
@@ -126,15 +130,18 @@ def _prefixed(prefix: str) -> _Filter:
 
 
 def _choose(connection: sqlite3.Connection, walks: Iterator[_Walk], before: str | None) -> _Walk:
-    """The walk with the fewest matches, the first of equals; a walk that sorts only if they are few."""
+    """The walk with the fewest matches; of walks with many, the one whose matches are farthest apart."""
     candidates = list(walks)
     if len(candidates) == 1:
         return candidates[0]
     counted = [(_count(connection, walk, before), walk) for walk in candidates]
-    return min(
-        (pair for pair in counted if not (pair[1].sorts and pair[0] > COUNTING_LIMIT)),
-        key=lambda pair: pair[0],
-    )[1]
+    fewest, rarest = min(counted, key=lambda pair: pair[0])
+    if fewest <= COUNTING_LIMIT:
+        return rarest
+    ordered = [walk for walk in candidates if not walk.sorts]
+    return (
+        ordered[0] if len(ordered) == 1 else min(ordered, key=lambda walk: _reach(connection, walk, before))
+    )
 
 
 def _count(connection: sqlite3.Connection, walk: _Walk, before: str | None) -> int:
@@ -147,6 +154,19 @@ def _count(connection: sqlite3.Connection, walk: _Walk, before: str | None) -> i
         if total > COUNTING_LIMIT:
             break
     return total
+
+
+def _reach(connection: sqlite3.Connection, walk: _Walk, before: str | None) -> str:
+    """The id to which COUNTING_LIMIT steps of the walk lead: the older, the sparser the walk."""
+    branches = []
+    parameters: list[str | bytes] = []
+    for branch in walk.branches:
+        where, used = _where(walk, [branch], before)
+        branches.append(f"SELECT {walk.id_column} AS id FROM {walk.table} WHERE {where}")  # noqa: S608
+        parameters += used
+    sql = f"{' UNION ALL '.join(branches)} ORDER BY 1 DESC LIMIT 1 OFFSET {COUNTING_LIMIT}"
+    reached: str = connection.execute(sql, parameters).fetchone()[0]
+    return reached
 
 
 def _page_statement(

@@ -100,6 +100,28 @@ def test_of_several_filters_the_one_with_the_fewest_matches_is_walked(db: sqlite
     assert "walked USING PRIMARY KEY" in by_tag[0]
 
 
+def test_of_common_filters_the_sparsest_is_walked(
+    db: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite_lists, "COUNTING_LIMIT", 3)
+    for number in range(30):
+        task = make_task(owner="sparse" if number % 6 == 0 else "dense", tags={"all": "same"})
+        sqlite_rows.insert_task(db, task)
+    query = TaskQuery(owner="sparse", tags=(("all", "same"),))
+    *asked, page = plans(db, query)
+    assert "tasks_by_owner" in page[0]
+    assert not any("TEMP B-TREE" in step for steps in asked for step in steps)
+    in_states = TaskQuery(owner="sparse", tags=query.tags, states=STATES)
+    *asked, page = plans(db, in_states)
+    assert any("tasks_by_owner_state" in step for step in page)
+    assert not any("TEMP B-TREE" in step for steps in (*asked, page) for step in steps)
+    # Near the end of the list few are left, and they are counted.
+    found = sqlite_lists.read_states(db, query, 100)
+    assert len(found) == 5
+    later = TaskQuery(owner="sparse", tags=query.tags, after=token_after(found[2][0]))
+    assert sqlite_lists.read_states(db, later, 100) == found[3:]
+
+
 def test_a_minimal_list_reads_no_documents(db: sqlite3.Connection) -> None:
     for query, _ in SHAPES.values():
         statements: list[str] = []
