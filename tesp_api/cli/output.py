@@ -10,6 +10,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+_WIDTH_OF_A_FILE = 120
+
 _STATE_STYLE = {
     "COMPLETE": "green",
     "RUNNING": "cyan",
@@ -25,7 +27,10 @@ _STATE_STYLE = {
 
 def console(*, stderr: bool = False) -> Console:
     """Where to print: no markup and no guesses, since the texts are the users' own."""
-    return Console(stderr=stderr, markup=False, highlight=False, emoji=False, soft_wrap=True)
+    out = Console(stderr=stderr, markup=False, highlight=False, emoji=False, soft_wrap=True)
+    if not out.is_terminal:
+        out.width = _WIDTH_OF_A_FILE
+    return out
 
 
 def print_json(document: Any) -> None:
@@ -55,7 +60,7 @@ def print_tasks(tasks: Sequence[Mapping[str, Any]], more: bool) -> None:
     table = _table("ID", "STATE", "NAME", "CREATED")
     for task in tasks:
         created = _local_time(task.get("creation_time"))
-        table.add_row(task["id"], state_text(task.get("state", "")), Text(task.get("name", "")), created)
+        table.add_row(task["id"], state_text(task.get("state", "")), _cut(task.get("name", "")), created)
     console().print(table if tasks else Text("there are no such tasks", "dim"))
     if more:
         console(stderr=True).print(Text("there are more: --all shows them", "dim"))
@@ -89,10 +94,10 @@ def executor_table(executors: Sequence[Mapping[str, Any]], log: Mapping[str, Any
         table.add_row(
             str(number),
             Text(str(code), "green" if code == 0 else "red"),
-            _local_time(ended.get("start_time")),
+            _local_time(ended.get("start_time"), "%H:%M:%S"),
             _duration(ended.get("start_time"), ended.get("end_time")),
-            Text(told.get("image", "")),
-            Text(_one_line(told.get("command") or [])),
+            _cut(told.get("image", "")),
+            _cut(_one_line(told.get("command") or [])),
         )
     return table
 
@@ -119,23 +124,25 @@ def _print_attempt(out: Console, executors: Sequence[Mapping[str, Any]], log: Ma
 
 
 def _table(*columns: str) -> Table:
-    """Columns that keep to one line; what a narrow terminal has no room for is cut where it hurts least."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     for column in columns:
-        cut = column in {"NAME", "IMAGE", "COMMAND"}
-        table.add_column(column, overflow="ellipsis" if cut else "fold", no_wrap=column != "OUTPUT")
+        # rich takes room from columns that may wrap before it takes any from the others
+        table.add_column(column, no_wrap=column not in {"NAME", "IMAGE", "COMMAND", "OUTPUT"})
     return table
 
 
-def _one_line(command: Sequence[str], width: int = 60) -> str:
+def _cut(text: str) -> Text:
+    """A text that gives way where the terminal is narrow, and keeps to its line."""
+    return Text(text, no_wrap=True, overflow="ellipsis")
+
+
+def _one_line(command: Sequence[str], width: int = 80) -> str:
     words = " ".join(" ".join(command).split())
     return words if len(words) <= width else words[: width - 1] + "…"
 
 
-def _local_time(stamp: str | None) -> str:
-    if not stamp:
-        return ""
-    return datetime.fromisoformat(stamp).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+def _local_time(stamp: str | None, form: str = "%Y-%m-%d %H:%M:%S") -> str:
+    return datetime.fromisoformat(stamp).astimezone().strftime(form) if stamp else ""
 
 
 def _duration(began: str | None, ended: str | None) -> str:

@@ -4,6 +4,8 @@ import asyncio
 import logging
 import signal
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from tesp_api.settings import Settings
 
 _OPEN_STREAMS_MAY_TAKE_S = 3
+_BACKLOG = 2048
 
 Data = Annotated[
     Path | None, typer.Option(file_okay=False, help="The folder of the store and of embedded jobs.")
@@ -86,10 +89,9 @@ def _run(settings: "Settings", listener: socket.socket) -> None:
     from tesp_api.app import create_app
     from tesp_api.errors import TespError
 
-    logging.basicConfig(
-        level=settings.log_level.upper(), format="%(asctime)s %(levelname)-7s %(name)s: %(message)s"
-    )
-    logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs URLs, and Pulsar's carry its token
+    # Others speak up only when something is wrong; httpx would log URLs, and Pulsar's carry its token.
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s")
+    logging.getLogger("tesp_api").setLevel(settings.log_level.upper())
     config = uvicorn.Config(
         create_app(settings),
         log_config=None,
@@ -110,14 +112,24 @@ async def _serve(config: Any, settings: "Settings", listener: socket.socket) -> 
     import uvicorn
 
     app: FastAPI = config.app
-    for number in (signal.SIGTERM, signal.SIGINT):
-        # uvicorn raises the signal once more when it has stopped; the application must still be ended.
-        signal.signal(number, lambda *_: None)
     async with app.router.lifespan_context(app):
-        listener.listen(2048)
+        listener.listen(_BACKLOG)
         typer.echo(_banner(settings))
-        await uvicorn.Server(config).serve(sockets=[listener])
+        with _ignored(signal.SIGTERM, signal.SIGINT):
+            await uvicorn.Server(config).serve(sockets=[listener])
     typer.echo("stopped")
+
+
+@contextmanager
+def _ignored(*signals: signal.Signals) -> Iterator[None]:
+    """uvicorn handles these while it serves, and raises them once more when it has stopped: too early
+    for us, since the application has still to be ended."""
+    before = {number: signal.signal(number, lambda *_: None) for number in signals}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _banner(settings: "Settings") -> str:

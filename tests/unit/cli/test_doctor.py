@@ -1,0 +1,130 @@
+"""`tesp doctor`: what it finds, how to mend it, and its exit code."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from tesp_api.cli.main import app
+from tesp_api.store.folder_lock import FolderLock
+from tests.services.pulsar_rest import free_port
+
+
+@pytest.fixture(autouse=True)
+def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A machine whose only container runtime is a podman that works; gives its folder of programs."""
+    for name in list(os.environ):
+        if name.startswith(("TESP_", "FASTAPI_PROFILE")):
+            monkeypatch.delenv(name)
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    monkeypatch.setenv("PATH", str(programs))
+    monkeypatch.setenv("TESP_API_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.chdir(tmp_path)
+    install(programs, "podman", "echo 4.3.1")
+    return programs
+
+
+def install(programs: Path, name: str, script: str) -> None:
+    program = programs / name
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+
+
+def doctor(*options: str) -> Result:
+    return CliRunner().invoke(app, ["doctor", *options])
+
+
+def found(result: Result, name: str) -> dict[str, Any]:
+    checks = json.loads(result.stdout)["checks"]
+    return next(check for check in checks if check["name"] == name)
+
+
+def test_all_is_well() -> None:
+    result = doctor()
+    assert result.exit_code == 0, result.output
+    assert "podman of local: 4.3.1" in result.stdout
+    assert "will be made at the first start" in result.stdout
+
+
+def test_the_document_says_the_same(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    result = doctor("--json")
+    assert json.loads(result.stdout)["healthy"] is True
+    assert found(result, "store")["level"] == "ok"
+
+
+def test_wrong_settings_fail(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TESP_API_LOGS__TALE_BYTES", "1")
+    result = doctor()
+    assert result.exit_code == 1
+    assert "logs.tale_bytes: there is no such setting" in result.stdout
+
+
+def test_a_running_server_is_no_fault(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    lock = FolderLock(tmp_path / "data")
+    lock.acquire()
+    try:
+        result = doctor("--json")
+    finally:
+        lock.release()
+    assert result.exit_code == 0
+    assert "in use by a running server" in found(result, "data folder")["found"]
+
+
+def test_a_data_folder_below_a_file_fails(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    result = doctor("--json", "--data", str(tmp_path / "file" / "data"))
+    assert result.exit_code == 1
+    assert found(result, "data folder")["mend"]
+
+
+def test_no_runtime_fails_and_says_what_to_install(machine: Path) -> None:
+    (machine / "podman").unlink()
+    result = doctor("--json")
+    assert result.exit_code == 1
+    assert "allow_bubblewrap" in found(result, "runtimes of local")["mend"]
+
+
+def test_a_daemon_that_does_not_answer_is_a_warning_beside_one_that_works(machine: Path) -> None:
+    install(machine, "docker", "echo 'Cannot connect to the Docker daemon' >&2; exit 1")
+    result = doctor("--json")
+    assert result.exit_code == 0
+    docker = found(result, "docker of local")
+    assert (docker["level"], "Cannot connect" in docker["found"]) == ("warn", True)
+    assert "daemon" in docker["mend"]
+
+
+def test_bubblewrap_counts_only_where_it_is_allowed(machine: Path) -> None:
+    (machine / "podman").unlink()
+    install(machine, "bwrap", "echo bubblewrap 0.8.0")
+    assert doctor().exit_code == 1
+    assert doctor("--allow-bubblewrap").exit_code == 0
+
+
+def test_the_worker_needs_a_python(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TESP_API_DESTINATIONS__LOCAL__PYTHON", "/no/python")
+    result = doctor("--json")
+    assert result.exit_code == 1
+    assert "No such file" in found(result, "Python of local")["found"]
+
+
+def test_a_file_root_that_is_not_there_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TESP_API_DESTINATIONS__LOCAL__FILE_ROOTS", '[{path="/no/reads"}]')
+    result = doctor("--json")
+    assert result.exit_code == 1
+    assert "/no/reads" in found(result, "file root of local")["found"]
+
+
+def test_a_pulsar_that_does_not_answer_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TESP_API_DESTINATIONS__FAR__KIND", "rest")
+    monkeypatch.setenv("TESP_API_DESTINATIONS__FAR__URL", f"http://127.0.0.1:{free_port()}")
+    monkeypatch.setenv("TESP_API_DESTINATIONS__FAR__PRIVATE_TOKEN", "hush-hush")
+    result = doctor("--json")
+    assert result.exit_code == 1
+    assert found(result, "Pulsar of far")["level"] == "fail"
+    assert "hush-hush" not in result.output
