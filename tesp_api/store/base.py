@@ -192,7 +192,9 @@ class TaskStore(Protocol):
 
         At most `new_limit` of the QUEUED ones without a job, and beside them all others: those that have a
         job, are being canceled, or have ended but are not yet retired. Oldest first. Safe to call from
-        several processes at once: no task is claimed twice. A lease has expired when its `expires_at` is reached (now >= expires_at).
+        several processes at once: no task is claimed twice. A lease has expired when its `expires_at` is
+        reached (now >= expires_at).
+
         Opening an embedded store voids all claims: their owner is dead, or the store could not be opened.
         Claims come and go without a line in the history.
         """

@@ -55,8 +55,12 @@ def read_size(connection: sqlite3.Connection, key: LogKey) -> int:
 
 def read_part(connection: sqlite3.Connection, key: LogKey, offset: int, limit: int) -> LogPart:
     """Up to `limit` bytes from `offset` on, ending before the next gap; see `TaskStore.read_log`."""
+    size = read_size(connection, key)
     if offset < 0:
-        offset = max(0, read_size(connection, key) + offset)
+        offset = max(0, size + offset)
+    if offset >= size:
+        return LogPart(offset, b"")
+    limit = min(limit, size)
     pieces: list[bytes] = []
     start = at = _first_kept(connection, key, offset)
     while limit > 0 and (piece := _read_piece(connection, key, at, limit)):

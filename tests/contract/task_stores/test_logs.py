@@ -59,6 +59,9 @@ async def test_at_and_beyond_the_end_there_is_nothing_and_the_offset_stays(log: 
     await log.write(0, b"hello")
     assert await log.read(5) == (5, b"")
     assert await log.read(50) == (50, b"")
+    assert await log.read(2**80) == (2**80, b"")
+    assert await log.read(-(2**80), limit=2**80) == (0, b"hello")
+    assert await log.read(0, limit=-1) == (0, b"")
 
 
 async def test_a_negative_offset_counts_from_the_end(log: Log) -> None:
