@@ -17,7 +17,7 @@ LAYERS = {
     "store": {"store", "tes", "errors"},
     "pulsar": {"pulsar", "tes", "errors"},
     "worker": {"worker"},
-    "runner": {"runner", "pulsar", "store", "tes", "errors", "settings", "bell"},
+    "runner": {"runner", "worker", "pulsar", "store", "tes", "errors", "settings", "bell"},
     "api": {"api", "store", "tes", "errors", "settings", "bell"},
 }
 """Each layer, and the layers that it may import. `cli` and `app` put things together and may import all."""
