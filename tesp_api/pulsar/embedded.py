@@ -6,6 +6,7 @@ not Pulsar, which after a restart says `running` for ever and kills whatever has
 
 import asyncio
 import contextlib
+import logging
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -18,6 +19,8 @@ from tesp_api.pulsar.base import JobOrder, JobState, JobStatus
 from tesp_api.pulsar.doorbell import Doorbell, doorbell_name
 from tesp_api.pulsar.local_pulsar import LocalPulsar
 from tesp_api.pulsar.processes import Process, open_pidfd
+
+log = logging.getLogger(__name__)
 
 THREADS = 8
 
@@ -124,8 +127,12 @@ class EmbeddedPulsar:
 @contextlib.contextmanager
 def watch_end(process: Process | None, news: _News) -> Iterator[None]:
     """Make the end of the process news while the block runs; it is at once if that has ended."""
-    pidfd = open_pidfd(process) if process is not None else None
     loop = asyncio.get_running_loop()
+    try:
+        pidfd = open_pidfd(process) if process is not None else None
+    except OSError as exc:
+        log.warning("cannot watch process %s: %s", process, exc)
+        pidfd = process = None
 
     def ended() -> None:
         if pidfd is not None:

@@ -12,7 +12,8 @@ from pathlib import Path
 
 PROC = Path("/proc")
 DEAD_STATES = frozenset("ZXx")  # a zombie has ended, its parent has only not looked yet
-LOST_RACES = (FileNotFoundError, ProcessLookupError, NotADirectoryError)
+# gone between two looks, or hidden from us: then it is not ours
+NOT_SEEN = (FileNotFoundError, ProcessLookupError, NotADirectoryError, PermissionError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +37,7 @@ def read_stat(pid: int) -> ProcessStat | None:
     """The process that has this pid now, None if there is none."""
     try:
         text = (PROC / str(pid) / "stat").read_text(errors="replace")
-    except LOST_RACES:
+    except NOT_SEEN:
         return None
     # the name, field 2, is in parentheses and may hold spaces and parentheses itself
     fields = text.rpartition(")")[2].split()
@@ -60,7 +61,7 @@ def process_in(folder: Path, pid: int) -> Process | None:
         return None
     try:
         cwd = (PROC / str(pid) / "cwd").readlink()
-    except (OSError, PermissionError):
+    except OSError:
         return None
     return stat.process if cwd.is_relative_to(folder) else None
 
@@ -76,7 +77,11 @@ def all_pids() -> list[int]:
 
 
 def open_pidfd(process: Process) -> int | None:
-    """A descriptor that becomes readable when the process ends; None if it has ended already."""
+    """A descriptor that becomes readable when the process ends; None if it has ended already.
+
+    Raises:
+        OSError: this process has too many files open, or the kernel is older than 5.3.
+    """
     try:
         pidfd = os.pidfd_open(process.pid)
     except ProcessLookupError:

@@ -171,9 +171,10 @@ async def test_a_job_set_up_but_not_launched_is_pending(pulsar: EmbeddedPulsar, 
 async def test_a_process_that_pulsar_did_not_live_to_record_is_found(
     pulsar: EmbeddedPulsar, tmp_path: Path
 ) -> None:
-    slow_to_start = archive("import time; time.sleep(60)")
+    slow_to_start = archive("import time; open('../begun', 'x').close(); time.sleep(60)")
     await pulsar.launch(JobOrder("job-1", slow_to_start, b"{}"))
     folder = tmp_path / "data" / "staging" / "job-1"
+    await eventually(lambda: asyncio.to_thread((folder / "begun").exists))
     (folder / "pid").unlink()
     status = await pulsar.status("job-1")
     assert (status.state, status.certain) == (JobState.RUNNING, True)

@@ -3,15 +3,18 @@
 import asyncio
 import io
 import logging
+import subprocess
 import zipfile
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
+import httpx
 import pytest
 
 from tesp_api.errors import PulsarRefused, PulsarUnavailable
 from tesp_api.pulsar.base import JobOrder, JobState
 from tesp_api.pulsar.rest import RestPulsar
-from tests.contract.pulsar_sites import eventually, started_pid
+from tests.contract.pulsar_sites import eventually, is_running, started_pid
 from tests.contract.tiny_worker import tiny_order
 from tests.services.pulsar_rest import StockPulsar, free_port
 
@@ -152,6 +155,71 @@ async def test_an_ended_job_whose_output_pulsar_cannot_read_has_ended(pulsar: Re
     await pulsar.launch(tiny_order("job-binary"))  # has run: nothing to do
     await pulsar.clean("job-binary")
     assert (await pulsar.status("job-binary")).state is JobState.UNKNOWN
+
+
+async def set_up_by_hand(stock_pulsar: StockPulsar, order: JobOrder) -> Path:
+    """Make a job directory as `launch` does, without submitting the job."""
+    query = {"job_id": order.job_id, "private_token": TOKEN}
+    async with httpx.AsyncClient(trust_env=False) as client:
+        answer = await client.post(f"{stock_pulsar.url}/jobs", params=query)
+    folder = Path(answer.json()["job_directory"])
+    (folder / "tool_files" / "tesp-worker.pyz").write_bytes(order.worker)
+    (folder / "tool_files" / "task.json").write_bytes(order.task_json)
+    return folder
+
+
+async def test_a_job_that_was_set_up_and_not_submitted_is_launched(
+    stock_pulsar: StockPulsar, pulsar: RestPulsar
+) -> None:
+    order = tiny_order("job-half")
+    await set_up_by_hand(stock_pulsar, order)
+    assert (await pulsar.status("job-half")).state is JobState.PENDING
+    await pulsar.launch(order)
+    await eventually(lambda: pulsar.read_file("job-half", "result.json"))
+    await pulsar.clean("job-half")
+
+
+async def test_a_job_that_pulsar_forgot_as_it_was_killed_is_launched_again(
+    stock_pulsar: StockPulsar, pulsar: RestPulsar
+) -> None:
+    order = tiny_order("job-forgotten")
+    folder = await set_up_by_hand(stock_pulsar, order)
+    # what Pulsar leaves if it is killed between its answer to our submit and its fork
+    for mark in ("preprocessed", "submitted"):
+        (folder / mark).write_text("true")
+    assert (await pulsar.status("job-forgotten")).state is JobState.PENDING
+    await pulsar.launch(order)
+    await eventually(lambda: pulsar.read_file("job-forgotten", "result.json"))
+    await pulsar.clean("job-forgotten")
+
+
+async def test_a_running_job_is_not_uploaded_to_again(stock_pulsar: StockPulsar, pulsar: RestPulsar) -> None:
+    order = tiny_order("job-upload", until="go")
+    await pulsar.launch(order)
+    await started_pid(pulsar, "job-upload")
+    await pulsar.launch(JobOrder("job-upload", b"another worker", b"another order"))
+    assert (
+        stock_pulsar.staging / "job-upload" / "tool_files" / "tesp-worker.pyz"
+    ).read_bytes() == order.worker
+    await pulsar.cancel("job-upload")
+    await pulsar.clean("job-upload")
+
+
+async def test_an_ended_job_is_not_killed_again(stock_pulsar: StockPulsar, pulsar: RestPulsar) -> None:
+    """After a restart Pulsar takes it for running, and would kill whatever has its pid by then."""
+    await pulsar.launch(tiny_order("job-over"))
+    await eventually(lambda: pulsar.read_file("job-over", "result.json"))
+
+    async def settled() -> bool:
+        return not (stock_pulsar.staging / "job-over" / "pid").exists()
+
+    await eventually(settled)
+    with subprocess.Popen(["sleep", "60"]) as stranger:  # noqa: ASYNC220
+        (stock_pulsar.staging / "job-over" / "pid").write_text(str(stranger.pid))
+        await pulsar.cancel("job-over")
+        assert is_running(stranger.pid)
+        stranger.kill()
+    await pulsar.clean("job-over")
 
 
 async def test_a_write_wakes_who_waits_in_this_process(pulsar: RestPulsar) -> None:

@@ -18,7 +18,7 @@ def request_errors() -> Iterator[type[Exception]]:
             yield member
 
 
-@pytest.mark.parametrize("foreign", request_errors())
+@pytest.mark.parametrize("foreign", list(request_errors()))
 def test_the_table_translates_every_error_of_a_request(foreign: type[Exception]) -> None:
     error = translate("site", foreign("https://host/?private_token=secret"))
     assert isinstance(error, PulsarUnavailable | PulsarRefused)
