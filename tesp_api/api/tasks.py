@@ -35,7 +35,8 @@ class TaskEndpoints:
     def __init__(self, store: TaskStore, bell: Bell, settings: Settings, *, tes_1_0: bool) -> None:
         self._store = store
         self._bell = bell
-        self._tail_bytes = settings.logs.tail_bytes
+        # The store keeps the last half of a long log in one piece, and only that.
+        self._tail_bytes = min(settings.logs.tail_bytes, max(1, settings.logs.max_bytes // 2))
         self._tes_1_0 = tes_1_0
         self._service_info = service_info(settings)
         self._service_info_1_0 = service_info_1_0(settings)

@@ -65,10 +65,22 @@ def validate_task(data: Any) -> NewTask:
     except ValidationError as error:
         faults += map(_fault, error.errors(include_url=False))
     faults += placement_faults(data)
+    _leave_out_empty_contents(document)
     warnings = _leave_out_unsupported_parameters(document, faults)
     if faults:
         raise InvalidRequest(_first(faults))
     return NewTask(document, warnings)
+
+
+def _leave_out_empty_contents(document: dict[str, Any]) -> None:
+    """Take an empty content out of an input that has a url, so that what is stored has one source only.
+
+    Clients built on protobuf send both. Source: TES 1.1, tesInput.content: the url is ignored if the
+    content is not empty.
+    """
+    for item in document.get("inputs", ()):
+        if item.get("url") and item.get("content") == "":
+            del item["content"]
 
 
 def _leave_out_unsupported_parameters(document: dict[str, Any], faults: list[Fault]) -> tuple[str, ...]:

@@ -299,11 +299,12 @@ def test_cwl_sends_overlapping_outputs_and_inputs_inside_volumes() -> None:
 
 
 def test_protobuf_clients_send_zero_resources_and_empty_content() -> None:
-    sent = task(
-        inputs=[{"path": "/a", "url": URL, "content": "", "type": "FILE"}],
-        resources={"cpu_cores": 0, "ram_gb": 0, "disk_gb": 0},
-    )
-    assert validate_task(sent).document == sent
+    resources = {"cpu_cores": 0, "ram_gb": 0, "disk_gb": 0}
+    stored = validate_task(
+        task(inputs=[{"path": "/a", "url": URL, "content": "", "type": "FILE"}], resources=resources)
+    ).document
+    assert stored["inputs"] == [{"path": "/a", "url": URL, "type": "FILE"}]
+    assert stored["resources"] == resources
 
 
 def test_an_empty_content_alone_is_an_empty_file() -> None:
