@@ -18,6 +18,12 @@ _SERVICE_INFO = (
     "https://raw.githubusercontent.com/ga4gh-discovery/ga4gh-service-info/v1.0.0/service-info.yaml#"
 )
 
+_TITLE = "TESP: GA4GH Task Execution Service"
+_DESCRIPTION = """Runs containers as tasks, by the GA4GH standard TES 1.1.
+
+To try it, open `POST /ga4gh/tes/v1/tasks` and execute the example as it stands; then give the id that it
+answers to `GET /ga4gh/tes/v1/tasks/{id}`, with the view FULL to see what the task printed."""
+
 EXAMPLE_TASK: Json = {
     "name": "Hello",
     "description": "Counts the words of an inline input",
@@ -58,7 +64,7 @@ def openapi_document(version: str) -> Json:
     components = standard["components"]
     del components["securitySchemes"]  # nobody has to log in
     components["schemas"] |= {"Error": _ERROR} | _load("service_info_1_0.openapi.json")
-    info = standard["info"] | {"title": "TESP: GA4GH Task Execution Service", "version": version}
+    info = standard["info"] | {"title": _TITLE, "version": version, "description": _DESCRIPTION}
     return {
         "openapi": standard["openapi"],
         "info": {key: value for key, value in info.items() if not key.startswith("x-")},
