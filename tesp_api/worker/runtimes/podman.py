@@ -7,8 +7,9 @@ from typing import Sequence
 
 from .. import ownership
 from ..cancellation import Cancellation
+from ..mounts import Bind, is_below, is_system
 from ..process import run_command
-from .base import Launch, Run, find_program, version_of
+from .base import Launch, Run, find_program, mount_option, version_of
 from .docker import Docker
 
 
@@ -25,9 +26,15 @@ class Podman(Docker):
     def launch(self, run: Run) -> Launch:
         """Rootless, the watchdog also takes over the files of the container's other users."""
         launch = super().launch(run)
+        at = launch.argv.index("--log-driver=none")
+        launch.argv[at:at] = workdir_options(run)
         if os.geteuid() != 0:
             launch.on_death.append(self._take_over(self._scratch))
         return launch
+
+    def _remove_command(self, name: str) -> list[str]:
+        """Without `--time=0` podman would wait ten seconds for the program to end by itself."""
+        return [self._program, "rm", "--force", "--time=0", "--volumes", name]
 
     def _take_over(self, tree: str) -> list[str]:
         return [self._program, "unshare", "chown", "-R", "-h", "0:0", "--", tree]
@@ -46,3 +53,14 @@ class Podman(Docker):
 
     def leftovers(self) -> list[tuple[str, str]]:
         return self._leftovers_by_program()
+
+
+def workdir_options(run: Run) -> list[str]:
+    """Podman refuses a workdir that is not in the image, where docker makes one.
+
+    An anonymous volume is the way to make it: it starts with what the image has there.
+    """
+    workdir = run.workdir
+    if not workdir or is_system(workdir) or any(is_below(workdir, bind.target) for bind in run.binds):
+        return []
+    return [f"--mount={mount_option(Bind(workdir, ''))}".replace("type=bind,source=,", "type=volume,")]
