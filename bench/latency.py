@@ -10,9 +10,8 @@ import subprocess
 import time
 from typing import Any
 
-from tests.services.containers import ensure_docker
-
 from bench.report import print_report
+from tests.services.containers import require_docker
 from tests.services.tesp import ONLY_BUBBLEWRAP, ONLY_DOCKER, TespServer
 
 RUNS = 20
@@ -23,7 +22,7 @@ BARE_BUBBLEWRAP = ["bwrap", "--ro-bind", "/", "/", "--unshare-all", "--die-with-
 
 def main() -> None:
     """Measure docker, then bubblewrap."""
-    ensure_docker()
+    require_docker()
     figures: dict[str, float] = {}
     for name, environment, bare in (
         ("docker", ONLY_DOCKER, BARE_DOCKER),

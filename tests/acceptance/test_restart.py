@@ -1,5 +1,6 @@
-"""kill -9 of the server while twenty tasks are in every phase: each ends COMPLETE and ran once."""
+"""kill -9 of the server while more than twenty tasks are in every phase: each ends COMPLETE and ran once."""
 
+import json
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.services.containers import ensure_docker
+from tests.services.containers import require_docker
 from tests.services.gated_http import GatedHttp
 from tests.services.pulsar_rest import StockPulsar
 from tests.services.tesp import ONLY_BUBBLEWRAP, ONLY_DOCKER, TespServer, poll
@@ -24,7 +25,11 @@ STEPS = (
     "clean",
     "retire",
 )
-STALLS = [f"{when}:{step}" for step in STEPS for when in ("before", "after")]
+STALLS = [
+    *(f"{when}:{step}" for step in STEPS for when in ("before", "after")),
+    "within:launch:setup",  # the job is set up, nothing is there yet
+    "within:launch:submit",  # worker and task.json are there, the job is not submitted
+]
 AT_THE_SITE = ("staging_in", "executing", "staging_out")
 PHASES = [*STALLS, *AT_THE_SITE, "queued"]  # "queued" comes last: the others hold every slot by then
 
@@ -37,7 +42,7 @@ def environment(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[dict
     with ExitStack() as stack:
         settings = dict(ONLY_BUBBLEWRAP)
         if runtime == "docker":
-            ensure_docker()
+            require_docker()
             settings = dict(ONLY_DOCKER)
         if transport == "rest":
             pulsar = stack.enter_context(StockPulsar())
@@ -48,7 +53,8 @@ def environment(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[dict
             }
         yield settings | {
             "TESP_API_DESTINATIONS__LOCAL__MAX_RUNNING": str(len(PHASES) - 1),
-            "TESP_API_DESTINATIONS__LOCAL__FILE_ROOTS": f'@json [{{"path": "{tmp_path}/shared", "mount": "rw"}}]',
+            "TESP_API_DESTINATIONS__LOCAL__FILE_ROOTS": "@json "
+            + json.dumps([{"path": f"{tmp_path}/shared", "mount": "rw"}]),
         }
 
 
