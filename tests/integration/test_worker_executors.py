@@ -13,12 +13,13 @@ from tests.services.containers import require_docker, require_podman
 
 pytestmark = pytest.mark.services
 
-SERVICES = {"docker": require_docker, "podman": require_podman, "bubblewrap": lambda: None}
+SERVICES = {"docker": require_docker, "podman": require_podman}
 
 
 @pytest.fixture(params=["bubblewrap", "docker", "podman"])
 def runtime(request: pytest.FixtureRequest) -> str:
-    SERVICES[request.param]()
+    if request.param in SERVICES:
+        SERVICES[request.param]()
     return str(request.param)
 
 
@@ -97,7 +98,7 @@ def test_a_command_that_cannot_run_has_the_shell_s_exit_code(
 def test_odd_environment_values_arrive_unchanged(tmp_path: Path, runtime: str) -> None:
     env = {
         "SPACES": "  a b  ",
-        "QUOTES": "it's \"so\"",
+        "QUOTES": 'it\'s "so"',
         "LINES": "one\ntwo\n",
         "DOLLAR": "$HOME `id` $(id)",
         "EQUALS": "a=b=c",
@@ -213,7 +214,7 @@ def test_killing_the_worker_leaves_no_container_and_no_files(tmp_path: Path, run
 def test_a_worker_sweeps_what_dead_workers_left(tmp_path: Path, docker: str) -> None:
     job = make(tmp_path, docker, executors=[shell("sleep 3")])
     boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    space = os.readlink("/proc/self/ns/pid").strip("pid:[]")
+    space = str(Path("/proc/self/ns/pid").readlink()).strip("pid:[]")
     started = Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19]
     left = {}
     for name, worker in (("dead", f"{os.getpid()}:1:"), ("live", f"{os.getpid()}:{started}:")):
@@ -283,7 +284,9 @@ def test_the_sandbox_hides_the_host(tmp_path: Path) -> None:
     job = make(tmp_path, "bubblewrap", executors=[shell(script)])
     result = job.run()
     seen = job.log("0.stdout")
-    assert not any(part in seen for part in (b"root:x:", b"root:*:", b"docker.sock", b"PYTHON", b"PYENV", b"work"))
+    assert not any(
+        part in seen for part in (b"root:x:", b"root:*:", b"docker.sock", b"PYTHON", b"PYENV", b"work")
+    )
     assert any("NOT used" in line for line in result["system_logs"])
 
 

@@ -257,7 +257,10 @@ def test_files_in_the_root_directory_are_fetched_from_the_container(tmp_path: Pa
     job = make(
         tmp_path,
         runtime,
-        executors=[shell("echo 1 > /one.txt; ls -s /bin/sh > /dev/null"), shell("cat /one.txt; echo 2 > /two.txt")],
+        executors=[
+            shell("echo 1 > /one.txt; ls -s /bin/sh > /dev/null"),
+            shell("cat /one.txt; echo 2 > /two.txt"),
+        ],
         outputs=[
             {"path": "/one.txt", "url": f"{tmp_path}/sent/first"},
             {"path": "/*.txt", "path_prefix": "/", "url": f"{tmp_path}/sent"},
