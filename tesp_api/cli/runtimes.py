@@ -12,7 +12,7 @@ _PROBES: dict[str, list[str]] = {
     "apptainer": ["apptainer", "--version"],
     "singularity": ["singularity", "--version"],
     # The version alone proves nothing: making namespaces may be forbidden here.
-    "bubblewrap": ["bwrap", "--unshare-all", "--ro-bind", "/", "/", "bwrap", "--version"],
+    "bubblewrap": "bwrap --unshare-all --ro-bind / / --proc /proc --dev /dev bwrap --version".split(),
 }
 
 MEND: dict[str, str] = {
