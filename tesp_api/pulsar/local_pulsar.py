@@ -25,8 +25,8 @@ RECORDS = ("active-jobs", "preprocessing-jobs", "postprocessing-jobs")
 LOCKED_FILES = (".state", "status")  # Pulsar keeps a lock in memory for each, for ever
 LOCKS = 64
 KILL_TIMEOUT_S = 2.0
-MONITOR_TIMEOUT_S = 2.0
-MONITOR_POLL_S = 0.002
+END_TIMEOUT_S = 2.0
+END_POLL_S = 0.002
 
 # What a container runtime or a download may need and Pulsar would strip from the job's environment
 PASSED_ON = (
@@ -134,12 +134,11 @@ class LocalPulsar:
         """Remove the job's directory and every record of it.
 
         Raises:
-            PulsarUnavailable: something of the directory is still there.
+            PulsarUnavailable: something of the directory is still there, or the job still runs.
         """
         job = self.job(job_id)
         with self._alone(job_id):
-            if job_id in self._monitored:
-                self._await_monitor(job)
+            self._await_end(job)
             job.remove()
             for record in RECORDS:
                 (self._folder / "persistence" / f"{MANAGER}-{record}" / job_id).unlink(missing_ok=True)
@@ -158,11 +157,17 @@ class LocalPulsar:
         with self._locks[hash(check_job_id(job_id)) % LOCKS]:
             yield
 
-    def _await_monitor(self, job: LocalJob) -> None:
-        """Let Pulsar's monitor thread write its last file of an ended job before that is removed."""
-        deadline = time.monotonic() + MONITOR_TIMEOUT_S
-        while job.has_pulsar_pid() and job.process() is None and time.monotonic() < deadline:
-            time.sleep(MONITOR_POLL_S)
+    def _await_end(self, job: LocalJob) -> None:
+        """Let a worker that has left its result exit, and Pulsar's monitor thread write its last file."""
+        deadline = time.monotonic() + END_TIMEOUT_S
+        while (process := job.process()) is not None or (
+            job.job_id in self._monitored and job.has_pulsar_pid()
+        ):
+            if time.monotonic() > deadline:
+                break
+            time.sleep(END_POLL_S)
+        if process is not None:
+            raise PulsarUnavailable(f"job {job.job_id} still runs (process {process.pid})")
 
     def _forget(self, job_id: str) -> None:
         self._monitored.discard(job_id)

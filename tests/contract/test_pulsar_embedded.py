@@ -102,7 +102,9 @@ async def test_a_ring_before_the_wait_is_not_lost(pulsar: EmbeddedPulsar) -> Non
 async def test_a_worker_can_ring(pulsar: EmbeddedPulsar) -> None:
     await pulsar.launch(tiny_order("job-1", until="go", bell=pulsar.bell))
     await quiet(pulsar, "job-1")
-    assert await seconds_until_news(pulsar, "job-1") < SOON_S
+    waiting = asyncio.create_task(seconds_until_news(pulsar, "job-1"))
+    await pulsar.write_file("job-1", "ring", b"")
+    assert await waiting < SOON_S
     assert await pulsar.read_file("job-1", "rang") is not None
 
 
@@ -220,6 +222,17 @@ async def test_a_directory_that_cannot_be_removed_is_told(
         with pytest.raises(PulsarUnavailable, match="removed"):
             await pulsar.clean("job-1")
     await pulsar.clean("job-1")
+
+
+async def test_a_running_job_is_not_cleaned_under_its_worker(pulsar: EmbeddedPulsar) -> None:
+    await pulsar.launch(tiny_order("job-1", until="go"))
+    await started_pid(pulsar, "job-1")
+    with pytest.raises(PulsarUnavailable, match="still runs"):
+        await pulsar.clean("job-1")
+    assert await pulsar.read_file("job-1", "runs") == b"run\n"
+    await pulsar.write_file("job-1", "go", b"")
+    await pulsar.clean("job-1")
+    assert (await pulsar.status("job-1")).state is JobState.UNKNOWN
 
 
 async def test_a_full_or_forbidden_disk_is_unavailable(pulsar: EmbeddedPulsar, tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """A worker small enough to read at a glance; it keeps the file contract of `tesp_api.worker`.
 
 `task_json` tells it what to do: {"files": {name: text}, "sleep_s": 0, "until": a file to wait for,
-"bell": a name to ring, "child": true to have a child process}.
+"bell": a name to ring when there is a file `ring`, "child": true to have a child process}.
 """
 
 import io
@@ -10,13 +10,13 @@ import zipfile
 
 from tesp_api.pulsar.base import JobOrder
 
-SOURCE = """
+SOURCE = r"""
 import json, os, socket, subprocess, sys, time
 job = os.path.abspath(sys.argv[1])
 tesp = os.path.join(job, "metadata", "tesp")
 os.makedirs(tesp, exist_ok=True)
 with open(os.path.join(tesp, "starts"), "a") as starts:
-    starts.write("start\\\\n")
+    starts.write("start\n")
 try:
     claim = os.open(os.path.join(tesp, "started"), os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
 except FileExistsError:
@@ -30,7 +30,7 @@ def put(name, text):
         draft.write(text)
     os.replace(draft.name, os.path.join(tesp, name))
 with open(os.path.join(tesp, "runs"), "a") as runs:
-    runs.write("run\\\\n")
+    runs.write("run\n")
 with open(os.path.join(job, "tool_files", "task.json")) as order:
     order = json.load(order)
 if order.get("child"):
@@ -38,19 +38,18 @@ if order.get("child"):
     put("child", str(child.pid))
 for name, text in order.get("files", {}).items():
     put(name, text)
-def ring():
-    if order.get("bell"):
-        bell = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        bell.sendto(os.path.basename(job).encode(), "\\\\0" + order["bell"])
-        put("rang", str(time.time()))
-if order.get("until"):
-    if order.get("bell"):
-        time.sleep(0.3)
-    ring()
-    while not os.path.exists(os.path.join(tesp, order["until"])):
+def wait_for(name):
+    while not os.path.exists(os.path.join(tesp, name)):
         time.sleep(0.01)
+if order.get("bell"):
+    wait_for("ring")
+    put("rang", str(time.time()))
+    bell = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    bell.sendto(os.path.basename(job).encode(), "\0" + order["bell"])
+if order.get("until"):
+    wait_for(order["until"])
 put("result.json", json.dumps({"version": 1, "state": "COMPLETE", "ended_at": time.time()}))
-""".replace("\\\\", "\\")
+"""
 
 
 def tiny_worker() -> bytes:
