@@ -50,3 +50,9 @@ def worker_command(python: str) -> str:
     that Pulsar knows; -I and -S keep the site's Python settings out and save start time.
     """
     return f"exec {shlex.quote(python)} -I -S ../{TOOL_FILES}/{WORKER_FILE} .."
+
+
+def last_words(exit_code: object, stderr: str) -> str:
+    """How a job ended, for people: its exit code and the end of what it wrote to stderr."""
+    said = " ".join(stderr.split())[-500:]
+    return f"exit code {exit_code}" + (f", {said}" if said else "")

@@ -21,6 +21,7 @@ from tesp_api.pulsar.job_files import (
     WORKER_FILE,
     check_file_name,
     check_job_id,
+    last_words,
 )
 from tesp_api.pulsar.processes import Process, is_alive, process_in, processes_in
 
@@ -29,6 +30,7 @@ PID_FILE = "pid"
 RETURN_CODE_FILE = "return_code"
 LAUNCH_FAILED_FILE = "preprocessing_failed"
 LAUNCH_ERROR_FILE = "stderr"
+STDERR_FILE = "job_stderr"
 
 
 class LocalJob:
@@ -102,7 +104,7 @@ class LocalJob:
         if self.has_started():
             return JobStatus(JobState.ENDED, certain=False, detail="the worker died as it started")
         if launched:
-            return JobStatus(JobState.ENDED, certain=True, detail="the job ended before its worker started")
+            return JobStatus(JobState.ENDED, certain=True, detail=self._last_words())
         if self.lost_process() is not None:
             return JobStatus(JobState.RUNNING, certain=True, detail="Pulsar died as it started this job")
         return JobStatus(JobState.PENDING, certain=False, detail="set up, not launched")
@@ -133,6 +135,17 @@ class LocalJob:
 
     def _was_launched(self) -> bool:
         return self.has_pulsar_pid() or (self.folder / RETURN_CODE_FILE).exists()
+
+    def _last_words(self) -> str:
+        """What the shell said of a worker that it could not start: no such Python, say."""
+        try:
+            exit_code = (self.folder / RETURN_CODE_FILE).read_text().strip() or "none"
+        except OSError:
+            exit_code = "none"
+        said = b""
+        with contextlib.suppress(OSError):
+            said = (self.folder / "metadata" / STDERR_FILE).read_bytes()
+        return last_words(exit_code, said.decode(errors="replace"))
 
     def _pulsar_pid(self) -> int | None:
         try:

@@ -19,6 +19,7 @@ from tesp_api.pulsar.job_files import (
     WORKER_FILE,
     check_file_name,
     check_job_id,
+    last_words,
     worker_command,
 )
 from tesp_api.pulsar.rest_http import PulsarFault, PulsarHttp, in_path
@@ -103,12 +104,16 @@ class RestPulsar:
         self._wake(order.job_id)
 
     async def status(self, job_id: str) -> JobStatus:
-        state = await self._state_or_none(job_id)
-        if state is None:
+        answer = await self._answer_or_none(job_id)
+        if answer is None:
             return JobStatus(JobState.ENDED, certain=False, detail="Pulsar fails to report on this job")
+        state = str(answer.get("status"))
         if state not in STATES:
             raise PulsarUnavailable(f"Pulsar {self.name!r} gave an unknown status: {state[:40]!r}")
-        return JobStatus(STATES[state], certain=False, detail=f"Pulsar says {state}")
+        detail = f"Pulsar says {state}"
+        if "returncode" in answer:
+            detail += f": {last_words(answer['returncode'], str(answer.get('job_stderr', '')))}"
+        return JobStatus(STATES[state], certain=False, detail=detail)
 
     async def read_file(self, job_id: str, name: str) -> bytes | None:
         query = {"type": "output_metadata", "name": f"{TESP_FOLDER}/{check_file_name(name)}"}
@@ -189,16 +194,19 @@ class RestPulsar:
         await self._http.send("POST", self._job(job_id, "/files"), {"type": kind, "name": name}, data)
 
     async def _state_or_none(self, job_id: str) -> str | None:
+        answer = await self._answer_or_none(job_id)
+        return None if answer is None else str(answer.get("status"))
+
+    async def _answer_or_none(self, job_id: str) -> dict[str, Any] | None:
         """Pulsar's status of the job; None for an ended job whose output Pulsar stumbles over.
 
         That happens when the output is not UTF-8, at every question from then on.
         """
         try:
-            answer = await self._json("GET", self._job(job_id, "/status"))
+            return await self._json("GET", self._job(job_id, "/status"))
         except PulsarFault:
             await self.check()
             return None
-        return str(answer.get("status"))
 
     async def _json(self, method: str, path: str, query: dict[str, str] | None = None) -> dict[str, Any]:
         text = await self._http.send(method, path, query)
