@@ -1,6 +1,7 @@
 """The contract of `PulsarTransport`, run on every implementation, against real Pulsars."""
 
 import asyncio
+import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -32,9 +33,14 @@ def stock_pulsar() -> Iterator[StockPulsar]:
 
 
 @pytest.fixture(params=REAL)
-async def site(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Site]:
+async def site(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Site]:
     kind: EmbeddedSite | RestSite
     if request.param == "embedded":
+        # a folder with a space gets a link in the temporary folder, which has to go with the test
+        monkeypatch.setenv("TMPDIR", str(tmp_path))
+        monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
         kind = EmbeddedSite(tmp_path / "a folder")
     else:
         kind = RestSite(request.getfixturevalue("stock_pulsar"))
