@@ -10,8 +10,10 @@ PYTHON := .venv/bin/python
 STAMP := .venv/.installed$(subst /,-,$(CURDIR))
 SOURCES := poetry.lock pyproject.toml .ci/install .ci/locked_requirements.py .ci/build-requirements.txt
 
-# What the tests start: container runtimes, and a static busybox to make an image of.
-TEST_PACKAGES := docker.io iptables podman runc bubblewrap busybox-static
+# What the tests start: container runtimes, a static busybox to make an image of, curl for the README.
+TEST_PACKAGES := docker.io iptables podman runc bubblewrap busybox-static curl
+# They start a Docker daemon, make users and enter namespaces: that takes root.
+AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo env "PATH=$$PATH" PYTHONDONTWRITEBYTECODE=1)
 
 .PHONY: help install install-dev demo serve test test-quick test-services lint bench
 
@@ -37,8 +39,8 @@ serve: $(STAMP)  ## start a server at http://127.0.0.1:8080 (ARGS="--port 9000" 
 	    command -v $$program >/dev/null && exit 0; done; .ci/apt-install bubblewrap
 	@.venv/bin/tesp serve --data tesp-data --allow-bubblewrap $(ARGS)
 
-test: $(STAMP)-dev test-services  ## run all tests, with real services
-	@$(PYTHON) -m pytest $(ARGS)
+test: $(STAMP)-dev test-services  ## run all tests, with real services (as root or by sudo)
+	@$(AS_ROOT) $(PYTHON) -m pytest $(ARGS)
 
 test-services: $(STAMP)-dev
 	@.ci/apt-install $(TEST_PACKAGES)
