@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 
 from .attempt import Attempt
-from .job import make_directories, remove_tree
+from .job import make_directories
 from .mounts import Bind, mirrored
+from .removal import remove_tree
 from .runtimes.base import Run
 from .wildcards import compile_path
 

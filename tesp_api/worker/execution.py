@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import posixpath
 import subprocess
@@ -159,7 +160,8 @@ def _check_mounts(attempt: Attempt, executor: Executor) -> None:
         resolved = view.resolve(executor.workdir)
         host, holder = view.host_path(resolved), view.bind_of(resolved)
         if host and holder and holder.writable and not holder.is_file:
-            make_directories(host)
+            with contextlib.suppress(OSError):  # another user's directory; the runtime tries next
+                make_directories(host)
 
 
 def plan_run(attempt: Attempt, number: int, executor: Executor) -> Run:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime
 import json
 import os
-import stat
 from typing import Any
 
 
@@ -37,7 +36,7 @@ class JobDirectory:
         except FileExistsError:
             return False
         with os.fdopen(descriptor, "w") as file:
-            json.dump(who, file)
+            file.write(encode_json(who).decode())
         return True
 
 
@@ -81,37 +80,13 @@ def make_directories(path: str) -> None:
     os.chmod(path, 0o777)  # noqa: S103
 
 
-def remove_tree(path: str) -> None:
-    """Remove a directory with all below it, following no link; does nothing if it is not there.
+def encode_json(document: Any) -> bytes:
+    """ASCII JSON in one line; a byte of a file name that is no UTF-8 becomes a question mark.
 
-    Raises: OSError for the first entry that could not be removed, after all others are gone.
+    As a lone surrogate it would break whoever stores the text.
     """
-    failed: OSError | None = None
-    try:
-        entries = _list_for_removal(path)
-    except FileNotFoundError:
-        return
-    for entry in entries:
-        try:
-            if entry.is_dir(follow_symlinks=False):
-                remove_tree(entry.path)
-            else:
-                os.unlink(entry.path)
-        except FileNotFoundError:
-            continue
-        except OSError as error:
-            failed = failed or error
-    if failed is not None:
-        raise failed
-    os.rmdir(path)
-
-
-def _list_for_removal(path: str) -> list[os.DirEntry[str]]:
-    try:
-        mode = os.lstat(path).st_mode
-        if stat.S_IMODE(mode) & 0o700 != 0o700:
-            os.chmod(path, 0o700)  # a program may have left a directory that its owner cannot enter
-    except PermissionError:
-        pass
-    with os.scandir(path) as entries:
-        return list(entries)
+    text = json.dumps(document)
+    if "\\udc" in text:
+        clean = json.dumps(document, ensure_ascii=False).encode("utf-8", "replace")
+        text = json.dumps(json.loads(clean))
+    return text.encode()

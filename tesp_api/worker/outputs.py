@@ -45,27 +45,37 @@ def stage_out(attempt: Attempt, tolerant: bool) -> None:
     for output in attempt.order.outputs:
         try:
             found.update((item.url, item) for item in find_output(output, attempt))
-        except Missing as error:
+        except (Missing, StagingError) as error:
             missing.append(str(error))
 
     sizes: dict[str, int] = {}
-
-    def call(item: Found) -> Callable[[], None]:
-        return lambda: _send(item, attempt, sizes)
-
-    here = [item for item in found.values() if scheme_of(item.url) in ("", "file")]
-    for item in here:
-        call(item)()
-    run_together([call(item) for item in found.values() if item not in here], attempt.cancellation)
-    attempt.result.outputs += [
-        {"url": shown(item.url), "path": item.path, "size_bytes": sizes[item.url]}
-        for item in found.values()
-        if not item.is_directory
-    ]
+    try:
+        _send_all(found, attempt, sizes)
+    finally:
+        attempt.result.outputs += [
+            {"url": shown(item.url), "path": item.path, "size_bytes": sizes[item.url]}
+            for item in found.values()
+            if item.url in sizes
+        ]
     if missing and not tolerant:
         raise StagingError("; ".join(missing))
     for text in missing:
         attempt.record.message(text)
+
+
+def _send_all(found: dict[str, Found], attempt: Attempt, sizes: dict[str, int]) -> None:
+    """Send files of the site one by one, others a few at once; `sizes` gets the files that were sent."""
+
+    def call(item: Found) -> Callable[[], None]:
+        return lambda: _send(item, attempt, sizes)
+
+    remote = []
+    for item in found.values():
+        if scheme_of(item.url) in ("", "file"):
+            _send(item, attempt, sizes)
+        else:
+            remote.append(call(item))
+    run_together(remote, attempt.cancellation)
 
 
 def find_output(output: Output, attempt: Attempt) -> Iterator[Found]:
@@ -197,9 +207,9 @@ def _send(item: Found, attempt: Attempt, sizes: dict[str, int]) -> None:
         raise StagingError(f"Cannot read the output {item.path}: {error.strerror}") from error
     try:
         status = os.fstat(descriptor)
-        sizes[item.url] = status.st_size
         if not item.in_place:
             source = Source(descriptor, status.st_size, status.st_mode, posixpath.basename(item.path))
             transfer.send_file(source, item.url, attempt.transfers)
+        sizes[item.url] = status.st_size
     finally:
         os.close(descriptor)

@@ -31,6 +31,7 @@ def reclaim_by_docker(program: str, tree: str) -> None:
     """
     if os.geteuid() == 0:
         return
+    make_readable(tree)  # first, or what lies in a closed directory would not be seen
     if is_needed(tree):
         owner = "0:0" if _is_rootless(program) else f"{os.geteuid()}:{os.getegid()}"
         if run_command([program, "image", "inspect", HELPER_IMAGE])[0] != 0:
@@ -38,7 +39,7 @@ def reclaim_by_docker(program: str, tree: str) -> None:
             if code != 0:
                 raise SystemFailure(f"Cannot make the image {HELPER_IMAGE}: {text[-300:]}")
         reclaim_by_command([program, *helper_arguments(tree, owner)])
-    make_readable(tree)
+        make_readable(tree)
 
 
 def helper_arguments(tree: str, owner: str) -> list[str]:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import socket
 import threading
 import time
 from typing import Any
 
-from .job import JobDirectory, now, replace_file, write_all
+from .job import JobDirectory, encode_json, now, replace_file, write_all
 
 GROWTH_EVERY_S = 0.15
 
@@ -39,8 +38,7 @@ class Record:
     def event(self, name: str, **fields: Any) -> None:
         """Append an event; it is in the file before this returns."""
         with self._lock:
-            line = json.dumps({"seq": self._sequence, "at": now(), "event": name, **fields}) + "\n"
-            data = line.encode()
+            data = encode_json({"seq": self._sequence, "at": now(), "event": name, **fields}) + b"\n"
             descriptor = os.open(
                 self._job.events, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644
             )
@@ -80,7 +78,7 @@ class Record:
             "logs": dict(self._log_bytes),
             "ended": self._ended,
         }
-        replace_file(self._job.heartbeat, json.dumps(beat).encode())
+        replace_file(self._job.heartbeat, encode_json(beat))
         self._ring()
 
     def _ring(self) -> None:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
 from typing import Any
 
-from .job import JobDirectory, now, replace_file
+from .job import JobDirectory, encode_json, now, replace_file
 
 COMPLETE = "COMPLETE"
 EXECUTOR_ERROR = "EXECUTOR_ERROR"
@@ -30,6 +29,10 @@ class Result:
         if self.state == COMPLETE:
             self.state, self.reason = state, reason
 
+    def cancel(self, reason: str) -> None:
+        """A cancel outdoes an executor's failure."""
+        self.state, self.reason = CANCELED, reason
+
     def write(self, job: JobDirectory, system_logs: list[str]) -> None:
         """Raises: OSError if the disk does not allow it."""
         document = {
@@ -43,7 +46,7 @@ class Result:
             "system_logs": system_logs,
             "metadata": self.metadata,
         }
-        replace_file(job.result, json.dumps(document).encode(), durable=True)
+        replace_file(job.result, encode_json(document), durable=True)
 
 
 def describe_unforeseen(error: BaseException) -> str:

@@ -10,16 +10,17 @@ from typing import Any
 
 from .attempt import Attempt
 from .cancellation import Cancellation
-from .errors import Canceled, SystemFailure
+from .errors import Canceled, SystemFailure, WorkerError
 from .execution import run_executors
-from .job import JobDirectory, now, remove_tree
+from .job import JobDirectory, now
 from .mounts import plan_mounts
 from .order import Order, Site, parse_order
 from .outputs import stage_out
 from .parallel import Background
 from .process import pid_started
 from .record import Record
-from .result import CANCELED, EXECUTOR_ERROR, SYSTEM_ERROR, Result, describe_unforeseen
+from .removal import remove_for_certain
+from .result import EXECUTOR_ERROR, SYSTEM_ERROR, Result, describe_unforeseen
 from .runtimes import choose_runtime
 from .staging import check_disk, rooted_binds, stage_in
 from .sweep import sweep_in_background
@@ -47,8 +48,8 @@ def main(arguments: list[str]) -> int:
         record.start()
         _run_attempt(order, job, record, result, watchdog, removals)
     except Canceled as error:
-        result.end(CANCELED, str(error))
-    except SystemFailure as error:
+        result.cancel(str(error))
+    except WorkerError as error:
         result.end(SYSTEM_ERROR, str(error))
     except BaseException as error:
         result.end(SYSTEM_ERROR, describe_unforeseen(error))
@@ -71,12 +72,20 @@ def _run_attempt(
     stage_in(attempt)
     try:
         failure = run_executors(attempt, removals, lambda: sweep_in_background(attempt.runtime))
-    finally:
-        attempt.runtime.reclaim(job.task)
-    if failure:
-        result.end(EXECUTOR_ERROR, failure)
+    except BaseException:
+        with contextlib.suppress(SystemFailure):
+            attempt.runtime.reclaim(job.task)
+        raise
+    attempt.runtime.reclaim(job.task)
     record.event("staging_out")
-    stage_out(attempt, tolerant=failure is not None)
+    if failure is None:
+        stage_out(attempt, tolerant=False)
+        return
+    result.end(EXECUTOR_ERROR, failure)
+    try:
+        stage_out(attempt, tolerant=True)
+    except SystemFailure as error:
+        record.message(str(error))
 
 
 def _read_order(job: JobDirectory) -> Order:
@@ -114,9 +123,8 @@ def _finish(
 ) -> int:
     """Free the disk, say how it ended, and only then wait for containers that are being removed."""
     for _ in range(2):  # a transfer that was given up on may still have made a file
-        with contextlib.suppress(OSError):
-            remove_tree(job.task)
-    if os.path.lexists(job.task):
+        gone = remove_for_certain(job.task)
+    if not gone:
         with contextlib.suppress(OSError):
             record.message(f"Some of the task's files could not be removed from {job.task}")
     try:

@@ -66,7 +66,11 @@ class Streams:
 
     def _descriptor(self, name: str, path: str, opening: Callable[[str], int]) -> int:
         try:
-            descriptor = opening(path)
+            try:
+                descriptor = opening(path)
+            except PermissionError:  # an earlier executor's user made it for itself
+                self._attempt.runtime.reclaim(self._attempt.job.tree)
+                descriptor = opening(path)
         except OSError as error:
             raise SystemFailure(f"Cannot open the executor's {name} file {path}: {error.strerror}") from error
         self._open.append(descriptor)

@@ -28,7 +28,7 @@ def extend(url: str, relative: str) -> str:
     if not scheme_of(url):
         return posixpath.join(url.rstrip("/") or "/", relative)
     head, sign, query = url.partition("?")
-    return head.rstrip("/") + "/" + quote(relative) + sign + query
+    return head.rstrip("/") + "/" + quote(relative, errors="surrogateescape") + sign + query
 
 
 def local_path(url: str) -> str:

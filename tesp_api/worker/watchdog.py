@@ -15,8 +15,9 @@ import time
 from typing import Any, NoReturn
 
 from . import ownership
-from .job import remove_tree, write_all
+from .job import write_all
 from .process import pid_started, run_command
+from .removal import remove_for_certain
 
 FAREWELL: dict[str, Any] = {"farewell": True}
 AGAIN_AFTER_S = 1.0
@@ -101,6 +102,6 @@ def _remove_files(task: str, duty: dict[str, Any]) -> None:
     try:
         if duty.get("docker"):
             ownership.reclaim_by_docker(duty["docker"], task)
-        remove_tree(task)
+        remove_for_certain(task)
     except Exception:
         os._exit(1)  # nobody is left to tell

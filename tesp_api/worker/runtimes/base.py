@@ -128,7 +128,7 @@ def version_of(program: str) -> str:
     code, text = run_command([program, "--version"])
     if code != 0:
         raise Unusable(f"`{program} --version` failed: {text[-300:]}")
-    return text.replace(",", "").split("build")[0].split()[-1] if text else "?"
+    return text.split()[-1] if text else "?"
 
 
 def require_image_name(image: str) -> None:

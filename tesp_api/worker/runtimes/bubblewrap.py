@@ -18,8 +18,9 @@ from typing import Sequence
 
 from ..cancellation import Cancellation
 from ..errors import SystemFailure
-from ..job import make_directories, remove_tree
+from ..job import make_directories
 from ..mounts import Bind, is_below
+from ..removal import remove_for_certain
 from ..view import View
 from .base import Launch, Outcome, Run, find_program, kill_group, require_image_name, version_of
 from .limits import Limits
@@ -135,8 +136,7 @@ class Bubblewrap:
         ]
 
     def remove(self, run: Run) -> None:
-        """Raises: OSError if some of the sandbox's root could not be removed."""
-        remove_tree(self._root(run))
+        remove_for_certain(self._root(run))
 
     def reclaim(self, tree: str) -> None:
         """Does nothing: whatever user the sandbox shows, its files belong to ours."""

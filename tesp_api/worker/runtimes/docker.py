@@ -44,7 +44,7 @@ class Docker:
 
     def _ask_version(self) -> str:
         """The daemon's version, over its socket: ~100 times cheaper than running the program."""
-        with contextlib.suppress(OSError, ValueError):
+        with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
             return str(self._engine.get("/version")["Version"])
         code, text = run_command([self._program, "version", "--format", "{{.Server.Version}}"])
         if code != 0:
@@ -139,7 +139,7 @@ class Docker:
         ownership.reclaim_by_docker(self._program, tree)
 
     def leftovers(self) -> list[tuple[str, str]]:
-        with contextlib.suppress(OSError, ValueError):
+        with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
             wanted = quote(json.dumps({"label": ["tesp.worker"]}))
             found = self._engine.get(f"/containers/json?all=1&filters={wanted}")
             return [(item["Id"], item["Labels"]["tesp.worker"]) for item in found]

@@ -151,7 +151,7 @@ def _file_body(source: Source, site: Site) -> Iterator[bytes]:
 
 
 def _multipart_frame(boundary: str, name: str) -> tuple[bytes, bytes]:
-    file_name = quote(name, safe=" !#$&'()+,;=@[]{}~")
+    file_name = quote(name, safe=" !#$&'()+,;=@[]{}~", errors="surrogateescape")
     head = (
         f"--{boundary}\r\n"
         f'Content-Disposition: form-data; name="file"; filename="{file_name}"\r\n'
