@@ -324,3 +324,43 @@ def test_files_of_root_are_sent_and_removed_by_an_ordinary_user(ordinary_user: s
         assert (home / "sent").stat().st_uid == user.pw_uid
     finally:
         shutil.rmtree(home)
+
+
+def test_a_name_that_is_no_utf_8_is_sent_and_told_readably(tmp_path: Path, shelf: Shelf) -> None:
+    outputs = [{"path": "/out", "url": f"{shelf.url}/sent", "type": "DIRECTORY"}]
+    script = r"""echo x > "/out/$(printf 'a\377')" """
+    result = make(tmp_path, executors=[shell(script)], outputs=outputs).run()
+    assert result["state"] == "COMPLETE", result
+    assert shelf.files == {"/sent/a%FF": b"x\n"}
+    assert result["outputs"] == [{"url": f"{shelf.url}/sent/a%FF", "path": "/out/a?", "size_bytes": 2}]
+
+
+def test_a_tree_deeper_than_any_path_is_removed(tmp_path: Path) -> None:
+    name = "d" * 100
+    script = f"cd /vol; i=0; while [ $i -lt 1200 ]; do mkdir {name}; cd {name}; i=$((i+1)); done"
+    result = make(tmp_path, volumes=["/vol"], executors=[shell(script)]).run()
+    assert result["state"] == "COMPLETE", result
+    assert result["system_logs"] == [line for line in result["system_logs"] if "removed" not in line]
+
+
+def test_an_executor_cannot_lead_the_next_one_s_mounts_astray(tmp_path: Path) -> None:
+    (tmp_path / "shared").mkdir()
+    job = make(
+        tmp_path,
+        roots=[{"path": str(tmp_path / "shared"), "mount": "rw"}],
+        volumes=["/vol"],
+        inputs=[{"path": "/vol/a/b", "url": str(tmp_path / "shared"), "type": "DIRECTORY"}],
+        executors=[shell("mv /vol/a /vol/c && ln -s /etc /vol/a"), shell("echo on")],
+    )
+    result = job.run()
+    assert result["state"] == "SYSTEM_ERROR" and "/vol/a/b" in result["reason"], result
+
+
+def test_an_output_that_cannot_be_sent_does_not_hide_the_executor_s_failure(tmp_path: Path) -> None:
+    outputs = [{"path": "/out/x", "url": "http://127.0.0.1:1/x"}, {"path": "/out/y", "url": f"{tmp_path}/y"}]
+    result = make(
+        tmp_path, executors=[shell("echo y > /out/y; echo x > /out/x; exit 9")], outputs=outputs
+    ).run()
+    assert result["state"] == "EXECUTOR_ERROR"
+    assert [item["path"] for item in result["outputs"]] == ["/out/y"]
+    assert any("127.0.0.1:1" in line for line in result["system_logs"])
