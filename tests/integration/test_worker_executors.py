@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import time
 from pathlib import Path
@@ -298,3 +299,35 @@ def test_the_site_s_sigterm_ends_with_a_result(tmp_path: Path) -> None:
     process.communicate(timeout=5)
     assert job.result()["state"] == "SYSTEM_ERROR"
     assert "SIGTERM" in job.result()["reason"]
+
+
+def test_the_bell_and_the_heartbeat_tell_what_there_is_to_read(tmp_path: Path) -> None:
+    name = f"tesp-test-{time.time_ns()}"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as bell:
+        bell.bind("\0" + name)
+        bell.settimeout(10)
+        job = make(tmp_path, "bubblewrap", site={"bell": name}, executors=[shell("echo up; sleep 600")])
+        process = job.start()
+        wait_until(lambda: bell.recv(100) == job.job_id.encode() and job.log("0.stdout"))
+        beat = wait_until(lambda: (found := job.heartbeat())["logs"] and found)
+        assert beat["logs"] == {"0.stdout": 3}
+        assert beat["events_bytes"] == (job.metadata / "events.ndjson").stat().st_size
+        assert not beat["ended"]
+        wait_until(lambda: job.heartbeat()["beat"] > beat["beat"], timeout_s=5)  # heartbeat_s is 2
+        job.cancel()
+        process.communicate(timeout=5)
+    assert job.heartbeat()["ended"]
+
+
+def test_cpu_limits_are_real_in_the_sandbox_or_said_not_to_be(tmp_path: Path) -> None:
+    spin = "echo up; sleep 600"
+    job = make(tmp_path, "bubblewrap", resources={"cpu_cores": 1, "ram_gb": 1}, executors=[shell(spin)])
+    process = job.start()
+    wait_until(lambda: job.log("0.stdout"))
+    quotas = [path.read_text() for path in Path("/sys/fs/cgroup").rglob(f"tesp-{job.job_id}-0/cpu.*quota*")]
+    quotas += [path.read_text() for path in Path("/sys/fs/cgroup").rglob(f"tesp-{job.job_id}-0/cpu.max")]
+    job.cancel()
+    process.communicate(timeout=5)
+    said = any("not enforced" in line for line in job.result()["system_logs"])
+    assert said or [quota.split()[0] for quota in quotas] == ["100000"]
+    assert not list(Path("/sys/fs/cgroup").rglob(f"tesp-{job.job_id}-0"))

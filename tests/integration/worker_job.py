@@ -93,6 +93,10 @@ class WorkerJob:
         result: dict[str, Any] = json.loads((self.metadata / "result.json").read_text())
         return result
 
+    def heartbeat(self) -> dict[str, Any]:
+        heartbeat: dict[str, Any] = json.loads((self.metadata / "heartbeat").read_text())
+        return heartbeat
+
     def log(self, name: str) -> bytes:
         chunks = sorted((self.metadata / "logs").glob(f"{name}.*"))
         return b"".join(chunk.read_bytes() for chunk in chunks)

@@ -82,7 +82,9 @@ class Apptainer:
         return []
 
     def remove(self, run: Run) -> None:
-        """Does nothing: the container was a process, and its writable layer lay in memory."""
+        """The container was a process, and its writable layer lay in memory."""
+        if run.name in self._limits:  # it was killed, and has no outcome
+            self._limits.pop(run.name).end()
 
     def reclaim(self, tree: str) -> None:
         """Does nothing: the container ran as this user."""

@@ -137,6 +137,8 @@ class Bubblewrap:
 
     def remove(self, run: Run) -> None:
         remove_for_certain(self._root(run))
+        if run.name in self._limits:  # it was killed, and has no outcome
+            self._limits.pop(run.name).end()
 
     def reclaim(self, tree: str) -> None:
         """Does nothing: whatever user the sandbox shows, its files belong to ours."""
