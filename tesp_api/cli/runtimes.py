@@ -12,7 +12,11 @@ _PROBES: dict[str, list[str]] = {
     "apptainer": ["apptainer", "--version"],
     "singularity": ["singularity", "--version"],
     # The version alone proves nothing: making namespaces may be forbidden here.
-    "bubblewrap": "bwrap --unshare-all --ro-bind / / --proc /proc --dev /dev bwrap --version".split(),
+    "bubblewrap": [
+        "bwrap",
+        *("--unshare-all", "--ro-bind", "/", "/", "--proc", "/proc", "--dev", "/dev"),
+        *("bwrap", "--version"),
+    ],
 }
 
 MEND: dict[str, str] = {

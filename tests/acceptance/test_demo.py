@@ -10,6 +10,7 @@ import pytest
 
 from tesp_api.cli.demo.run import DATA
 from tests.acceptance.served import BIN
+from tests.services.containers import require_docker
 
 
 def test_the_genome_is_what_its_readme_says() -> None:
@@ -28,6 +29,7 @@ def test_the_genome_is_what_its_readme_says() -> None:
     "environment", [{}, {"DOCKER_HOST": "unix:///no/daemon"}], ids=["as it is", "without docker"]
 )
 def test_the_demo_runs_and_cleans_up(tmp_path: Path, environment: dict[str, str]) -> None:
+    require_docker()
     ended = subprocess.run(
         [BIN / "tesp", "demo"],
         cwd=tmp_path,

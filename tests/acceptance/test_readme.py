@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.acceptance.served import BIN, served
+from tests.services.containers import require_docker
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text()
@@ -29,6 +30,7 @@ def blocks(language: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    require_docker()
     with served(tmp_path_factory.mktemp("readme"), "--allow-bubblewrap") as url:
         yield url
 

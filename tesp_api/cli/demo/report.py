@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -31,21 +32,27 @@ def follow(client: TespClient, task_id: str, *, within_s: float) -> dict[str, An
     states_shown = executors_shown = 0
     while True:
         task = client.get(task_id, "FULL")
-        history = client.history(task_id)
-        passed = f"{time.monotonic() - began:7.2f} s  "
-        for entry in history[states_shown:]:
-            line = Text.assemble((passed, "dim"), state_text(entry["state"]), f"  {entry.get('reason', '')}")
-            console().print(line)
-        states_shown = len(history)
-        ended = _executor_logs(task)
-        for number, log in list(enumerate(ended))[executors_shown:]:
-            say(f"{passed}executor {number} ended with exit code {log['exit_code']}")
-        executors_shown = len(ended)
+        history, ended = client.history(task_id), _executor_logs(task)
+        news = [_state_line(entry) for entry in history[states_shown:]]
+        news += [_end_line(*one) for one in list(enumerate(ended))[executors_shown:]]
+        for _, line in sorted(news, key=lambda one: one[0]):
+            console().print(Text(f"{time.monotonic() - began:7.2f} s  ", "dim").append_text(line))
+        states_shown, executors_shown = len(history), len(ended)
         if task["state"] in FINAL:
             return task
         if time.monotonic() - began > within_s:
             raise CommandFailed(f"the task is still {task['state']} after {within_s:g} s")
         time.sleep(_POLL_S)
+
+
+def _state_line(entry: Mapping[str, Any]) -> tuple[datetime, Text]:
+    line = Text.assemble(state_text(entry["state"]), f"  {entry['reason']}")
+    return datetime.fromisoformat(entry["time"]), line
+
+
+def _end_line(number: int, log: Mapping[str, Any]) -> tuple[datetime, Text]:
+    line = Text(f"executor {number} ended with exit code {log['exit_code']}")
+    return datetime.fromisoformat(log["end_time"]), line
 
 
 def show_end(task: Mapping[str, Any], results: Path) -> None:
