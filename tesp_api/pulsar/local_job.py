@@ -139,9 +139,9 @@ class LocalJob:
     def _last_words(self) -> str:
         """What the shell said of a worker that it could not start: no such Python, say."""
         try:
-            exit_code = (self.folder / RETURN_CODE_FILE).read_text().strip() or "none"
+            exit_code = (self.folder / RETURN_CODE_FILE).read_text().strip()
         except OSError:
-            exit_code = "none"
+            exit_code = "not known yet"
         said = b""
         with contextlib.suppress(OSError):
             said = (self.folder / "metadata" / STDERR_FILE).read_bytes()

@@ -35,7 +35,7 @@ class AttemptLog:
     executors: list[dict[str, Any]] = field(default_factory=list)
     outputs: list[dict[str, Any]] = field(default_factory=list)
     system_logs: list[str] = field(default_factory=list)
-    last_seq: int = 0
+    last_seq: int = -1
 
     def add_event(self, event: Mapping[str, Any]) -> State | None:
         """Take one event in; returns the state that the task is in because of it, if it tells one."""

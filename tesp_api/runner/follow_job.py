@@ -107,7 +107,7 @@ class FollowJob:
             await self.store.update(self.task.id, Changes(log=self.log.as_json()), claim=self.claim)
 
     async def _move(self, state: State) -> None:
-        if state not in TRANSITIONS[self.state]:  # seen before a restart, or being canceled
+        if state not in TRANSITIONS[self.state]:  # known from before a restart, or being canceled
             return
         reason = f"the worker reports it (job {self.order.job_id})"
         try:

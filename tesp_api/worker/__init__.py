@@ -12,7 +12,7 @@ of the rest of `tesp_api`. The API and the worker share only files in the Pulsar
         cancel                       made by the API: stop the container, end CANCELED
         heartbeat                    JSON {beat, events_bytes, logs: {"0.stdout": size_bytes}, ended};
                                      replaced at every change and at least every `heartbeat_s`
-        events.ndjson                one JSON object a line: {seq, at, event, ...}
+        events.ndjson                one JSON object a line: {seq, at, event, ...}; seq counts from 0
         logs/{executor}.{stream}.{chunk:06d}
                                      the executor's stdout or stderr, cut every `log_chunk_bytes`:
                                      chunk n begins at byte n * log_chunk_bytes. Beyond log_max_bytes

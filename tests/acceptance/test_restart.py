@@ -1,17 +1,14 @@
 """kill -9 of the server while more than twenty tasks are in every phase: each ends COMPLETE and ran once."""
 
-import json
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.services.containers import require_docker
+from tests.acceptance.servers import KINDS, environment_of
 from tests.services.gated_http import GatedHttp
-from tests.services.pulsar_rest import StockPulsar
-from tests.services.tesp import ONLY_BUBBLEWRAP, ONLY_DOCKER, TespServer, poll
+from tests.services.tesp import TespServer, poll
 
 pytestmark = pytest.mark.services
 
@@ -34,28 +31,12 @@ AT_THE_SITE = ("staging_in", "executing", "staging_out")
 PHASES = [*STALLS, *AT_THE_SITE, "queued"]  # "queued" comes last: the others hold every slot by then
 
 
-@pytest.fixture(params=["embedded-bubblewrap", "embedded-docker", "rest-docker"])
+@pytest.fixture(params=KINDS)
 def environment(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[dict[str, str]]:
-    """A server on this transport and runtime, with a shared folder for tasks to leave their mark in."""
+    """A server of each kind, with a shared folder for tasks to leave their mark in."""
     (tmp_path / "shared").mkdir(mode=0o777)
-    transport, _, runtime = request.param.partition("-")
-    with ExitStack() as stack:
-        settings = dict(ONLY_BUBBLEWRAP)
-        if runtime == "docker":
-            require_docker()
-            settings = dict(ONLY_DOCKER)
-        if transport == "rest":
-            pulsar = stack.enter_context(StockPulsar())
-            settings |= {
-                "TESP_API_DESTINATIONS__LOCAL__KIND": "rest",
-                "TESP_API_DESTINATIONS__LOCAL__URL": pulsar.url,
-                "TESP_API_DESTINATIONS__LOCAL__PRIVATE_TOKEN": pulsar.private_token,
-            }
-        yield settings | {
-            "TESP_API_DESTINATIONS__LOCAL__MAX_RUNNING": str(len(PHASES) - 1),
-            "TESP_API_DESTINATIONS__LOCAL__FILE_ROOTS": "@json "
-            + json.dumps([{"path": f"{tmp_path}/shared", "mount": "rw"}]),
-        }
+    with environment_of(request.param, roots={tmp_path / "shared": "rw"}) as settings:
+        yield settings | {"TESP_API_DESTINATIONS__LOCAL__MAX_RUNNING": str(len(PHASES) - 1)}
 
 
 def _task(phase: str, web: GatedHttp, shared: Path) -> dict[str, Any]:

@@ -23,7 +23,7 @@ class FakeWorker:
         self.event("initializing")
 
     def event(self, event: str, **more: Any) -> None:
-        self._events.append({"seq": len(self._events) + 1, "at": AT, "event": event, **more})
+        self._events.append({"seq": len(self._events), "at": AT, "event": event, **more})
         lines = "".join(json.dumps(line) + "\n" for line in self._events)
         self.pulsar.put(self.job_id, "events.ndjson", lines.encode())
         self.beat()

@@ -1,8 +1,12 @@
 """Container runtimes for the tests: a running Docker daemon, and the image `busybox:latest` in it."""
 
+import atexit
+import contextlib
 import io
+import shutil
 import subprocess
 import tarfile
+import tempfile
 import time
 from functools import cache
 from pathlib import Path
@@ -71,14 +75,25 @@ def _docker_answers() -> bool:
 
 
 def _start_daemon() -> None:
-    log = Path("/tmp/tesp-tests-dockerd.log")
+    """Start dockerd where every client looks for it; it ends with the tests."""
+    log = Path(tempfile.mkdtemp(prefix="tesp-dockerd-")) / "log"
     with log.open("wb") as file:
-        subprocess.Popen(["dockerd"], stdout=file, stderr=file, start_new_session=True)
+        daemon = subprocess.Popen(["dockerd"], stdout=file, stderr=file, start_new_session=True)
+    atexit.register(_stop_daemon, daemon, log.parent)
     for _ in range(300):
+        if daemon.poll() is not None:
+            break
         if _docker_answers():
             return
         time.sleep(0.1)
-    raise ServiceUnavailable(f"dockerd does not start; {log} ends: {log.read_text()[-1000:]}")
+    raise ServiceUnavailable(f"dockerd does not start; its log ends: {log.read_text()[-1000:]}")
+
+
+def _stop_daemon(daemon: subprocess.Popen[bytes], folder: Path) -> None:
+    daemon.terminate()
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        daemon.wait(timeout=30)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _run(argv: list[str], given: bytes | None = None) -> subprocess.CompletedProcess[bytes]:

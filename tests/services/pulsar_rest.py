@@ -7,6 +7,7 @@ import pwd
 import shutil
 import signal
 import socket
+import stat
 import subprocess
 import tempfile
 import time
@@ -30,6 +31,12 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def _is_open(path: Path) -> bool:
+    """Whether every user can reach what lies below the path."""
+    there = [folder for folder in (path, *path.parents) if folder.exists()]
+    return all(folder.stat().st_mode & stat.S_IXOTH for folder in there)
 
 
 class StockPulsar:
@@ -56,8 +63,9 @@ class StockPulsar:
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
-        install()
         self.folder = Path(tempfile.mkdtemp(prefix="stock-pulsar-"))
+        self._venv = PULSAR_VENV if self._user is None or _is_open(PULSAR_VENV) else self.folder / "venv"
+        install(self._venv)
         self.staging = self.folder / "staging"
         self.log = self.folder / "pulsar.log"
         self.port = free_port()
@@ -87,11 +95,11 @@ class StockPulsar:
 
     def start(self) -> None:
         """Start Pulsar and return when it answers."""
-        env = {"PATH": f"{PULSAR_VENV / 'bin'}:{os.environ['PATH']}", "HOME": str(self.folder)}
+        env = {"PATH": f"{self._venv / 'bin'}:{os.environ['PATH']}", "HOME": str(self.folder)}
         user = pwd.getpwnam(self._user) if self._user else None
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [str(PULSAR_VENV / "bin" / "pulsar-serve"), str(self.folder / "server.ini")],
+                [str(self._venv / "bin" / "pulsar-serve"), str(self.folder / "server.ini")],
                 cwd=self.folder,
                 env=env,
                 stdin=subprocess.DEVNULL,
@@ -100,7 +108,7 @@ class StockPulsar:
                 start_new_session=True,
                 user=user.pw_uid if user else None,
                 group=user.pw_gid if user else None,
-                extra_groups=[] if user else None,
+                extra_groups=os.getgrouplist(user.pw_name, user.pw_gid) if user else None,
             )
         self._wait_until_healthy()
 

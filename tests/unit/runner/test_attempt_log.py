@@ -14,30 +14,30 @@ def _event(seq: int, event: str, **more: Any) -> dict[str, Any]:
 
 def test_an_executor_is_listed_once_it_has_ended() -> None:
     log = AttemptLog(metadata={})
-    log.add_event(_event(1, "initializing"))
-    log.add_event(_event(2, "executor_started", executor=0))
+    log.add_event(_event(0, "initializing"))
+    log.add_event(_event(1, "executor_started", executor=0))
     assert log.as_json() == {"logs": [], "outputs": [], "start_time": T0}
-    log.add_event(_event(3, "executor_ended", executor=0, exit_code=3, started_at=T1, ended_at=T2))
+    log.add_event(_event(2, "executor_ended", executor=0, exit_code=3, started_at=T1, ended_at=T2))
     assert log.as_json()["logs"] == [{"start_time": T1, "end_time": T2, "exit_code": 3}]
 
 
 def test_events_tell_the_state() -> None:
     log = AttemptLog(metadata={})
-    assert log.add_event(_event(1, "initializing")) is State.INITIALIZING
-    assert log.add_event(_event(2, "executor_started", executor=0)) is State.RUNNING
-    assert log.add_event(_event(3, "staging_out")) is None
+    assert log.add_event(_event(0, "initializing")) is State.INITIALIZING
+    assert log.add_event(_event(1, "executor_started", executor=0)) is State.RUNNING
+    assert log.add_event(_event(2, "staging_out")) is None
 
 
 def test_an_event_read_twice_counts_once() -> None:
     log = AttemptLog(metadata={})
     for _ in range(2):
-        log.add_event(_event(1, "message", text="the image was pulled"))
+        log.add_event(_event(0, "message", text="the image was pulled"))
     assert log.as_json()["system_logs"] == ["the image was pulled"]
 
 
 def test_the_result_replaces_what_the_events_said() -> None:
     log = AttemptLog(metadata={"destination": "local"})
-    log.add_event(_event(1, "message", text="something early"))
+    log.add_event(_event(0, "message", text="something early"))
     ending = log.add_result(
         {
             "state": "EXECUTOR_ERROR",
