@@ -13,6 +13,7 @@ from pathlib import Path
 
 IMAGE = "busybox:latest"
 BUSYBOX = Path("/usr/bin/busybox")
+START_TIMEOUT_S = 40.0
 
 
 class ServiceUnavailable(Exception):
@@ -77,16 +78,17 @@ def _docker_answers() -> bool:
 def _start_daemon() -> None:
     """Start dockerd where every client looks for it; it ends with the tests."""
     log = Path(tempfile.mkdtemp(prefix="tesp-dockerd-")) / "log"
-    with log.open("wb") as file:
-        daemon = subprocess.Popen(["dockerd"], stdout=file, stderr=file, start_new_session=True)
-    atexit.register(_stop_daemon, daemon, log.parent)
-    for _ in range(300):
-        if daemon.poll() is not None:
-            break
-        if _docker_answers():
-            return
+    deadline = time.monotonic() + START_TIMEOUT_S
+    daemon: subprocess.Popen[bytes] | None = None
+    while not _docker_answers():
+        if time.monotonic() > deadline:
+            raise ServiceUnavailable(f"dockerd does not start; its log ends: {log.read_text()[-1000:]}")
+        if daemon is None or daemon.poll() is not None:  # an earlier one may still be ending
+            with log.open("ab") as file:
+                daemon = subprocess.Popen(["dockerd"], stdout=file, stderr=file, start_new_session=True)
         time.sleep(0.1)
-    raise ServiceUnavailable(f"dockerd does not start; its log ends: {log.read_text()[-1000:]}")
+    if daemon is not None:
+        atexit.register(_stop_daemon, daemon, log.parent)
 
 
 def _stop_daemon(daemon: subprocess.Popen[bytes], folder: Path) -> None:
