@@ -54,5 +54,5 @@ lint: $(STAMP)-dev  ## check the style, the formatting and the types
 	@$(PYTHON) -m ruff format --check .
 	@$(PYTHON) -m mypy
 
-bench: $(STAMP)-dev  ## measure how long a task takes above its bare container
-	@$(PYTHON) -m bench.latency $(ARGS)
+bench: $(STAMP)-dev test-services  ## measure how long a task takes above its bare container
+	@$(AS_ROOT) $(PYTHON) -m bench.latency $(ARGS)
