@@ -57,7 +57,10 @@ async def _answer_http_error(request: Request, error: Exception) -> Response:
     message = refused.detail
     if message == HTTPStatus(refused.status_code).phrase:  # the routing's, which names nothing
         message = f"{message}: {request.method} {request.url.path}"
-    return _answer(refused.status_code, message, headers=refused.headers)
+    headers = dict(refused.headers or {})
+    if "Allow" in headers:  # the routing's too, in the order of a set
+        headers["Allow"] = ", ".join(sorted(headers["Allow"].split(", ")))
+    return _answer(refused.status_code, message, headers=headers)
 
 
 async def _answer_nobody(_: Request, __: Exception) -> Response:

@@ -11,8 +11,8 @@ from tesp_api.store.base import Stream, Task, TaskStore
 from tesp_api.tes.states import FINAL
 from tesp_api.tes.times import rfc3339
 
-_LIMIT_DEFAULT_BYTES = 1024**2
-_LIMIT_MAX_BYTES = 8 * 1024**2
+LIMIT_DEFAULT_BYTES = 1024**2
+LIMIT_MAX_BYTES = 8 * 1024**2
 _OFFSET_MAX_BYTES = 2**53
 _STREAMS: dict[str, Stream] = {"stdout": "stdout", "stderr": "stderr"}
 
@@ -45,7 +45,7 @@ class ExtensionEndpoints:
         with reading(request.query_params) as query:
             attempt = query.integer("attempt", task.attempt, least=1, most=2**31)
             offset = query.integer("offset", 0, least=-_OFFSET_MAX_BYTES, most=_OFFSET_MAX_BYTES)
-            limit = query.integer("limit", _LIMIT_DEFAULT_BYTES, least=1, most=_LIMIT_MAX_BYTES)
+            limit = query.integer("limit", LIMIT_DEFAULT_BYTES, least=1, most=LIMIT_MAX_BYTES)
         if attempt > task.attempt:
             raise HTTPException(404, f"task {task.id} has had {task.attempt} attempts, and no {attempt}")
         name = (task.id, attempt, executor, _STREAMS[stream])

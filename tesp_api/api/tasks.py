@@ -45,8 +45,7 @@ class TaskEndpoints:
         """The endpoints as routes; the more particular paths come first."""
         routes = [
             Route(f"{prefix}/service-info", self.get_service_info, methods=["GET"]),
-            Route(f"{prefix}/tasks", self.list_tasks, methods=["GET"]),
-            Route(f"{prefix}/tasks", self.create_task, methods=["POST"]),
+            Route(f"{prefix}/tasks", self.list_or_create, methods=["GET", "POST"]),
             Route(f"{prefix}/tasks/{{id}}:cancel", self.cancel_task, methods=["POST"]),
             Route(f"{prefix}/tasks/{{id}}", self.get_task, methods=["GET"]),
         ]
@@ -55,6 +54,10 @@ class TaskEndpoints:
                 0, Route(f"{prefix}/tasks/service-info", self.get_service_info_1_0, methods=["GET"])
             )
         return routes
+
+    async def list_or_create(self, request: Request) -> Response:
+        """GET lists, POST creates: one route, so that the answer to any other method names both."""
+        return await (self.create_task(request) if request.method == "POST" else self.list_tasks(request))
 
     async def create_task(self, request: Request) -> Response:
         """Store the task of the body, whatever content type is given."""

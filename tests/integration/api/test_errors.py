@@ -32,6 +32,22 @@ async def test_unknown_routes_have_the_shape(
 
 
 @pytest.mark.parametrize(
+    ("path", "allowed"),
+    [
+        (f"{TES}/tasks", "GET, HEAD, POST"),
+        ("/v1/tasks", "GET, HEAD, POST"),
+        (f"{TES}/tasks/x", "GET, HEAD"),
+        (f"{TES}/tasks/x:cancel", "POST"),
+    ],
+)
+async def test_a_405_names_every_method_of_the_path(
+    client: httpx.AsyncClient, path: str, allowed: str
+) -> None:
+    answer = await client.put(path)
+    assert (answer.status_code, answer.headers["allow"]) == (405, allowed)
+
+
+@pytest.mark.parametrize(
     ("error", "status"),
     [
         (StoreUnavailable(SECRET), 503),

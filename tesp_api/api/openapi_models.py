@@ -1,0 +1,235 @@
+"""What the API answers, as models for the OpenAPI document alone: the answers themselves are plain JSON.
+
+A class that is called `TaskLog` here is the component `tesTaskLog` in the document. Requests are
+described by the models that read them, in `tes/tasks.py`.
+Source: TES 1.1; GA4GH service-info 1.0.0.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.config import JsonDict
+
+from tesp_api.tes.fields import FileType
+from tesp_api.tes.states import State
+from tesp_api.tes.tasks import Executor, Input, Output, Resources, TaskDocument
+
+_READ_ONLY: JsonDict = {"readOnly": True}
+_MOMENT = "2026-01-31T12:00:00.000000+00:00"
+
+Uri = Annotated[str, Field(json_schema_extra={"format": "uri"})]
+Moment = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
+
+
+class ExecutorLog(BaseModel):
+    """How one executor ended. It is listed from then on; while it runs, ask `/tesp/v1` for its output."""
+
+    start_time: str | None = Field(None, description="RFC 3339, in UTC.", examples=[_MOMENT])
+    end_time: str | None = Field(None, description="RFC 3339, in UTC.", examples=[_MOMENT])
+    stdout: str | None = Field(
+        None,
+        description="The end of it (64 KiB, unless the server is set to another length), in the view FULL "
+        "alone. What is not UTF-8 becomes U+FFFD.",
+    )
+    stderr: str | None = Field(None, description="Like stdout.")
+    exit_code: int = Field(
+        description="The command's; 137 if it was canceled.", json_schema_extra={"format": "int32"}
+    )
+
+
+class OutputFileLog(BaseModel):
+    """A file that was sent; directories are told by their files."""
+
+    url: str = Field(description="Where it is now.", examples=["file:///data/results/counts.txt"])
+    path: str = Field(description="Where it was in the containers.", examples=["/data/counts.txt"])
+    size_bytes: str = Field(
+        description="Its size in bytes, as a string.",
+        json_schema_extra={"format": "int64"},
+        examples=["1024"],
+    )
+
+
+class TaskLog(BaseModel):
+    """One attempt to run the task."""
+
+    logs: list[ExecutorLog] = Field(description="The executors that have ended, in order.")
+    metadata: dict[str, str] | None = Field(
+        None, description="Where and how it ran.", examples=[{"destination": "local", "host": "node-7"}]
+    )
+    start_time: str | None = Field(None, description="RFC 3339, in UTC.", examples=[_MOMENT])
+    end_time: str | None = Field(None, description="RFC 3339, in UTC.", examples=[_MOMENT])
+    outputs: list[OutputFileLog] = Field(description="The files that were sent.")
+    system_logs: list[str] | None = Field(
+        None,
+        description="What the server has to say: warnings, what was left out, why a task failed. In the view "
+        "FULL alone.",
+    )
+
+
+class Task(TaskDocument):
+    """A task: what its creator sent, and what became of it.
+
+    Fields that the creator left out are left out in answers too.
+    """
+
+    id: str | None = Field(
+        None,
+        description="Given by the server. Sorting by id is sorting by age.",
+        json_schema_extra=_READ_ONLY,
+        examples=["01980a5e-7c1b-7000-8a3b-2f1d9c0e4b5a"],
+    )
+    state: State | None = None
+    logs: list[TaskLog] | None = Field(
+        None, description="One entry for each attempt, the latest last.", json_schema_extra=_READ_ONLY
+    )
+    creation_time: str | None = Field(
+        None, description="RFC 3339, in UTC.", json_schema_extra=_READ_ONLY, examples=[_MOMENT]
+    )
+
+
+class CreateTaskResponse(BaseModel):
+    """The task is stored, and will be run even if the server is killed now."""
+
+    id: str = Field(description="For asking about the task.")
+
+
+class CancelTaskResponse(BaseModel):
+    """Says nothing: ask for the task's state to see whether its end has come."""
+
+
+class ListTasksResponse(BaseModel):
+    """One page of tasks, the newest first."""
+
+    tasks: list[Task] = Field(description="In the view that was asked for.")
+    next_page_token: str | None = Field(
+        None, description="Give it as page_token to get the next page; absent on the last."
+    )
+
+
+class ServiceType(BaseModel):
+    """Which interface of the GA4GH this is."""
+
+    group: str = Field(description="Whose interface.", examples=["org.ga4gh"])
+    artifact: Literal["tes"] = Field(description="Which interface.", json_schema_extra={"enum": ["tes"]})
+    version: str = Field(description="Of the interface, not of this server.", examples=["1.1.0"])
+
+
+class Organization(BaseModel):
+    """Who runs the server."""
+
+    name: str = Field(description="For people.")
+    url: Uri = Field(description="Its web page.")
+
+
+class ServiceInfo(BaseModel):
+    """What the server says about itself; most of it is in its settings."""
+
+    id: str = Field(description="A name for programs, with the domain reversed.", examples=["org.tesp.tes"])
+    name: str = Field(description="A name for people.")
+    type: ServiceType
+    description: str | None = Field(None, description="Also names what TESP offers beyond the standard.")
+    organization: Organization
+    contactUrl: Uri | None = Field(None, description="Not told by this server.")  # noqa: N815
+    documentationUrl: Uri | None = Field(None, description="Not told by this server.")  # noqa: N815
+    createdAt: Moment | None = Field(None, description="Not told by this server.")  # noqa: N815
+    updatedAt: Moment | None = Field(None, description="Not told by this server.")  # noqa: N815
+    environment: str | None = Field(None, description="What it is used for.", examples=["prod", "test"])
+    version: str = Field(description="Of this server's software.")
+    storage: list[str] | None = Field(
+        None,
+        description="The folders from which tasks may take files and to which they may send them. http and "
+        "https need no entry.",
+        examples=[["file:///data"]],
+    )
+    tesResources_backend_parameters: list[str] | None = Field(  # noqa: N815
+        None, description="The keys that resources.backend_parameters may have."
+    )
+
+
+STANDARD = {
+    model.__name__: f"tes{model.__name__}"
+    for model in (
+        *(State, FileType, Input, Output, Executor, Resources, ExecutorLog, OutputFileLog, TaskLog, Task),
+        *(CreateTaskResponse, CancelTaskResponse, ListTasksResponse, ServiceType, ServiceInfo),
+    )
+}
+"""The component's name in the standard for each model that the standard knows."""
+
+
+class TaskState(BaseModel):
+    """A task in the view MINIMAL, with nothing else."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    id: str = Field(description="Sorting by id is sorting by age.")
+    state: State
+
+
+class TaskStates(BaseModel):
+    """One page of tasks in the view MINIMAL."""
+
+    tasks: list[TaskState] = Field(description="The newest first.")
+    next_page_token: str | None = Field(None, description="As in tesListTasksResponse.")
+
+
+class ServiceInfo10(BaseModel):
+    """The service-info of TES 1.0."""
+
+    name: str = Field(description="A name for people.")
+    doc: str = Field(description="What the server is.")
+    storage: list[str] = Field(description="The folders that tasks may name.")
+
+
+class HistoryEntry(BaseModel):
+    """A state that the task came into."""
+
+    time: str = Field(description="RFC 3339, in UTC.", examples=[_MOMENT])
+    state: State
+    attempt: int = Field(description="The number of the attempt, from 1; 0 before the first.")
+    reason: str = Field(description="Why, in one line.")
+
+
+class History(BaseModel):
+    """Every state that the task has been in, the oldest first. States of TES 1.1 are told as such."""
+
+    id: str = Field(description="The task's.")
+    history: list[HistoryEntry] = Field(description="At least the state QUEUED.")
+
+
+class Alive(BaseModel):
+    """The process answers."""
+
+    status: Literal["alive"] = Field(description="Always the same.")
+
+
+class PartHealth(BaseModel):
+    """Whether a part of the server does its work."""
+
+    ok: bool = Field(description="Whether it answered in time, and without an error.")
+    error: str | None = Field(None, description="Why not.")
+
+
+class Readiness(BaseModel):
+    """Whether the server can do its work."""
+
+    status: Literal["ready", "not ready"] = Field(description="Ready if every part is.")
+    parts: dict[str, PartHealth] = Field(description="The store, and each destination, by name.")
+
+
+class Fault(BaseModel):
+    """One thing that is wrong with a request."""
+
+    field: str = Field(
+        description="Where: a field of the body, or a parameter.", examples=["executors[0].image"]
+    )
+    message: str = Field(description="What is wrong, and what to do about it.")
+
+
+class Error(BaseModel):
+    """What went wrong."""
+
+    status_code: int = Field(description="The answer's status, once more.", examples=[400])
+    msg: str = Field(description="For people.")
+    faults: list[Fault] | None = Field(
+        None, description="Everything that is wrong with the request, up to a hundred faults; with 400 alone."
+    )
