@@ -61,7 +61,7 @@ class AttemptLog:
         ]
         self.system_logs = list(result.get("system_logs", ()))
         self.metadata |= {str(key): str(value) for key, value in result.get("metadata", {}).items()}
-        return Ending(State(result["state"]), result.get("reason") or "the worker ended")
+        return Ending(State(result["state"]), result.get("reason") or "executors and outputs are done")
 
     def close(self, end_time: str, message: str | None = None) -> None:
         """End the entry of an attempt; `message` is what went wrong outside the worker."""
