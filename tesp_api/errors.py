@@ -4,6 +4,8 @@
     ├── InvalidRequest              400   what the client sent cannot be used; carries the faults
     ├── BodyTooLarge                413
     ├── TaskNotFound                404
+    ├── TaskNotOver                 409   only what has ended can be deleted
+    ├── KeyReused                   409   an Idempotency-Key came again with another body
     ├── SettingsError               (stops the start)
     ├── StoreError                  500
     │   ├── StoreUnavailable        503   try again later
@@ -72,6 +74,27 @@ class TaskNotFound(TespError):
     def __init__(self, task_id: str) -> None:
         self.task_id = task_id
         super().__init__(f"there is no task {task_id!r}")
+
+
+class TaskNotOver(TespError):
+    """The task has not ended, or its job is still being cleaned up."""
+
+    http_status = 409
+
+    def __init__(self, task_id: str, state: State) -> None:
+        self.task_id, self.state = task_id, state
+        super().__init__(
+            f"task {task_id} is {state} or still being cleaned up: cancel it, or wait for its end"
+        )
+
+
+class KeyReused(TespError):
+    """An idempotency key was used before, with another body."""
+
+    http_status = 409
+
+    def __init__(self, key: str) -> None:
+        super().__init__(f"the Idempotency-Key {key!r} was used for another task: choose a new one")
 
 
 class SettingsError(TespError):

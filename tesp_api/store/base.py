@@ -74,6 +74,14 @@ class Task:
 
 
 @dataclass(frozen=True, slots=True)
+class OnceKey:
+    """A client's promise that requests with this `key` are one and the same: `body_digest` checks it."""
+
+    key: str
+    body_digest: str
+
+
+@dataclass(frozen=True, slots=True)
 class TaskQuery:
     """Which tasks to list; everything that is set must hold. An empty query lists all.
 
@@ -136,12 +144,21 @@ class TaskStore(Protocol):
 
     # -- the API's side
 
-    async def create(self, task: Task) -> None:
+    async def create(self, task: Task, *, once: OnceKey | None = None) -> str:
         """Store a new task, QUEUED, with its first history entry ("created", at `created_at`).
+
+        Returns the id of the stored task: the given one's, or with `once` that of the task which the
+        same owner has created under the same key before; of callers at the same time one creates.
+        A key is remembered as long as its task is stored.
 
         Of `task`, what only the runner writes (attempt, job, logs, claim) is not looked at.
         A task with the same id is left untouched and counts as created: a caller that does not know
-        whether its first try arrived may simply try again.
+        whether its first try arrived may simply try again. A store whose answer does not arrive asks
+        for the task by its id before it raises, so that `StoreUnavailable` means: not stored, as far
+        as can be known.
+
+        Raises:
+            KeyReused: the key belongs to a task that was created from another body.
         """
 
     async def get(self, task_id: str) -> Task:
@@ -166,6 +183,20 @@ class TaskStore(Protocol):
 
         Raises:
             TaskNotFound: there is none with this id.
+        """
+
+    async def delete(self, task_id: str) -> None:
+        """Remove a task with its history, logs and key. Only one that has ended and is not `live`.
+
+        Raises:
+            TaskNotFound: there is none with this id.
+            TaskNotOver: it has not ended, or is still being cleaned up.
+        """
+
+    async def purge(self, ended_before: datetime, *, limit: int) -> int:
+        """Delete up to `limit` tasks that ended before that time, as `delete` does; returns how many.
+
+        Oldest ends first. Safe to call from several processes at once.
         """
 
     async def history(self, task_id: str) -> list[HistoryEntry]:
