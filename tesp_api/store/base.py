@@ -99,7 +99,12 @@ class TaskQuery:
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[T]):
-    """One page of a list, newest first; `next_token` is None on the last page."""
+    """One page of a list, newest first; `next_token` is None on the last page, and only there.
+
+    A page may be shorter than asked for, or empty, and not be the last: where the filters are each common
+    but rarely true together, a store stops looking after a small multiple of the page (never before it has
+    looked at 1,000 tasks), and the next page goes on from there.
+    """
 
     items: list[T]
     next_token: str | None
@@ -163,6 +168,13 @@ class TaskStore(Protocol):
 
     async def get(self, task_id: str) -> Task:
         """The task as it is now.
+
+        Raises:
+            TaskNotFound: there is none with this id.
+        """
+
+    async def get_state(self, task_id: str) -> State:
+        """The task's state alone (MINIMAL view): reads no document.
 
         Raises:
             TaskNotFound: there is none with this id.
@@ -293,4 +305,5 @@ class TaskStore(Protocol):
 
         Raises:
             ClaimLost: `claim` is no longer the task's claim.
+            TaskNotOver: the task has not ended.
         """
