@@ -1,8 +1,9 @@
 """The embedded store: tasks in one SQLite file in the data folder, which one process owns at a time.
 
 How it is built: `sqlite_schema` the tables, `sqlite_writer` one thread that commits in groups,
-`sqlite_readers` a few that read, `sqlite_rows` tasks as rows, `sqlite_lists`, `sqlite_claims`,
-`sqlite_changes` and `sqlite_logs` the statements, `sqlite_errors` what failures mean.
+`sqlite_readers` a few that read, `sqlite_rows` tasks as rows, `sqlite_creation`, `sqlite_lists`,
+`sqlite_claims`, `sqlite_changes`, `sqlite_logs` and `sqlite_removal` the statements, `sqlite_errors` what
+failures mean.
 """
 
 import sqlite3
@@ -12,8 +13,16 @@ from pathlib import Path
 from typing import TypeVar
 
 from tesp_api.errors import ClaimLost, StoreError, StoreUnavailable, TaskNotFound
-from tesp_api.store import sqlite_changes, sqlite_claims, sqlite_lists, sqlite_logs, sqlite_rows
-from tesp_api.store.base import Changes, Claim, HistoryEntry, LogPart, Page, Stream, Task, TaskQuery
+from tesp_api.store import (
+    sqlite_changes,
+    sqlite_claims,
+    sqlite_creation,
+    sqlite_lists,
+    sqlite_logs,
+    sqlite_removal,
+    sqlite_rows,
+)
+from tesp_api.store.base import Changes, Claim, HistoryEntry, LogPart, OnceKey, Page, Stream, Task, TaskQuery
 from tesp_api.store.folder_lock import FolderLock
 from tesp_api.store.page_token import token_after
 from tesp_api.store.sqlite_errors import translated
@@ -78,19 +87,20 @@ class SqliteTaskStore:
 
     # -- the API's side
 
-    async def create(self, task: Task) -> None:
-        def work(db: sqlite3.Connection) -> None:
-            if sqlite_rows.insert_task(db, task):
-                at = to_micros(task.created_at)
-                sqlite_rows.add_history(db, task.id, at, State.QUEUED, 0, "created")
-
-        await self._write(work)
+    async def create(self, task: Task, *, once: OnceKey | None = None) -> str:
+        return await self._write(lambda db: sqlite_creation.create(db, task, once))
 
     async def get(self, task_id: str) -> Task:
         found = await self._read(lambda db: sqlite_rows.read_tasks(db, [task_id]))
         if not found:
             raise TaskNotFound(task_id)
         return found[0]
+
+    async def get_state(self, task_id: str) -> State:
+        state = await self._read(lambda db: sqlite_rows.read_state(db, task_id))
+        if state is None:
+            raise TaskNotFound(task_id)
+        return state
 
     async def list_tasks(self, query: TaskQuery) -> Page[Task]:
         def work(db: sqlite3.Connection) -> Page[Task]:
@@ -105,6 +115,13 @@ class SqliteTaskStore:
     async def request_cancel(self, task_id: str, reason: str) -> State:
         at = to_micros(self._clock())
         return await self._write(lambda db: sqlite_changes.cancel(db, task_id, reason, at))
+
+    async def delete(self, task_id: str) -> None:
+        await self._write(lambda db: sqlite_removal.delete(db, task_id))
+
+    async def purge(self, ended_before: datetime, *, limit: int) -> int:
+        before = to_micros(ended_before)
+        return await self._write(lambda db: sqlite_removal.purge(db, before, limit))
 
     async def history(self, task_id: str) -> list[HistoryEntry]:
         return await self._read(lambda db: sqlite_rows.read_history(db, task_id))

@@ -5,11 +5,11 @@ Every function runs within the writer's transaction, so what it checks still hol
 
 import sqlite3
 
-from tesp_api.errors import TaskNotFound, TransitionRefused
+from tesp_api.errors import TaskNotFound, TaskNotOver, TransitionRefused
 from tesp_api.store.base import Changes, Claim, Task
 from tesp_api.store.sqlite_claims import check_claim
 from tesp_api.store.sqlite_rows import add_history, read_tasks, to_json
-from tesp_api.tes.states import TRANSITIONS, State
+from tesp_api.tes.states import FINAL, TRANSITIONS, State
 
 
 def cancel(connection: sqlite3.Connection, task_id: str, reason: str, now: int) -> State:
@@ -67,8 +67,12 @@ def end_life(connection: sqlite3.Connection, claim: Claim) -> None:
 
     Raises:
         ClaimLost: the claim is not the task's present one.
+        TaskNotOver: the task has not ended.
     """
     check_claim(connection, claim)
+    state = _state(connection, claim.task_id)
+    if state not in FINAL:
+        raise TaskNotOver(claim.task_id, state)
     connection.execute(
         "UPDATE tasks SET live = 0, destination = NULL, job_id = NULL,"
         " claim_owner = NULL, claim_expires_at = NULL WHERE id = ?",
@@ -79,7 +83,8 @@ def end_life(connection: sqlite3.Connection, claim: Claim) -> None:
 def _enter(
     connection: sqlite3.Connection, task_id: str, state: State, attempt: int, reason: str, at: int
 ) -> None:
-    connection.execute("UPDATE tasks SET state = ? WHERE id = ?", (state, task_id))
+    ended_at = at if state in FINAL else None
+    connection.execute("UPDATE tasks SET state = ?, ended_at = ? WHERE id = ?", (state, ended_at, task_id))
     add_history(connection, task_id, at, state, attempt, reason)
 
 

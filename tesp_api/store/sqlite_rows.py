@@ -37,27 +37,6 @@ def to_json(document: Mapping[str, Any] | Sequence[str]) -> str:
     return json.dumps(document, separators=(",", ":"))
 
 
-def insert_task(connection: sqlite3.Connection, task: Task) -> bool:
-    """Write down a new, QUEUED task; return False and change nothing if its id is known."""
-    name = to_bytes(task.request.get("name") or "")
-    row = (task.id, task.owner, name, State.QUEUED, to_micros(task.created_at))
-    inserted = connection.execute(
-        "INSERT OR IGNORE INTO tasks (id, owner, name, state, created_at) VALUES (?, ?, ?, ?, ?)", row
-    )
-    if inserted.rowcount == 0:
-        return False
-    connection.execute(
-        "INSERT INTO requests VALUES (?, ?, ?)",
-        (task.id, to_json(task.request), to_json(tuple(task.warnings))),
-    )
-    tags: Mapping[str, str] = task.request.get("tags") or {}
-    connection.executemany(
-        "INSERT INTO tags VALUES (?, ?, ?)",
-        [(to_bytes(key), to_bytes(value), task.id) for key, value in tags.items()],
-    )
-    return True
-
-
 def add_history(
     connection: sqlite3.Connection, task_id: str, at_micros: int, state: State, attempt: int, reason: str
 ) -> None:
@@ -75,6 +54,24 @@ def read_history(connection: sqlite3.Connection, task_id: str) -> list[HistoryEn
         "SELECT at, state, attempt, reason FROM history WHERE task_id = ? ORDER BY number", (task_id,)
     )
     return [HistoryEntry(from_micros(at), State(state), n, reason) for at, state, n, reason in rows]
+
+
+def read_state(connection: sqlite3.Connection, task_id: str) -> State | None:
+    """The task's state; None for an unknown task."""
+    row = connection.execute("SELECT state FROM tasks WHERE id = ?", (task_id,)).fetchone()
+    return None if row is None else State(row[0])
+
+
+def read_tags(connection: sqlite3.Connection, task_id: str) -> list[tuple[bytes, bytes]]:
+    """The task's tags, as the table of tags has them."""
+    row = connection.execute("SELECT document FROM requests WHERE task_id = ?", (task_id,)).fetchone()
+    return [] if row is None else tags_of(json.loads(row[0]))
+
+
+def tags_of(request: Mapping[str, Any]) -> list[tuple[bytes, bytes]]:
+    """The tags in a task document, as bytes to compare."""
+    tags: Mapping[str, str] = request.get("tags") or {}
+    return [(to_bytes(key), to_bytes(value)) for key, value in tags.items()]
 
 
 def read_tasks(connection: sqlite3.Connection, ids: Sequence[str]) -> list[Task]:

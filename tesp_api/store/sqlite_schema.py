@@ -12,6 +12,7 @@ import sqlite3
 from pathlib import Path
 
 from tesp_api.errors import StoreError
+from tesp_api.tes.states import FINAL
 
 BUSY_TIMEOUT_S = 5.0
 _CACHE_KIB = 16 * 1024
@@ -22,6 +23,7 @@ _WAL_LIMIT_BYTES = 64 * 1024 * 1024
 WAITING = "live = 1 AND claim_owner IS NULL AND job_id IS NULL AND state = 'QUEUED'"
 ADOPTABLE = "live = 1 AND claim_owner IS NULL AND (job_id IS NOT NULL OR state <> 'QUEUED')"
 CLAIMED = "claim_owner IS NOT NULL"
+RETIRED = "live = 0 AND ended_at IS NOT NULL"
 
 _VERSION_1 = (
     """CREATE TABLE tasks (
@@ -81,7 +83,23 @@ _VERSION_1 = (
     "CREATE TABLE checks (id INTEGER PRIMARY KEY, checked_at INTEGER NOT NULL)",
 )
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_VERSION_1,)
+_VERSION_2 = (
+    "ALTER TABLE tasks ADD COLUMN ended_at INTEGER",
+    f"""UPDATE tasks SET ended_at = (
+        SELECT min(at) FROM history WHERE task_id = tasks.id AND history.state = tasks.state
+    ) WHERE state IN ({",".join(f"'{state}'" for state in sorted(FINAL))})""",  # noqa: S608
+    f"CREATE INDEX tasks_retired ON tasks (ended_at) WHERE {RETIRED}",
+    """CREATE TABLE once_keys (
+        owner TEXT NOT NULL,
+        key BLOB NOT NULL,
+        body_digest BLOB NOT NULL,
+        task_id TEXT NOT NULL,
+        PRIMARY KEY (owner, key)
+    ) WITHOUT ROWID""",
+    "CREATE INDEX once_keys_by_task ON once_keys (task_id)",
+)
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_VERSION_1, _VERSION_2)
 """The steps from an empty database to the present schema: the step at index n leads to version n + 1."""
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tesp_api.errors import ClaimLost, TaskNotFound, TransitionRefused
+from tesp_api.errors import ClaimLost, TaskNotFound, TaskNotOver, TransitionRefused
 from tesp_api.store.base import Changes, Claim, HistoryEntry, Job, Task, TaskStore
 from tesp_api.tes.states import FINAL, TRANSITIONS, State
 from tests.contract.task_stores.conftest import Driver, FakeClock
@@ -28,6 +28,7 @@ def path_to(state: State) -> list[State]:
 
 
 async def lead(store: TaskStore, claim: Claim, state: State) -> None:
+    """Take a QUEUED task to `state`."""
     for step in path_to(state):
         await store.transition(claim.task_id, step, claim=claim, reason=f"to {step}")
 
@@ -65,7 +66,7 @@ async def test_a_reason_may_be_any_text(store: TaskStore, task: Task) -> None:
 
 
 async def test_an_unknown_task_is_not_found(store: TaskStore) -> None:
-    for call in (store.get("no-such"), store.request_cancel("no-such", "")):
+    for call in (store.get("no-such"), store.get_state("no-such"), store.request_cancel("no-such", "")):
         with pytest.raises(TaskNotFound, match="no-such"):
             await call
     assert await store.history("no-such") == []
@@ -236,6 +237,25 @@ async def test_a_retired_task_is_left_in_peace(store: TaskStore, runner: Driver,
     assert await store.renew(runner.owner, lease_s=60) == {}
     with pytest.raises(ClaimLost):
         await store.retire(claim)
+
+
+@pytest.mark.parametrize("current", sorted(set(TRANSITIONS) - FINAL))
+async def test_a_task_that_has_not_ended_does_not_retire(
+    store: TaskStore, runner: Driver, current: State
+) -> None:
+    claim = await runner.take(make_task())
+    await lead(store, claim, current)
+    before = await store.get(claim.task_id), await store.history(claim.task_id)
+    with pytest.raises(TaskNotOver, match=current):
+        await store.retire(claim)
+    assert (await store.get(claim.task_id), await store.history(claim.task_id)) == before
+
+
+@pytest.mark.parametrize("current", TRANSITIONS)
+async def test_the_state_can_be_read_alone(store: TaskStore, runner: Driver, current: State) -> None:
+    claim = await runner.take(make_task())
+    await lead(store, claim, current)
+    assert await store.get_state(claim.task_id) is current
 
 
 async def test_what_a_caller_does_to_its_documents_later_does_not_reach_the_store(store: TaskStore) -> None:

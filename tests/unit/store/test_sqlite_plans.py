@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tesp_api.store import sqlite_claims, sqlite_lists, sqlite_rows
+from tesp_api.store import sqlite_claims, sqlite_creation, sqlite_lists
 from tesp_api.store.base import TaskQuery
 from tesp_api.store.page_token import token_after
 from tesp_api.store.sqlite_schema import connect, migrate
@@ -79,7 +79,9 @@ def test_a_rare_name_is_found_by_name_and_a_common_one_by_walking(
 ) -> None:
     monkeypatch.setattr(sqlite_lists, "COUNTING_LIMIT", 10)
     for number in range(30):
-        sqlite_rows.insert_task(db, make_task(name=f"common-{number}" if number % 10 else f"rare-{number}"))
+        sqlite_creation.create(
+            db, make_task(name=f"common-{number}" if number % 10 else f"rare-{number}"), None
+        )
     rare = plans(db, TaskQuery(name_prefix="rare"))[-1]
     assert any("tasks_by_name (name>? AND name<?" in step for step in rare)
     common = plans(db, TaskQuery(name_prefix="common"))[-1]
@@ -93,7 +95,7 @@ def test_of_several_filters_the_one_with_the_fewest_matches_is_walked(db: sqlite
     for number in range(30):
         owner = "rare" if number % 10 == 0 else "common"
         tags = {"color": "common" if number % 10 else "rare", "all": "same"}
-        sqlite_rows.insert_task(db, make_task(owner=owner, tags=tags))
+        sqlite_creation.create(db, make_task(owner=owner, tags=tags), None)
     by_owner = plans(db, TaskQuery(owner="rare", tags=(("all", "same"),)))[-1]
     assert "tasks_by_owner" in by_owner[0]
     by_tag = plans(db, TaskQuery(owner="common", tags=(("all", "same"), ("color", "rare"))))[-1]
@@ -106,7 +108,7 @@ def test_of_common_filters_the_sparsest_is_walked(
     monkeypatch.setattr(sqlite_lists, "COUNTING_LIMIT", 3)
     for number in range(30):
         task = make_task(owner="sparse" if number % 6 == 0 else "dense", tags={"all": "same"})
-        sqlite_rows.insert_task(db, task)
+        sqlite_creation.create(db, task, None)
     query = TaskQuery(owner="sparse", tags=(("all", "same"),))
     *asked, page = plans(db, query)
     assert "tasks_by_owner" in page[0]

@@ -1,0 +1,59 @@
+"""How a task comes into SQLite: once, whoever asks for it how often.
+
+Every function runs within the writer's transaction, so of two callers with one key the second sees the
+task of the first.
+"""
+
+import sqlite3
+
+from tesp_api.errors import KeyReused
+from tesp_api.store.base import OnceKey, Task
+from tesp_api.store.sqlite_rows import add_history, tags_of, to_bytes, to_json, to_micros
+from tesp_api.tes.states import State
+
+
+def create(connection: sqlite3.Connection, task: Task, once: OnceKey | None) -> str:
+    """Write `task` down unless it is known, by its id or by the key; return the id of the stored task.
+
+    Raises:
+        KeyReused: the key belongs to a task that was created from another body.
+    """
+    if once is not None and (known := _id_under(connection, task.owner, once)):
+        return known
+    if _insert(connection, task):
+        add_history(connection, task.id, to_micros(task.created_at), State.QUEUED, 0, "created")
+        if once is not None:
+            row = (task.owner, to_bytes(once.key), to_bytes(once.body_digest), task.id)
+            connection.execute("INSERT INTO once_keys VALUES (?, ?, ?, ?)", row)
+    return task.id
+
+
+def _id_under(connection: sqlite3.Connection, owner: str, once: OnceKey) -> str | None:
+    row = connection.execute(
+        "SELECT body_digest, task_id FROM once_keys WHERE owner = ? AND key = ?", (owner, to_bytes(once.key))
+    ).fetchone()
+    if row is None:
+        return None
+    digest, task_id = row
+    if digest != to_bytes(once.body_digest):
+        raise KeyReused(once.key)
+    return str(task_id)
+
+
+def _insert(connection: sqlite3.Connection, task: Task) -> bool:
+    """Write down a new, QUEUED task; return False and change nothing if its id is known."""
+    name = to_bytes(task.request.get("name") or "")
+    row = (task.id, task.owner, name, State.QUEUED, to_micros(task.created_at))
+    inserted = connection.execute(
+        "INSERT OR IGNORE INTO tasks (id, owner, name, state, created_at) VALUES (?, ?, ?, ?, ?)", row
+    )
+    if inserted.rowcount == 0:
+        return False
+    connection.execute(
+        "INSERT INTO requests VALUES (?, ?, ?)",
+        (task.id, to_json(task.request), to_json(tuple(task.warnings))),
+    )
+    connection.executemany(
+        "INSERT INTO tags VALUES (?, ?, ?)", [(*tag, task.id) for tag in tags_of(task.request)]
+    )
+    return True

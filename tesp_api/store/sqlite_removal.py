@@ -1,0 +1,50 @@
+"""How tasks leave SQLite, with everything that belongs to them.
+
+Every function runs within the writer's transaction.
+"""
+
+import sqlite3
+
+from tesp_api.errors import TaskNotFound, TaskNotOver
+from tesp_api.store.sqlite_rows import read_tags
+from tesp_api.store.sqlite_schema import RETIRED
+from tesp_api.tes.states import FINAL, State
+
+_OLDEST_ENDS = (
+    f"SELECT id FROM tasks INDEXED BY tasks_retired WHERE {RETIRED} AND ended_at < ?"  # noqa: S608
+    " ORDER BY ended_at LIMIT ?"
+)
+
+
+def delete(connection: sqlite3.Connection, task_id: str) -> None:
+    """Remove a task that is over.
+
+    Raises:
+        TaskNotFound: there is none with this id.
+        TaskNotOver: it has not ended, or is still live.
+    """
+    row = connection.execute("SELECT state, live FROM tasks WHERE id = ?", (task_id,)).fetchone()
+    if row is None:
+        raise TaskNotFound(task_id)
+    state, live = State(row[0]), row[1]
+    if live or state not in FINAL:
+        raise TaskNotOver(task_id, state)
+    _remove(connection, task_id)
+
+
+def purge(connection: sqlite3.Connection, ended_before: int, limit: int) -> int:
+    """Remove the up to `limit` retired tasks that ended first, before that time; return how many."""
+    ids = connection.execute(_OLDEST_ENDS, (ended_before, max(0, limit))).fetchall()
+    for (task_id,) in ids:
+        _remove(connection, task_id)
+    return len(ids)
+
+
+def _remove(connection: sqlite3.Connection, task_id: str) -> None:
+    connection.executemany(
+        "DELETE FROM tags WHERE key = ? AND value = ? AND task_id = ?",
+        [(key, value, task_id) for key, value in read_tags(connection, task_id)],
+    )
+    for table in ("requests", "attempt_logs", "log_chunks", "history", "once_keys"):
+        connection.execute(f"DELETE FROM {table} WHERE task_id = ?", (task_id,))  # noqa: S608
+    connection.execute("DELETE FROM tasks WHERE id = ?", (task_id,))
