@@ -3,30 +3,22 @@
 Clients of TES 1.0 use `/v1` and know nothing of later states; `/ga4gh/tes/v1` shows all.
 """
 
-import logging
-
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from tesp_api.api.answers import json_answer
+from tesp_api.api.creation import queued_task, store_task
+from tesp_api.api.idempotency import read_key
 from tesp_api.api.log_tails import read_tails, read_tails_of_list
 from tesp_api.api.queries import read_list_query, read_view
 from tesp_api.api.service_info import service_info, service_info_1_0
 from tesp_api.bell import Bell
 from tesp_api.settings import Settings
-from tesp_api.store.base import Task, TaskQuery, TaskStore
-from tesp_api.tes.ids import new_task_id
-from tesp_api.tes.states import State
+from tesp_api.store.base import TaskQuery, TaskStore
 from tesp_api.tes.tasks import View
-from tesp_api.tes.times import now
 from tesp_api.tes.validation import read_task
 from tesp_api.tes.views import Json, minimal_view, task_view
-
-ANYBODY = "anybody"
-"""The owner of all tasks while nobody has to log in."""
-
-_log = logging.getLogger(__name__)
 
 
 class TaskEndpoints:
@@ -60,24 +52,19 @@ class TaskEndpoints:
         return await (self.create_task(request) if request.method == "POST" else self.list_tasks(request))
 
     async def create_task(self, request: Request) -> Response:
-        """Store the task of the body, whatever content type is given."""
-        new = read_task(await request.body())
-        task = Task(
-            id=new_task_id(),
-            owner=ANYBODY,
-            state=State.QUEUED,
-            created_at=now(),
-            request=new.document,
-            warnings=new.warnings,
-        )
-        await self._store.create(task)
-        self._ring(task.id)
-        return json_answer({"id": task.id})
+        """Store the task of the body, whatever content type is given; once for each Idempotency-Key."""
+        key = read_key(request.headers)
+        task = queued_task(read_task(await request.body()))
+        return json_answer({"id": await store_task(task, key, self._store, self._bell)})
 
     async def get_task(self, request: Request) -> Response:
         """One task in the view asked for."""
         view = read_view(request.query_params)
-        task = await self._store.get(request.path_params["id"])
+        task_id = request.path_params["id"]
+        if view is View.MINIMAL:
+            state = await self._store.get_state(task_id)
+            return json_answer(minimal_view(task_id, state, tes_1_0=self._tes_1_0))
+        task = await self._store.get(task_id)
         tails = await read_tails(self._store, task, self._tail_bytes) if view is View.FULL else None
         return json_answer(task_view(task, view, tes_1_0=self._tes_1_0, tails=tails))
 
@@ -96,7 +83,7 @@ class TaskEndpoints:
         """Ask for the end of the task; nothing happens to one that has ended."""
         task_id = request.path_params["id"]
         await self._store.request_cancel(task_id, "canceled by the client")
-        self._ring(task_id)
+        self._bell.ring(task_id)
         return json_answer({})
 
     async def get_service_info(self, _: Request) -> Response:
@@ -123,10 +110,3 @@ class TaskEndpoints:
             for task, of_task in zip(page.items, tails, strict=True)
         ]
         return shown, page.next_token
-
-    def _ring(self, task_id: str) -> None:
-        """Wake the runner; its failure is no client's affair: told of it, they would store the task twice."""
-        try:
-            self._bell.ring(task_id)
-        except Exception:
-            _log.exception("the bell failed for task %s, which the runner will find by itself", task_id)
