@@ -31,9 +31,6 @@ from tesp_api.tes.fields import (
     refusal,
 )
 
-SUPPORTED_BACKEND_PARAMETERS: tuple[str, ...] = ()
-"""The keys of resources.backend_parameters that this server understands, in lower case."""
-
 MOST_FILES = 10_000
 """Inputs, and outputs, that one task may have."""
 

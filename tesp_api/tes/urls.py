@@ -2,6 +2,8 @@
 
 from urllib.parse import unquote, urlsplit
 
+from tesp_api.tes.paths import normal_path
+
 SUPPORTED_SCHEMES = ("http", "https", "file")
 """What the worker can transfer, besides bare absolute paths; its registry must have just these."""
 
@@ -16,6 +18,14 @@ def scheme_of(url: str) -> str:
     """The scheme in lower case; "" for a bare path."""
     before, colon, _ = url.partition(":")
     return before.lower() if colon and "/" not in before else ""
+
+
+def local_path(url: str) -> str | None:
+    """The path at the compute site that a valid `url` names, normalized; None if it names a server."""
+    scheme = scheme_of(url)
+    if scheme not in ("", "file"):
+        return None
+    return normal_path(url if not scheme else unquote("/" + url[len("file://") :].partition("/")[2]))
 
 
 def url_fault(url: str) -> str | None:

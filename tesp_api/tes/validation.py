@@ -6,15 +6,15 @@ from itertools import islice
 from typing import Any
 
 from pydantic import ValidationError
-from pydantic_core import ErrorDetails, from_json
+from pydantic_core import ErrorDetails
 
 from tesp_api.errors import Fault, InvalidRequest
+from tesp_api.tes.backend_parameters import leave_out_unsupported
+from tesp_api.tes.json_body import BODY, read_json
 from tesp_api.tes.placement import placement_faults
-from tesp_api.tes.tasks import SUPPORTED_BACKEND_PARAMETERS, TaskDocument
+from tesp_api.tes.tasks import TaskDocument
 
 _MOST_FAULTS = 100
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-_BODY = "body"
 
 _MESSAGES = {
     "missing": "is required",
@@ -43,21 +43,17 @@ def read_task(body: bytes) -> NewTask:
     Raises:
         InvalidRequest: names every fault, at most a hundred.
     """
-    try:
-        data = from_json(body.removeprefix(_BYTE_ORDER_MARK), allow_inf_nan=False)
-    except ValueError as error:
-        raise InvalidRequest([Fault(_BODY, f"is not valid JSON: {error}")]) from None
-    return validate_task(data)
+    return validate_task(read_json(body))
 
 
 def validate_task(data: Any) -> NewTask:
-    """The task in parsed JSON, whose strings are all valid Unicode (`from_json` sees to that).
+    """The task in parsed JSON, whose strings are all valid Unicode (`read_json` sees to that).
 
     Raises:
         InvalidRequest: names every fault, at most a hundred.
     """
     if not isinstance(data, dict):
-        raise InvalidRequest([Fault(_BODY, "must be a JSON object with the fields of tesTask")])
+        raise InvalidRequest([Fault(BODY, "must be a JSON object with the fields of tesTask")])
     faults: list[Fault] = []
     document: dict[str, Any] = {}
     try:
@@ -66,7 +62,7 @@ def validate_task(data: Any) -> NewTask:
         faults += map(_fault, error.errors(include_url=False))
     faults += placement_faults(data)
     _leave_out_empty_contents(document)
-    warnings = _leave_out_unsupported_parameters(document, faults)
+    warnings = leave_out_unsupported(document, faults)
     if faults:
         raise InvalidRequest(_first(faults))
     return NewTask(document, warnings)
@@ -81,32 +77,6 @@ def _leave_out_empty_contents(document: dict[str, Any]) -> None:
     for item in document.get("inputs", ()):
         if item.get("url") and item.get("content") == "":
             del item["content"]
-
-
-def _leave_out_unsupported_parameters(document: dict[str, Any], faults: list[Fault]) -> tuple[str, ...]:
-    """Take the backend parameters that we do not know out of the document, saying so.
-
-    Source: TES 1.1, tesResources.backend_parameters: unsupported keys are neither stored nor returned,
-    a warning is logged, and with backend_parameters_strict the task is refused.
-    """
-    resources = document.get("resources", {})
-    sent = resources.get("backend_parameters", {})
-    kept = {key: value for key, value in sent.items() if key.lower() in SUPPORTED_BACKEND_PARAMETERS}
-    left_out = [key for key in sent if key not in kept]
-    if not left_out:
-        return ()
-    known = ", ".join(SUPPORTED_BACKEND_PARAMETERS) or "none"
-    if resources.get("backend_parameters_strict"):
-        said = f"is not supported (supported: {known}), and backend_parameters_strict is set"
-        faults += (Fault(f"resources.backend_parameters.{key[:80]}", said) for key in left_out)
-        return ()
-    resources["backend_parameters"] = kept
-    if not kept:
-        del resources["backend_parameters"]
-    return tuple(
-        f"the backend parameter {key[:80]!r} is not supported and was left out (supported: {known})"
-        for key in left_out
-    )
 
 
 def _fault(error: ErrorDetails) -> Fault:
@@ -127,5 +97,5 @@ def _field(names: Iterable[str | int]) -> str:
 def _first(faults: list[Fault]) -> list[Fault]:
     first = list(islice(faults, _MOST_FAULTS))
     if len(faults) > len(first):
-        first.append(Fault(_BODY, f"has {len(faults) - len(first)} more faults"))
+        first.append(Fault(BODY, f"has {len(faults) - len(first)} more faults"))
     return first

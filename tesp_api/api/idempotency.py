@@ -1,0 +1,46 @@
+"""The header `Idempotency-Key`: a client that timed out may send its request again, and gets the same task.
+
+Source: the IETF draft draft-ietf-httpapi-idempotency-key-header, whose quotes are optional here.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from starlette.datastructures import Headers
+
+from tesp_api.errors import Fault, InvalidRequest
+from tesp_api.store.base import OnceKey
+
+HEADER = "Idempotency-Key"
+MAX_LENGTH = 255
+PATTERN = r"^[!-~]+$"
+"""What a key is made of: the visible characters of ASCII. So no key of ours with a space is a client's."""
+
+
+def read_key(headers: Headers) -> str | None:
+    """The request's key without quotes around it; None if it has none.
+
+    Raises:
+        InvalidRequest: there are several, or it is empty, too long, or has other characters.
+    """
+    given = headers.getlist(HEADER)
+    if not given:
+        return None
+    key = given[0]
+    if len(key) > 2 and key.startswith('"') and key.endswith('"'):
+        key = key[1:-1]
+    if len(given) > 1:
+        raise InvalidRequest([Fault(HEADER, "is there several times: send one")])
+    if not 0 < len(key) <= MAX_LENGTH or not all("!" <= sign <= "~" for sign in key):
+        raise InvalidRequest(
+            [Fault(HEADER, f"must have 1 to {MAX_LENGTH} characters of visible ASCII, without spaces")]
+        )
+    return key
+
+
+def once_key(key: str, document: Mapping[str, Any]) -> OnceKey:
+    """The key with what tells one task from another: the task as it is stored, however it was written."""
+    text = json.dumps(document, sort_keys=True, separators=(",", ":"))
+    return OnceKey(key, hashlib.sha256(text.encode()).hexdigest())
