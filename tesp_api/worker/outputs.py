@@ -202,7 +202,7 @@ def _send(item: Found, attempt: Attempt, sizes: dict[str, int]) -> None:
             transfer.make_directory(item.url, attempt.transfers)
         return
     try:
-        descriptor = attempt.view.open(item.resolved, os.O_RDONLY | os.O_NONBLOCK)
+        descriptor = attempt.view.open_regular(item.resolved, os.O_RDONLY)
     except OSError as error:
         raise StagingError(f"Cannot read the output {item.path}: {error.strerror}") from error
     try:

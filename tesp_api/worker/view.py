@@ -106,11 +106,23 @@ class View:
 
         Raises: OSError.
         """
-        descriptor = self.open(self.resolve(path), os.O_RDONLY | os.O_NONBLOCK)
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        return self.open_regular(self.resolve(path), os.O_RDONLY)
+
+    def open_regular(self, path: str, flags: int) -> int:
+        """Open a resolved container path like `open`, but no pipe, socket or device.
+
+        A program may have made the node of any device of the host: it cannot open that itself in
+        its container, but a worker that is root can.
+
+        Raises: OSError.
+        """
+        status = self.lstat(path)  # looked at first: opening some devices has consequences
+        if status is None or stat.S_ISREG(status.st_mode):
+            descriptor = self.open(path, flags | os.O_NONBLOCK)
+            if stat.S_ISREG(os.fstat(descriptor).st_mode):
+                return descriptor
             os.close(descriptor)
-            raise OSError(errno.EINVAL, "not a regular file", path)
-        return descriptor
+        raise OSError(errno.EINVAL, "not a regular file", path)
 
     def open_for_writing(self, path: str) -> int:
         """Create or empty a file at a container path; makes its parents.
@@ -122,7 +134,7 @@ class View:
         if host is None:
             raise FileNotFoundError(errno.ENOENT, "not in a directory of the task", path)
         make_directories(os.path.dirname(host))
-        descriptor = self.open(resolved, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NONBLOCK)
+        descriptor = self.open_regular(resolved, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         if os.fstat(descriptor).st_uid == os.geteuid():
             os.fchmod(descriptor, 0o666)  # the executor's user may be another one
         return descriptor

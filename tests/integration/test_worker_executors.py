@@ -291,6 +291,20 @@ def test_the_sandbox_hides_the_host(tmp_path: Path) -> None:
     assert any("NOT used" in line for line in result["system_logs"])
 
 
+def test_the_sandbox_has_no_capabilities_also_under_root(tmp_path: Path) -> None:
+    job = make(tmp_path, "bubblewrap", executors=[shell("grep CapEff: /proc/self/status")])
+    assert job.run()["state"] == "COMPLETE"
+    assert job.log("0.stdout").split() == [b"CapEff:", b"0" * 16]
+
+
+def test_no_output_goes_to_a_device_that_a_container_made(tmp_path: Path, docker: str) -> None:
+    """/dev/full, made in a volume: the worker may open what the container may only name."""
+    executors = [shell("mknod /vol/out c 1 7"), shell("echo hello", stdout="/vol/out")]
+    result = make(tmp_path, docker, volumes=["/vol"], executors=executors).run()
+    assert result["executors"][0]["exit_code"] == 0
+    assert result["reason"] == "Cannot open the executor's stdout file /vol/out: not a regular file"
+
+
 def test_the_site_s_sigterm_ends_with_a_result(tmp_path: Path) -> None:
     job = make(tmp_path, "bubblewrap", executors=[shell("echo up; sleep 600")])
     process = job.start()

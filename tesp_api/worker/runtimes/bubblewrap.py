@@ -154,6 +154,8 @@ def sandbox_options(run: Run, root: str, system: Sequence[str]) -> list[str]:
     """The options of `bwrap`; `system` are the host's real directories among `HOST_SYSTEM`."""
     with_network = run.network == "host"
     options = ["--die-with-parent", "--unshare-all", "--new-session", "--clearenv", "--hostname", "task"]
+    # A worker that is root would hand all its capabilities on, and with them /usr could be made writable.
+    options += ["--cap-drop", "ALL"]
     if with_network:
         options.append("--share-net")
     options += ["--bind", root, "/"]

@@ -125,7 +125,7 @@ def test_bubblewrap() -> None:
     options = bubblewrap.sandbox_options(MOST, "/job/root", ["/usr"])
     text = " ".join(options)
     assert text.startswith(
-        "--die-with-parent --unshare-all --new-session --clearenv --hostname task"
+        "--die-with-parent --unshare-all --new-session --clearenv --hostname task --cap-drop ALL"
         " --bind /job/root / --ro-bind /usr /usr --ro-bind-try /etc/ld.so.cache /etc/ld.so.cache"
     )
     assert text.endswith("--setenv A 1 --chdir /work")

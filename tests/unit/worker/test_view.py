@@ -75,6 +75,17 @@ def test_a_fifo_is_not_read(view: View) -> None:
         view.open_for_reading("/data/pipe")
 
 
+def test_nothing_is_written_into_a_fifo(view: View) -> None:
+    pipe = str(view.host_path("/data/pipe"))
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        with pytest.raises(OSError, match="regular"):
+            view.open_for_writing("/data/pipe")
+    finally:
+        os.close(reader)
+
+
 def test_writing_makes_parents_and_respects_read_only_binds(view: View) -> None:
     os.close(view.open_for_writing("/data/new/deep/file"))
     assert Path(str(view.host_path("/data/new/deep/file"))).exists()
