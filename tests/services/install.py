@@ -1,7 +1,8 @@
 """Make the virtual environments of the services: `python -m tests.services.install`.
 
 Pulsar's server (pulsar-app) and its library (pulsar-galaxy-lib) ship the same `pulsar` package, so
-the server lives in an environment of its own, outside the one that tests run in.
+the server lives in an environment of its own, outside the one that tests run in. So do the versions
+of py-tes that real clients pin.
 """
 
 import fcntl
@@ -13,8 +14,11 @@ import sys
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-REQUIREMENTS = Path(__file__).with_name("pulsar-requirements.txt")
-PULSAR_VENV = REPOSITORY / ".venvs" / "pulsar"
+VENVS = REPOSITORY / ".venvs"
+PULSAR_VENV = VENVS / "pulsar"
+PY_TES_04_VENV = VENVS / "py-tes-0.4"
+PY_TES_11_VENV = VENVS / "py-tes-1.1"
+ALL = (PULSAR_VENV, PY_TES_04_VENV, PY_TES_11_VENV)
 
 
 def service_python() -> str:
@@ -27,34 +31,42 @@ def service_python() -> str:
     return system or sys.executable
 
 
-def fingerprint() -> str:
-    """What the environment was made from; another value means that it must be made anew."""
-    return hashlib.sha256(REQUIREMENTS.read_bytes() + service_python().encode()).hexdigest()
+def requirements(venv: Path) -> Path:
+    """What belongs into an environment, by the name of its folder."""
+    return Path(__file__).with_name(f"{venv.name}-requirements.txt")
 
 
-def is_installed(venv: Path = PULSAR_VENV) -> bool:
+def fingerprint(needed: Path) -> str:
+    """What an environment was made from; another value means that it must be made anew."""
+    return hashlib.sha256(needed.read_bytes() + service_python().encode()).hexdigest()
+
+
+def is_installed(venv: Path, needed: Path) -> bool:
     stamp = venv / "installed"
-    return stamp.is_file() and stamp.read_text() == fingerprint()
+    return stamp.is_file() and stamp.read_text() == fingerprint(needed)
 
 
-def install(venv: Path = PULSAR_VENV) -> None:
-    """Bring the environment up to date; does nothing, quickly, if it is.
+def install(venv: Path = PULSAR_VENV, needed: Path | None = None) -> None:
+    """Bring an environment up to date; does nothing, quickly, if it is.
 
-    Safe to call from several processes at once: the others wait for the first.
+    `needed` is the file of its requirements, unless that goes by the folder's name. Safe to call from
+    several processes at once: the others wait for the first.
     """
+    needed = needed or requirements(venv)
     venv.parent.mkdir(parents=True, exist_ok=True)
     with (venv.parent / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if is_installed(venv):
+        if is_installed(venv, needed):
             return
         # pip is ours, pointed at the new environment: a system Python often comes without ensurepip
         subprocess.run([service_python(), "-m", "venv", "--without-pip", "--clear", str(venv)], check=True)
         pip = [sys.executable, "-m", "pip", "--python", str(venv / "bin" / "python")]
         pip += ["--quiet", "--disable-pip-version-check", "install", "--only-binary", ":all:"]
-        subprocess.run([*pip, "--no-deps", "-r", str(REQUIREMENTS)], check=True)
-        (venv / "installed").write_text(fingerprint())
+        subprocess.run([*pip, "--no-deps", "-r", str(needed)], check=True)
+        (venv / "installed").write_text(fingerprint(needed))
 
 
 if __name__ == "__main__":
-    install()
-    print(f"Pulsar is installed in {PULSAR_VENV}")
+    for made in ALL:
+        install(made)
+        print(f"{made.name} is installed in {made}")

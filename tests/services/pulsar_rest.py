@@ -18,7 +18,7 @@ from typing import Any, Self
 import httpx
 
 from tesp_api.pulsar.processes import all_pids, kill_tree, processes_in, read_stat
-from tests.services.install import PULSAR_VENV, install
+from tests.services.install import PULSAR_VENV, install, requirements
 
 PRIVATE_TOKEN = "stock-pulsar-token"
 START_TIMEOUT_S = 90.0
@@ -65,7 +65,7 @@ class StockPulsar:
     def __enter__(self) -> Self:
         self.folder = Path(tempfile.mkdtemp(prefix="stock-pulsar-"))
         self._venv = PULSAR_VENV if self._user is None or _is_open(PULSAR_VENV) else self.folder / "venv"
-        install(self._venv)
+        install(self._venv, requirements(PULSAR_VENV))
         self.staging = self.folder / "staging"
         self.log = self.folder / "pulsar.log"
         self.port = free_port()
