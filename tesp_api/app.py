@@ -11,6 +11,7 @@ from tesp_api.bell import Bell
 from tesp_api.pulsar.base import PulsarTransport
 from tesp_api.pulsar.embedded import EmbeddedPulsar
 from tesp_api.pulsar.rest import RestPulsar
+from tesp_api.runner.retention import Retention
 from tesp_api.runner.scheduler import Scheduler
 from tesp_api.settings import Settings, load_settings
 from tesp_api.store.base import TaskStore
@@ -41,10 +42,16 @@ def create_app(settings: Settings | None = None) -> FastAPI:
                 stack.push_async_callback(transport.aclose)
             await scheduler.start()
             stack.push_async_callback(scheduler.stop)
+            if settings.retention.finished_age_s is not None:
+                retention = Retention(store, settings.retention.finished_age_s)
+                await retention.start()
+                stack.push_async_callback(retention.stop)
             yield
 
     checks = {f"pulsar {name}": transport.check for name, transport in transports.items()}
-    return build_api(store, bell, settings, checks, lifespan=lifespan)
+    return build_api(
+        store, bell, settings, checks, next_destination=scheduler.next_destination, lifespan=lifespan
+    )
 
 
 def build_store(settings: Settings) -> TaskStore:

@@ -32,6 +32,7 @@ _PROFILE_VARIABLE = "FASTAPI_PROFILE"
 Runtime = Literal["docker", "podman", "apptainer", "singularity", "bubblewrap"]
 Seconds = Annotated[float, Field(gt=0)]
 Bytes = Annotated[int, Field(gt=0)]
+Origin = Annotated[str, Field(pattern=r"^(\*|https?://[^/\s?#@]+)$")]
 
 
 class _Table(BaseModel):
@@ -44,6 +45,12 @@ class ServerSettings(_Table):
     host: str = "127.0.0.1"
     port: int = Field(8080, ge=0, le=65535, description="0 takes any free port")
     max_body_bytes: Bytes = Field(8 * 1024**2, description="a larger request body is answered with 413")
+    root_path: str = Field(
+        "", pattern=r"^(/[\w.~-]+)*$", description="the path that a proxy puts before all of ours: /tes"
+    )
+    cors_origins: tuple[Origin, ...] = Field(
+        (), description='web pages from these may use the API in a browser: https://portal.org, or "*"'
+    )
 
 
 class ServiceSettings(_Table):
@@ -77,6 +84,14 @@ class SchedulerSettings(_Table):
     heartbeat_s: Seconds = Field(5.0, description="the worker shows so often that it lives")
     lost_after_s: Seconds = Field(60.0, description="a worker silent so long is lost: SYSTEM_ERROR")
     cancel_grace_s: Seconds = Field(3.0, description="given to the worker before Pulsar kills the job")
+
+
+class RetentionSettings(_Table):
+    """How long tasks that have ended are kept."""
+
+    finished_age_s: Seconds | None = Field(
+        None, description="tasks that ended so long ago are deleted, with their logs; never, unless set"
+    )
 
 
 class FileRoot(_Table):
@@ -158,6 +173,7 @@ class Settings(_Table):
     service: ServiceSettings = ServiceSettings()
     logs: LogSettings = LogSettings()
     scheduler: SchedulerSettings = SchedulerSettings()
+    retention: RetentionSettings = RetentionSettings()
     destinations: dict[str, DestinationSettings] = Field(
         default_factory=lambda: {"local": DestinationSettings()}, min_length=1
     )
@@ -184,7 +200,7 @@ def load_settings(**overrides: Any) -> Settings:
     """
     file = _settings_file()
     profile = os.environ.get(_PROFILE_VARIABLE, "default")
-    _require_profile(file, profile)
+    _check_file(file, profile)
     source = Dynaconf(
         envvar_prefix=_ENV_PREFIX,
         settings_files=[str(file)] if file else [],
@@ -213,11 +229,18 @@ def _settings_file() -> Path | None:
     return here.absolute() if here.is_file() else None
 
 
-def _require_profile(file: Path | None, profile: str) -> None:
+def _check_file(file: Path | None, profile: str) -> None:
     try:
-        tables = {name.lower() for name in tomllib.loads(file.read_text())} if file else set()
-    except tomllib.TOMLDecodeError as error:
+        content = tomllib.loads(file.read_text()) if file else {}
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsError(f"{file} is not valid TOML: {error}") from None
+    except OSError as error:
+        raise SettingsError(f"{file} cannot be read: {error.strerror}") from None
+    # dynaconf would pass over them in silence
+    outside = [key for key, value in content.items() if not isinstance(value, dict)]
+    if outside:
+        raise SettingsError(f"{file}: {', '.join(outside)}: belongs in a table, such as [default]")
+    tables = {name.lower() for name in content}
     if profile.lower() != "default" and profile.lower() not in tables:
         known = ", ".join(sorted(tables | {"default"}))
         raise SettingsError(

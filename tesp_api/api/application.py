@@ -8,11 +8,16 @@ from fastapi import FastAPI
 from starlette.types import Lifespan
 
 from tesp_api.api.body_limit import BodyLimit
+from tesp_api.api.bulk import BulkEndpoint
+from tesp_api.api.cors import Cors
 from tesp_api.api.docs import DocsEndpoints
+from tesp_api.api.dry_run import DryRunEndpoint, NextDestination
 from tesp_api.api.errors import install_error_answers
 from tesp_api.api.extensions import ExtensionEndpoints
+from tesp_api.api.head_limit import HeadLimit
 from tesp_api.api.health import Check, HealthEndpoints
 from tesp_api.api.openapi import openapi_document
+from tesp_api.api.root_path import RootPath
 from tesp_api.api.tasks import TaskEndpoints
 from tesp_api.bell import Bell
 from tesp_api.settings import Settings
@@ -25,20 +30,41 @@ def build_api(
     settings: Settings,
     checks: Mapping[str, Check],
     *,
+    next_destination: NextDestination | None = None,
     lifespan: Lifespan[Any] | None = None,
 ) -> FastAPI:
     """The API over an opened store; `checks` are what `/readyz` asks besides the store, by name."""
-    document = openapi_document(version("tesp-api"))
-    app = FastAPI(title="TESP", openapi_url=None, docs_url=None, redoc_url=None, lifespan=lifespan)
+    root_path = settings.server.root_path
+    document = openapi_document(version("tesp-api"), root_path)
+    app = FastAPI(
+        title="TESP",
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+        root_path=root_path,
+        lifespan=lifespan,
+    )
     app.routes.extend(
         [
             *TaskEndpoints(store, bell, settings, tes_1_0=False).routes("/ga4gh/tes/v1"),
             *TaskEndpoints(store, bell, settings, tes_1_0=True).routes("/v1"),
+            *BulkEndpoint(store, bell).routes("/tesp/v1"),
+            *DryRunEndpoint(settings, next_destination).routes("/tesp/v1"),
             *ExtensionEndpoints(store).routes("/tesp/v1"),
             *HealthEndpoints({"store": store.check, **checks}).routes(),
-            *DocsEndpoints(document).routes(),
+            *DocsEndpoints(document, root_path).routes(),
         ]
     )
-    app.add_middleware(BodyLimit, max_body_bytes=settings.server.max_body_bytes)
+    _add_middleware(app, settings)
     install_error_answers(app)
     return app
+
+
+def _add_middleware(app: FastAPI, settings: Settings) -> None:
+    """What requests pass through before the routes: the last one added comes first."""
+    app.add_middleware(BodyLimit, max_body_bytes=settings.server.max_body_bytes)
+    app.add_middleware(HeadLimit)
+    if settings.server.root_path:
+        app.add_middleware(RootPath, root_path=settings.server.root_path)
+    if settings.server.cors_origins:
+        app.add_middleware(Cors, origins=settings.server.cors_origins)

@@ -42,8 +42,9 @@ SwaggerUIBundle({
 class DocsEndpoints:
     """`/` and `/docs` for people, `/openapi.json` for programs."""
 
-    def __init__(self, document: dict[str, Any]) -> None:
+    def __init__(self, document: dict[str, Any], root_path: str) -> None:
         self._document = document
+        self._root_path = root_path
 
     def routes(self) -> list[BaseRoute]:
         """The endpoints as routes."""
@@ -57,7 +58,7 @@ class DocsEndpoints:
 
     async def redirect(self, _: Request) -> Response:
         """Lead to the documentation."""
-        return RedirectResponse("docs")
+        return RedirectResponse(f"{self._root_path}/docs" if self._root_path else "docs")
 
     async def show_page(self, _: Request) -> Response:
         """The Swagger UI."""

@@ -32,16 +32,26 @@ def install_error_answers(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _answer_unexpected)
 
 
-def error_answer(error: TespError) -> Response:
-    """The answer to an error of ours; its class decides the status."""
-    status = error.http_status
+def error_answer(error: Exception) -> Response:
+    """The answer to an error; its class decides the status."""
+    body = error_body(error)
+    headers = {"Retry-After": str(RETRY_AFTER_S)} if body["status_code"] == 503 else None
+    return json_answer(body, body["status_code"], headers)
+
+
+def refusal(status: int, message: str, headers: Mapping[str, str] | None = None) -> Response:
+    """The answer to a request that reaches no endpoint."""
+    return json_answer(_body(status, message), status, headers)
+
+
+def error_body(error: Exception) -> dict[str, Any]:
+    """What an answer says of an error: all of it where the request is at fault, else as good as nothing."""
+    status = error.http_status if isinstance(error, TespError) else 500
     if isinstance(error, InvalidRequest):
-        return _answer(status, str(error), faults=[fault.as_json() for fault in error.faults])
+        return _body(status, str(error)) | {"faults": [fault.as_json() for fault in error.faults]}
     if status < 500:
-        return _answer(status, str(error))
-    if status == 503:
-        return _answer(status, _TRY_AGAIN, headers={"Retry-After": str(RETRY_AFTER_S)})
-    return _answer(status, _INTERNAL)
+        return _body(status, str(error))
+    return _body(status, _TRY_AGAIN if status == 503 else _INTERNAL)
 
 
 async def _answer_tesp_error(request: Request, error: Exception) -> Response:
@@ -60,28 +70,19 @@ async def _answer_http_error(request: Request, error: Exception) -> Response:
     headers = dict(refused.headers or {})
     if "Allow" in headers:  # the routing's too, in the order of a set
         headers["Allow"] = ", ".join(sorted(headers["Allow"].split(", ")))
-    return _answer(refused.status_code, message, headers=headers)
+    return refusal(refused.status_code, message, headers)
 
 
 async def _answer_nobody(_: Request, __: Exception) -> Response:
     """The client went away while it sent its request: nobody reads this."""
-    return _answer(400, "the request was not complete")
+    return refusal(400, "the request was not complete")
 
 
 async def _answer_unexpected(request: Request, error: Exception) -> Response:
     # Starlette raises the error again after this answer, and the HTTP server logs its traceback.
     _log.error("%s %s failed: %r", request.method, request.url.path, error)
-    return _answer(500, _INTERNAL)
+    return error_answer(error)
 
 
-def _answer(
-    status: int,
-    message: str,
-    *,
-    faults: list[dict[str, str]] | None = None,
-    headers: Mapping[str, str] | None = None,
-) -> Response:
-    body: dict[str, Any] = {"status_code": status, "msg": message}
-    if faults is not None:
-        body["faults"] = faults
-    return json_answer(body, status, headers)
+def _body(status: int, message: str) -> dict[str, Any]:
+    return {"status_code": status, "msg": message}

@@ -18,7 +18,7 @@ _STREAMS: dict[str, Stream] = {"stdout": "stdout", "stderr": "stderr"}
 
 
 class ExtensionEndpoints:
-    """Executors' outputs while they are written, and the history of a task."""
+    """Executors' outputs while they are written, the history of a task, and its deletion."""
 
     def __init__(self, store: TaskStore) -> None:
         self._store = store
@@ -26,9 +26,19 @@ class ExtensionEndpoints:
     def routes(self, prefix: str) -> list[Route]:
         """The endpoints as routes."""
         return [
+            Route(f"{prefix}/tasks/{{id}}", self.delete_task, methods=["DELETE"]),
             Route(f"{prefix}/tasks/{{id}}/logs/{{executor}}/{{stream}}", self.read_log, methods=["GET"]),
             Route(f"{prefix}/tasks/{{id}}/history", self.read_history, methods=["GET"]),
         ]
+
+    async def delete_task(self, request: Request) -> Response:
+        """Forget a task that has ended, with its history and logs.
+
+        Raises:
+            TaskNotOver: it has not ended, or is still being cleaned up.
+        """
+        await self._store.delete(request.path_params["id"])
+        return Response(status_code=204)
 
     async def read_log(self, request: Request) -> Response:
         """Raw bytes of an executor's stdout or stderr.

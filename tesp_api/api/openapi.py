@@ -12,7 +12,8 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue, models_jso
 from pydantic_core import core_schema
 
 from tesp_api.api import openapi_models as models
-from tesp_api.api.openapi_operations import REFUSALS, VIEW, operations
+from tesp_api.api.openapi_operations import operations
+from tesp_api.api.openapi_parts import PARAMETERS, REFUSALS
 from tesp_api.tes.states import State
 
 Json = dict[str, Any]
@@ -36,6 +37,7 @@ _TAGS = {
 _ANSWERS: tuple[type[BaseModel], ...] = (
     *(models.Task, models.CreateTaskResponse, models.CancelTaskResponse, models.ListTasksResponse),
     *(models.ServiceInfo, models.ServiceInfo10, models.TaskState, models.TaskStates),
+    *(models.NewTasks, models.BulkAnswer, models.DryRun),
     *(models.History, models.Alive, models.Readiness, models.Error),
 )
 
@@ -59,8 +61,8 @@ _ENUMERATIONS: Json = {
 """What the standard says of these components besides their values."""
 
 
-def openapi_document(version: str) -> Json:
-    """The document for this server, whose own version is `version`."""
+def openapi_document(version: str, root_path: str = "") -> Json:
+    """The document for this server, whose own version is `version`, and whose paths begin at `root_path`."""
     return {
         "openapi": "3.1.0",
         "info": {
@@ -69,9 +71,10 @@ def openapi_document(version: str) -> Json:
             "description": _DESCRIPTION,
             "license": {"name": "MIT", "identifier": "MIT"},
         },
+        "servers": [{"url": root_path or "/"}],
         "tags": [{"name": name, "description": text} for name, text in _TAGS.items()],
         "paths": operations(),
-        "components": {"schemas": _schemas(), "parameters": {"view": VIEW}, "responses": REFUSALS},
+        "components": {"schemas": _schemas(), "parameters": PARAMETERS, "responses": REFUSALS},
     }
 
 

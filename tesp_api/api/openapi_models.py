@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.config import JsonDict
 
+from tesp_api.api.bulk import MOST_TASKS
 from tesp_api.tes.fields import FileType
 from tesp_api.tes.states import State
 from tesp_api.tes.tasks import Executor, Input, Output, Resources, TaskDocument
@@ -194,6 +195,43 @@ class History(BaseModel):
 
     id: str = Field(description="The task's.")
     history: list[HistoryEntry] = Field(description="At least the state QUEUED.")
+
+
+class NewTasks(BaseModel):
+    """Tasks to create."""
+
+    tasks: list[Task] = Field(
+        description="Each is stored or refused on its own.",
+        json_schema_extra={"minItems": 1, "maxItems": MOST_TASKS},
+    )
+
+
+class BulkOutcome(BaseModel):
+    """What became of one of the tasks: it has either an id or an error."""
+
+    index: int = Field(description="Its place in the request, from 0.")
+    id: str | None = Field(None, description="For asking about the task.")
+    error: "Error | None" = Field(None, description="Why it was not stored; 503: try it again.")
+
+
+class BulkAnswer(BaseModel):
+    """What became of each task, in the order of the request."""
+
+    tasks: list[BulkOutcome] = Field(description="One for each task.")
+
+
+class DryRun(BaseModel):
+    """What would become of the task."""
+
+    valid: bool = Field(description="Whether CreateTask would take it.")
+    faults: list["Fault"] = Field(description="Everything that is wrong with it, up to a hundred faults.")
+    warnings: list[str] = Field(
+        description="What would be left out, and what will keep it from running well: urls of files that lie "
+        "outside of the destination's folders."
+    )
+    destination: str | None = Field(
+        None, description="Where it would go if it came now; there only for a valid task."
+    )
 
 
 class Alive(BaseModel):

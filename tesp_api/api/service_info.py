@@ -8,10 +8,13 @@ from importlib.metadata import version
 from typing import Any
 
 from tesp_api.settings import Settings
-from tesp_api.tes.tasks import SUPPORTED_BACKEND_PARAMETERS
+from tesp_api.tes.backend_parameters import SUPPORTED
 
 TES_VERSION = "1.1.0"
 EXTENSIONS = (
+    "POST /tesp/v1/tasks:bulk",
+    "POST /tesp/v1/tasks:validate",
+    "DELETE /tesp/v1/tasks/{id}",
     "GET /tesp/v1/tasks/{id}/logs/{executor}/{stream}",
     "GET /tesp/v1/tasks/{id}/history",
 )
@@ -20,16 +23,18 @@ EXTENSIONS = (
 def service_info(settings: Settings) -> dict[str, Any]:
     """The answer to `GET /service-info`."""
     service = settings.service
+    extensions = (one.replace(" /", f" {settings.server.root_path}/") for one in EXTENSIONS)
     return {
         "id": service.id,
         "name": service.name,
         "type": {"group": "org.ga4gh", "artifact": "tes", "version": TES_VERSION},
-        "description": f"{service.description}. Extensions: {', '.join(EXTENSIONS)}",
+        "description": f"{service.description}. Beyond the standard: {', '.join(extensions)}; "
+        "the header Idempotency-Key when creating tasks",
         "organization": {"name": service.organization_name, "url": service.organization_url},
         "environment": service.environment,
         "version": version("tesp-api"),
         "storage": _storage(settings),
-        "tesResources_backend_parameters": list(SUPPORTED_BACKEND_PARAMETERS),
+        "tesResources_backend_parameters": list(SUPPORTED),
     }
 
 

@@ -21,7 +21,7 @@ from tesp_api.runner import destinations
 from tesp_api.runner.run_task import Surroundings, abandon_task, run_task
 from tesp_api.settings import Settings
 from tesp_api.store.base import Task, TaskStore
-from tesp_api.tes.states import State
+from tesp_api.tes.states import FINAL, State
 
 _log = logging.getLogger(__name__)
 
@@ -32,10 +32,14 @@ _BUG_TRIES = 5
 
 @dataclass(slots=True)
 class _Driven:
-    """A task that this process drives: where its job is or will be, and how to wake its driver."""
+    """A task that this process drives: where its job is or will be, and how to wake its driver.
+
+    `is_over` says that the task has ended and only cleaning up is left, which may take for ever.
+    """
 
     destination: str
     wake: asyncio.Event
+    is_over: bool
     driver: "asyncio.Task[None] | None" = None
 
 
@@ -97,6 +101,7 @@ class Scheduler:
                 pass
 
     async def _lease_loop(self) -> None:
+        forgotten: set[str] = set()
         while True:
             await asyncio.sleep(self.settings.scheduler.lease_s / 3)
             before = list(self._driven.items())  # a task claimed meanwhile is not in the answer
@@ -109,37 +114,61 @@ class Scheduler:
                 _log.exception("renewing the leases failed")
                 continue
             for task_id, driven in before:
+                if self._driven.get(task_id) is not driven:  # ended meanwhile
+                    continue
                 if task_id not in held and driven.driver is not None:
                     _log.warning("task %s was taken over by another process", task_id)
                     driven.driver.cancel()
                 elif held.get(task_id) is State.CANCELING:
                     driven.wake.set()
+            # at the second time: the first might have been on its way to us from the claim
+            undriven = held.keys() - self._driven.keys()
+            await self._drive_forgotten(undriven & forgotten)
+            forgotten = undriven
+
+    async def _drive_forgotten(self, ids: set[str]) -> None:
+        """Drive tasks that the store says are ours: the answer to their claim was lost."""
+        for task_id in ids:
+            try:
+                task = await self.store.get(task_id)
+            except Exception as error:  # whatever it is, the leases of all others must be renewed
+                _log.warning("task %s, which is ours, cannot be read: %s", task_id, error)
+                continue
+            if task.claim is not None and task.claim.owner == self.owner and task_id not in self._driven:
+                _log.warning("task %s was claimed without our knowing", task_id)
+                self._drive(task)
 
     # -- one task
+
+    def next_destination(self) -> str:
+        """Where a task that came now would go, by what this process drives."""
+        return destinations.choose(self.settings.destinations, self._load())
 
     def _room(self) -> int:
         return destinations.room(self.settings.destinations, self._load())
 
     def _load(self) -> Mapping[str, int]:
-        return Counter(driven.destination for driven in self._driven.values())
+        return Counter(driven.destination for driven in self._driven.values() if not driven.is_over)
 
     def _drive(self, task: Task) -> None:
-        destination = (
-            task.job.destination
-            if task.job
-            else destinations.choose(self.settings.destinations, self._load())
-        )
-        driven = _Driven(destination, asyncio.Event())
+        destination = task.job.destination if task.job else self.next_destination()
+        driven = _Driven(destination, asyncio.Event(), task.state in FINAL)
         driven.wake.set()  # a cancel may have come between the claim and now: look once more
+        earlier = self._driven.get(task.id)  # its lease ended while this machine slept, say
         self._driven[task.id] = driven
-        driven.driver = asyncio.create_task(self._drive_to_end(task, driven), name=f"task {task.id}")
+        driven.driver = asyncio.create_task(
+            self._drive_to_end(task, driven, earlier.driver if earlier else None), name=f"task {task.id}"
+        )
 
-    async def _drive_to_end(self, task: Task, driven: _Driven) -> None:
-        """Call `run_task` until it is through, again after whatever passes."""
+    async def _drive_to_end(self, task: Task, driven: _Driven, earlier: "asyncio.Task[None] | None") -> None:
+        """Call `run_task` until it is through, again after whatever passes; end an `earlier` driver first."""
         around = Surroundings(self.store, self.transports, self.settings, driven.destination, driven.wake)
         pause_s = _RETRY_MIN_S
         bugs: list[Exception] = []
         try:
+            if earlier is not None:
+                earlier.cancel()
+                await asyncio.wait({earlier})
             while True:
                 began_at = time.monotonic()
                 try:
@@ -161,8 +190,12 @@ class Scheduler:
                 await asyncio.sleep(pause_s)
                 pause_s = min(pause_s * 2, _RETRY_MAX_S)
                 task = await self._reread(task)
+                if task.state in FINAL and not driven.is_over:
+                    driven.is_over = True
+                    self._look.set()
         finally:
-            self._driven.pop(task.id, None)
+            if self._driven.get(task.id) is driven:
+                del self._driven[task.id]
             self._look.set()
 
     async def _reread(self, task: Task) -> Task:

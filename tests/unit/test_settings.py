@@ -106,6 +106,11 @@ def test_an_unknown_profile_is_named_with_the_known_ones(monkeypatch: pytest.Mon
     assert "cluster" in message.partition("profiles:")[2]
 
 
+def test_a_key_outside_of_any_table_is_named() -> None:
+    write("data_dir = '/data'\n[default]\n")
+    assert "data_dir: belongs in a table, such as [default]" in refused()
+
+
 def test_broken_toml_names_the_file() -> None:
     write("[default\n")
     assert "settings.toml is not valid TOML" in refused()
@@ -152,4 +157,4 @@ def test_the_shipped_file_shows_every_key() -> None:
 def _keys(schema: dict[str, Any]) -> set[str]:
     tables = [schema, *schema["$defs"].values()]
     keys = {key for table in tables for key in table.get("properties", {})}
-    return keys - {"server", "service", "logs", "scheduler"}
+    return keys - {"server", "service", "logs", "scheduler", "retention"}

@@ -59,6 +59,9 @@ def check(answer: httpx.Response, status: int) -> Any:
     assert answer.status_code == status, answer.text
     response = documented(answer.request.method, answer.request.url.path, status)
     assert {name.lower() for name in response.get("headers", {})} <= set(answer.headers)
+    if status == 204:
+        assert "content" not in response
+        return None
     content = answer.headers["content-type"].partition(";")[0]
     assert list(response["content"]) == [content]
     if content != "application/json":
@@ -116,6 +119,24 @@ async def test_extensions(client: httpx.AsyncClient, store: TaskStore) -> None:
     check(await client.get(f"{log}?offset=99"), 416)
 
 
+async def test_extensions_that_create_and_delete(client: httpx.AsyncClient, store: TaskStore) -> None:
+    answer = check(await client.post("/tesp/v1/tasks:bulk", json={"tasks": [RICH, {}]}), 200)
+    task_id = answer["tasks"][0]["id"]
+    check(await client.post("/tesp/v1/tasks:validate", json=RICH), 200)
+    check(await client.post("/tesp/v1/tasks:validate", json={}), 200)
+    check(await client.delete(f"/tesp/v1/tasks/{task_id}"), 409)
+    held = await start(store, task_id)
+    await finish(store, held, b"out")
+    await store.retire(held)
+    check(await client.delete(f"/tesp/v1/tasks/{task_id}"), 204)
+    check(await client.delete(f"/tesp/v1/tasks/{task_id}"), 404)
+
+
+async def test_a_key_that_belongs_to_another_task(client: httpx.AsyncClient) -> None:
+    for body, status in ((RICH, 200), (RICH, 200), (RICH | {"name": "other"}, 409)):
+        check(await client.post(f"{TES}/tasks", json=body, headers={"Idempotency-Key": "k"}), status)
+
+
 async def test_health(client: httpx.AsyncClient, store: TaskStore, settings: Settings) -> None:
     async def unavailable() -> None:
         raise PulsarUnavailable("Pulsar does not answer")
@@ -149,12 +170,15 @@ async def test_refusals(client: httpx.AsyncClient, method: str, path: str, body:
 async def test_a_store_that_does_not_answer(
     client: httpx.AsyncClient, store: TaskStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def fail(*_: Any) -> None:
+    async def fail(*_: Any, **__: Any) -> None:
         raise StoreUnavailable("locked")
 
-    for method in ("get", "create", "list_states", "request_cancel"):
+    for method in ("get", "get_state", "create", "list_states", "list_tasks", "request_cancel", "delete"):
         monkeypatch.setattr(store, method, fail)
-    for path in (f"{TES}/tasks", f"{TES}/tasks/x", "/tesp/v1/tasks/x/history"):
+    task, full = f"{TES}/tasks/x", "?view=FULL"
+    for path in (f"{TES}/tasks", f"{TES}/tasks{full}", task, f"{task}{full}", "/tesp/v1/tasks/x/history"):
         check(await client.get(path), 503)
     check(await client.post(f"{TES}/tasks", json=RICH), 503)
     check(await client.post(f"{TES}/tasks/x:cancel"), 503)
+    check(await client.delete("/tesp/v1/tasks/x"), 503)
+    check(await client.post("/tesp/v1/tasks:bulk", json={"tasks": [RICH, {}]}), 503)

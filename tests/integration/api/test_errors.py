@@ -67,7 +67,7 @@ async def test_inner_errors_are_logged_and_not_told(
     async def fail(_: str) -> None:
         raise error
 
-    monkeypatch.setattr(store, "get", fail)
+    monkeypatch.setattr(store, "get_state", fail)
     answer = await client.get(f"{TES}/tasks/x")
     assert answer.status_code == answer.json()["status_code"] == status
     assert SECRET not in answer.text

@@ -1,0 +1,129 @@
+"""The operations of the OpenAPI document that TESP has beyond the standard."""
+
+from tesp_api.api.extensions import LIMIT_DEFAULT_BYTES, LIMIT_MAX_BYTES
+from tesp_api.api.openapi_parts import (
+    IDEMPOTENCY_KEY,
+    NUMBER_FROM_0,
+    TASK_ID,
+    TEXT,
+    Json,
+    in_json,
+    in_path,
+    of,
+    operation,
+    parameter,
+)
+
+
+def extension_paths(example_task: Json) -> Json:
+    """The operations under `/tesp/v1` by path and method."""
+    history = operation(
+        "ReadHistory",
+        ("Extensions", "A task's states", "When the task came into which state, and why."),
+        in_json("The history.", "History"),
+        "404 503 default",
+        parameters=[TASK_ID],
+    )
+    return {
+        "/tesp/v1/tasks:bulk": {"post": _bulk(example_task)},
+        "/tesp/v1/tasks:validate": {"post": _validate(example_task)},
+        "/tesp/v1/tasks/{id}": {"delete": _delete()},
+        "/tesp/v1/tasks/{id}/logs/{executor}/{stream}": {"get": _read_log()},
+        "/tesp/v1/tasks/{id}/history": {"get": history},
+    }
+
+
+def _body(component: str, example: Json) -> Json:
+    return {
+        "required": True,
+        "content": {"application/json": {"schema": of(component), "example": example}},
+    }
+
+
+def _bulk(example_task: Json) -> Json:
+    text = (
+        "Up to 1,000 tasks in one request, of at most the size that the server takes. A task that is refused "
+        "does not harm the others. With an Idempotency-Key, each task has its own, made of that one and its "
+        "place: send the same request again to store what was not stored."
+    )
+    return operation(
+        "CreateTasks",
+        ("Extensions", "Create many tasks", text),
+        in_json("What became of each.", "BulkAnswer"),
+        "400 413 503 default",
+        parameters=[IDEMPOTENCY_KEY],
+        requestBody=_body("NewTasks", {"tasks": [example_task, example_task]}),
+    )
+
+
+def _validate(example_task: Json) -> Json:
+    text = "Say what CreateTask would, without creating anything. A task with faults is an answer, no error."
+    return operation(
+        "ValidateTask",
+        ("Extensions", "Try a task out", text),
+        in_json("What would become of it.", "DryRun"),
+        "413 default",
+        requestBody=_body("tesTask", example_task),
+    )
+
+
+def _delete() -> Json:
+    text = "Forget a task that has ended, with its history and logs. Outputs that were sent stay."
+    deleted = operation(
+        "DeleteTask", ("Extensions", "Delete a task", text), {}, "404 409 503 default", parameters=[TASK_ID]
+    )
+    del deleted["responses"]["200"]
+    deleted["responses"] = {"204": {"description": "It is gone."}} | deleted["responses"]
+    return deleted
+
+
+def _read_log() -> Json:
+    text = (
+        "The bytes as the executor wrote them, also while it runs. To follow a log, add the length of the "
+        "answer to X-Tesp-Log-Offset and go on there, while X-Tesp-Log-Live is true. A very long log loses "
+        "its middle: an answer that would begin there begins behind it."
+    )
+    headers = {
+        "X-Tesp-Log-Offset": ("Where in the whole log the answer starts.", NUMBER_FROM_0),
+        "X-Tesp-Log-Total": ("Bytes written so far.", NUMBER_FROM_0),
+        "X-Tesp-Log-Live": ("Whether more may come.", {"type": "string", "enum": ["true", "false"]}),
+    }
+    answer = {
+        "description": "The bytes.",
+        "headers": {
+            name: {"description": said, "schema": schema} for name, (said, schema) in headers.items()
+        },
+        "content": {"text/plain": {"schema": TEXT}},
+    }
+    parameters = [
+        TASK_ID,
+        in_path("executor", NUMBER_FROM_0 | {"default": 0}, "Its number in the task, from 0."),
+        in_path("stream", {"type": "string", "enum": ["stdout", "stderr"]}, "Which of its outputs."),
+        parameter("attempt", {"type": "integer", "minimum": 1}, "From 1; the latest, if absent."),
+        parameter("offset", {"type": "integer", "default": 0}, "In bytes; a negative one from the end."),
+        parameter(
+            "limit",
+            {"type": "integer", "minimum": 1, "maximum": LIMIT_MAX_BYTES, "default": LIMIT_DEFAULT_BYTES},
+            "At most so many bytes.",
+        ),
+    ]
+    about = ("Extensions", "An executor's output", text)
+    return operation("ReadLog", about, answer, "400 404 416 503 default", parameters=parameters)
+
+
+def health_paths() -> Json:
+    """The operations for whoever runs the server."""
+    alive = operation(
+        "TellAlive",
+        ("Health", "Is it alive?", "Answers as long as the process does, whatever else is wrong."),
+        in_json("It is.", "Alive"),
+        "default",
+    )
+    ready = operation(
+        "TellReady",
+        ("Health", "Does all of it work?", "Asks the store and every Pulsar, for five seconds at most."),
+        in_json("All of it works.", "Readiness"),
+        "default",
+    )
+    ready["responses"]["503"] = in_json("Some part does not work.", "Readiness")
+    return {"/healthz": {"get": alive}, "/readyz": {"get": ready}}
