@@ -10,6 +10,7 @@ import shlex
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,6 @@ from tesp_api.pulsar.processes import kill_tree, wait_for_end
 MANAGER = "_default_"
 RECORDS = ("active-jobs", "preprocessing-jobs", "postprocessing-jobs")
 LOCKED_FILES = (".state", "status")  # Pulsar keeps a lock in memory for each, for ever
-LOCKS = 64
 KILL_TIMEOUT_S = 2.0
 END_TIMEOUT_S = 2.0
 END_POLL_S = 0.002
@@ -48,6 +48,14 @@ PASSED_ON = (
 )
 
 
+@dataclass(slots=True)
+class _JobLock:
+    """A job's lock and how many hold it or wait for it; it goes with the last of them."""
+
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    users: int = 0
+
+
 class LocalPulsar:
     """A PulsarApp with its staging and its records below `folder`. Safe to use from many threads."""
 
@@ -55,7 +63,8 @@ class LocalPulsar:
         self._folder = folder.resolve()
         self._staging = self._folder / "staging"
         self._command = worker_command(python)
-        self._locks = [threading.Lock() for _ in range(LOCKS)]  # shared by jobs, so that none is left over
+        self._locks: dict[str, _JobLock] = {}  # of the jobs with which something is being done
+        self._door = threading.Lock()
         self._monitored: set[str] = set()  # jobs whose process this very process started
         self._app: Any = None
 
@@ -153,9 +162,21 @@ class LocalPulsar:
 
     @contextlib.contextmanager
     def _alone(self, job_id: str) -> Iterator[None]:
-        """One launch, cancel or clean of a job at a time, even if the caller was cancelled meanwhile."""
-        with self._locks[hash(check_job_id(job_id)) % LOCKS]:
-            yield
+        """One launch, cancel or clean of a job at a time, even if the caller was cancelled meanwhile.
+
+        No job ever waits for another one's.
+        """
+        with self._door:
+            job = self._locks.setdefault(check_job_id(job_id), _JobLock())
+            job.users += 1
+        try:
+            with job.lock:
+                yield
+        finally:
+            with self._door:
+                job.users -= 1
+                if not job.users:
+                    del self._locks[job_id]
 
     def _await_end(self, job: LocalJob) -> None:
         """Let a worker that has left its result exit, and Pulsar's monitor thread write its last file."""
