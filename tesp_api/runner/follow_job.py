@@ -50,6 +50,7 @@ class FollowJob:
     _began_at: float = field(init=False, default_factory=time.monotonic)
     _changed_at: float = field(init=False, default_factory=time.monotonic)
     _over_since: float | None = field(init=False, default=None)
+    _has_begun: bool = field(init=False, default=False)
     _has_news: bool = field(init=False, default=False)
     _copied_bytes: dict[tuple[int, Stream], int] = field(init=False, default_factory=dict)
     _told_at: float | None = field(init=False, default=None)
@@ -57,16 +58,17 @@ class FollowJob:
 
     def __post_init__(self) -> None:
         self.state = self.task.state
+        self._has_begun = self.state not in (State.QUEUED, State.CANCELING)
 
     async def follow(self) -> Ending:
-        """Launch the job unless it was launched before or is being canceled, then follow it to its end.
+        """Launch the job unless its worker has begun or it is being canceled, then follow it to its end.
 
         Raises:
             NeverStarted: the job ended before its worker began; it may be tried again under a new id.
             JobLost: the worker vanished without a result.
             PulsarUnavailable, PulsarRefused, StoreUnavailable, ClaimLost: as they come.
         """
-        if not self._is_canceling:
+        if self.state is State.QUEUED:
             await self.transport.launch(self.order)
         while True:
             ending = await self._look()
@@ -77,9 +79,11 @@ class FollowJob:
     async def _look(self) -> Ending | None:
         heartbeat = await self._read_json("heartbeat")
         if heartbeat is None:
-            await self._judge_unstarted()
+            ending = await self._judge_unstarted()
+            if ending is not None:
+                return ending
         elif heartbeat != self._heartbeat:
-            self._heartbeat, self._changed_at = heartbeat, time.monotonic()
+            self._heartbeat, self._changed_at, self._has_begun = heartbeat, time.monotonic(), True
             await self._take_events(ended=heartbeat["ended"])
             await self._copy_logs(heartbeat["logs"])
             if heartbeat["ended"]:
@@ -127,7 +131,11 @@ class FollowJob:
                 for stream in ("stdout", "stderr")
             }
         )
-        return self.log.add_result(result)
+        ending = self.log.add_result(result)
+        if ending.state is State.CANCELED and self.state is State.QUEUED:
+            # a driver of this attempt had given it up and closed it, and did not live to begin the next
+            raise NeverStarted("its job had been closed")
+        return ending
 
     async def _copy_logs(self, sizes: Mapping[str, int]) -> None:
         for name, size_bytes in sizes.items():
@@ -157,19 +165,26 @@ class FollowJob:
 
     # -- what silence means
 
-    async def _judge_unstarted(self) -> None:
-        """Raise NeverStarted once it is clear that the worker will not begin."""
+    async def _judge_unstarted(self) -> Ending | None:
+        """Raise NeverStarted once it is clear that the worker will not begin.
+
+        Without a heartbeat it may have begun all the same: it died at once, or its files are gone. That
+        is judged as silence, since what has begun is never begun again.
+        """
         status = await self._status()
+        now = time.monotonic()
         if status.state not in _GONE:
             self._over_since = None
-            return
-        now = time.monotonic()
-        if self._over_since is None:
+        elif self._over_since is None:
             self._over_since = now
-        if await self._read("started") is None and (
-            status.certain or now - self._over_since >= _UNSTARTED_GRACE_S
-        ):
+        if not self._has_begun and status.state is not JobState.PENDING:
+            self._has_begun = await self._read("started") is not None
+            self._changed_at = now
+        if self._has_begun:
+            return await self._judge_silence()
+        if self._over_since is not None and (status.certain or now - self._over_since >= _UNSTARTED_GRACE_S):
             raise NeverStarted(status.detail or f"Pulsar says {status.state}")
+        return None
 
     async def _judge_silence(self) -> Ending | None:
         """Take the result of a worker that can say no more, or raise JobLost."""

@@ -82,7 +82,8 @@ async def abandon_task(task: Task, around: Surroundings, error: Exception) -> No
     claim = _claim_of(task)
     log = _new_log(task) if task.job is not None else None
     if task.job is not None:
-        await around.transport_to(task.job.destination).cancel(task.job.job_id)
+        with contextlib.suppress(PulsarRefused):  # nothing there that we could end
+            await around.transport_to(task.job.destination).cancel(task.job.job_id)
     reason = f"internal error of the server, {type(error).__name__}: {error} (its log says more)"
     await _store_end(task, claim, around, Ending(State.SYSTEM_ERROR, reason), log)
 

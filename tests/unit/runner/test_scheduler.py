@@ -3,19 +3,21 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tesp_api.bell import Bell
-from tesp_api.errors import PulsarRefused, PulsarUnavailable
+from tesp_api.errors import PulsarRefused, PulsarUnavailable, StoreUnavailable
 from tesp_api.pulsar.base import JobState
 from tesp_api.runner.scheduler import Scheduler
 from tesp_api.settings import Settings
 from tesp_api.store.base import Task
 from tesp_api.store.sqlite import SqliteTaskStore
 from tesp_api.tes.states import FINAL, State
+from tesp_api.tes.times import now
 from tests.factories import make_task
 from tests.fakes.pulsar import FakePulsar
 from tests.fakes.site import FakeWorker
@@ -172,6 +174,66 @@ async def test_no_more_jobs_than_max_running(stage: Stage) -> None:
         await stage.ended(task_id)
 
 
+async def test_a_job_that_cannot_be_removed_takes_no_other_s_place(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def clean(job_id: str) -> None:
+        raise PulsarUnavailable(f"{job_id} holds files of root")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(stage.pulsar, "clean", clean)
+        for _ in range(3):  # as many as max_running
+            task_id = await stage.submit()
+            (await stage.worker(task_id)).finish()
+            await stage.in_state(task_id, State.COMPLETE)
+        await stage.worker(await stage.submit())
+
+
+# -- claims
+
+
+async def test_a_lease_that_ended_while_the_machine_slept_makes_no_second_driver(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task_id = await stage.submit()
+    worker = await stage.worker(task_id)
+    worker.start()
+    await stage.in_state(task_id, State.INITIALIZING)
+    monkeypatch.setattr(stage.store, "_clock", lambda: now() + timedelta(hours=1))
+
+    async def claimed_again() -> bool:
+        claim = (await stage.store.get(task_id)).claim
+        return claim is not None and claim.epoch == 2
+
+    await until_true(claimed_again)
+    await until(lambda: len(drivers(task_id)) == 1)
+    worker.event("executor_started", executor=0)
+    await stage.in_state(task_id, State.RUNNING)
+    await stage.cancel(task_id)  # the bell must reach the driver that is left
+    await until(lambda: "cancel" in stage.pulsar.jobs[worker.job_id].files)
+    worker.finish("CANCELED")
+    assert (await stage.ended(task_id)).state is State.CANCELED
+
+
+def drivers(task_id: str) -> list[str]:
+    names = [task.get_name() for task in asyncio.all_tasks()]
+    return [name for name in names if name == f"task {task_id}"]
+
+
+async def test_a_claim_whose_answer_was_lost_is_driven_all_the_same(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claim = stage.store.claim
+
+    async def lossy(owner: str, *, lease_s: float, new_limit: int) -> list[Task]:
+        if await claim(owner, lease_s=lease_s, new_limit=new_limit):
+            raise StoreUnavailable("the answer was lost")
+        return []
+
+    monkeypatch.setattr(stage.store, "claim", lossy)
+    (await stage.worker(await stage.submit())).finish()
+
+
 # -- a Pulsar that is away, refuses, loses
 
 
@@ -229,6 +291,42 @@ async def test_a_worker_that_vanishes_is_a_system_error_that_says_so(stage: Stag
     task = await stage.ended(task_id)
     assert task.state is State.SYSTEM_ERROR
     assert "vanished without a result" in task.logs[0]["system_logs"][-1]
+
+
+async def test_a_worker_that_died_before_its_first_heartbeat_is_lost(stage: Stage) -> None:
+    task_id = await stage.submit()
+    worker = await stage.worker(task_id)
+    stage.pulsar.put(worker.job_id, "started", b'{"pid": 1}')
+    stage.pulsar.end(worker.job_id)
+    task = await stage.ended(task_id)
+    assert (task.state, task.attempt) == (State.SYSTEM_ERROR, 1)
+    assert "vanished without a result" in task.logs[0]["system_logs"][-1]
+
+
+@pytest.mark.parametrize("pulsar_was_away", [False, True])
+async def test_a_job_whose_directory_vanishes_is_never_run_again(stage: Stage, pulsar_was_away: bool) -> None:
+    task_id = await stage.submit()
+    worker = await stage.worker(task_id)
+    worker.start()
+    worker.event("executor_started", executor=0)
+    await stage.in_state(task_id, State.RUNNING)
+    del stage.pulsar.jobs[worker.job_id]
+    if pulsar_was_away:
+        stage.pulsar.fail_next("read_file", PulsarUnavailable("the site starts again"))
+    task = await stage.ended(task_id)
+    assert task.state is State.SYSTEM_ERROR
+    assert stage.pulsar.launches == [worker.job_id]
+
+
+async def test_a_job_that_was_closed_before_it_began_is_no_cancel(stage: Stage) -> None:
+    """The server was killed after it had closed a job that did not begin; the job is launched again."""
+    task_id = await stage.submit()
+    worker = await stage.worker(task_id)
+    stage.pulsar.put(worker.job_id, "started", b'{"pid": 1}')
+    worker.finish("CANCELED", "canceled on request")
+    (second := await stage.worker(task_id, attempt=2)).start()
+    second.finish()
+    assert (await stage.ended(task_id)).state is State.COMPLETE
 
 
 async def test_a_silent_worker_is_killed_before_its_task_ends(stage: Stage) -> None:
