@@ -122,12 +122,12 @@ def _runtimes(name: str, site: DestinationSettings) -> Iterator[Check]:
         elif one.installed:
             yield Check(label, "warn", f"does not work: {one.detail}", MEND[one.runtime])
     if not works:
-        sandbox = "" if site.allow_bubblewrap else ", or install bubblewrap and set allow_bubblewrap = true"
+        allowed = "" if site.allow_bubblewrap else " and set allow_bubblewrap = true"
         yield Check(
             f"runtimes of {name}",
             "fail",
             f"none of {', '.join(site.runtimes_in_order)} works here",
-            f"install docker or podman{sandbox}",
+            f"install docker or podman, or install bubblewrap{allowed}",
         )
 
 

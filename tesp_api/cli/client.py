@@ -134,5 +134,5 @@ def _explain(response: httpx.Response) -> str:
     except (ValueError, KeyError, TypeError, AttributeError):
         return f"the server answered {response.status_code} {response.reason_phrase}"
     if lines:
-        return "\n".join(["the server refuses this task:", *lines])
+        return "\n".join([f"the server refuses this ({response.status_code}):", *lines])
     return f"{message} ({response.status_code})"

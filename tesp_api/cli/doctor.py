@@ -27,7 +27,7 @@ def doctor(
         settings = read_settings(data, allow_bubblewrap)
         checks = [Check("settings", "ok", "valid"), *check_everything(settings)]
     except CommandFailed as error:
-        checks = [Check("settings", "fail", str(error), "correct or remove the keys named")]
+        checks = [Check("settings", "fail", str(error), "correct what is named here")]
     healthy = all(check.level != "fail" for check in checks)
     if as_json:
         print_json({"healthy": healthy, "checks": [asdict(check) for check in checks]})

@@ -20,9 +20,13 @@ if TYPE_CHECKING:
 
 _OPEN_STREAMS_MAY_TAKE_S = 3
 _BACKLOG = 2048
+_LOOPBACK = ("localhost", "127.", "::1")
 
 Data = Annotated[
-    Path | None, typer.Option(file_okay=False, help="The folder of the store and of embedded jobs.")
+    Path | None,
+    typer.Option(
+        file_okay=False, help="The folder of the store and of embedded jobs; ~/.local/share/tesp unless set."
+    ),
 ]
 AllowBubblewrap = Annotated[
     bool,
@@ -79,7 +83,9 @@ def _listening_socket(host: str, port: int) -> socket.socket:
         listener.bind(address)
     except OSError as error:
         reason = f"cannot listen on {host} port {port}: {error.strerror or error}"
-        raise CommandFailed(f"{reason}; choose another with --port (0 takes any free one)") from None
+        raise CommandFailed(
+            f"{reason}; choose others with --host and --port (port 0: any free one)"
+        ) from None
     return listener
 
 
@@ -145,4 +151,6 @@ def _banner(settings: "Settings") -> str:
     for name, one in settings.destinations.items():
         where = one.url or "in this process"
         lines.append(f"  destination   {name}: Pulsar {where}; {', '.join(one.runtimes_in_order)}")
+    if not host.startswith(_LOOPBACK):
+        lines.append(f"warning: {host} is not loopback: whoever reaches this port runs programs here")
     return "\n".join(lines)

@@ -3,11 +3,12 @@
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 
 from tesp_api.cli.exits import EXIT_CODES, CommandFailed, Exit, exit_for_states
+from tesp_api.tes.states import FINAL
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -53,7 +54,7 @@ def create(
         final = client.get(task_id, "FULL")
     if as_json:
         print_json(final)
-    raise typer.Exit(exit_for_states([final["state"]]))
+    _end([final])
 
 
 @app.command()
@@ -124,7 +125,7 @@ def wait(task_ids: TaskIds, timeout: Timeout = None, as_json: Json = False, url:
         print_json({"tasks": tasks})
     else:
         print_final_states(tasks)
-    raise typer.Exit(exit_for_states([task["state"] for task in tasks]))
+    _end(tasks)
 
 
 @app.command()
@@ -175,13 +176,30 @@ def cancel(task_ids: TaskIds, as_json: Json = False, url: Url = DEFAULT_URL) -> 
     from tesp_api.cli.output import print_final_states, print_json
 
     with TespClient(url) as client:
+        refused = []
+        tasks = []
         for task_id in task_ids:
-            client.cancel(task_id)
-        tasks = [client.get(task_id) for task_id in task_ids]
+            try:
+                client.cancel(task_id)
+                tasks.append(client.get(task_id))
+            except CommandFailed as error:  # the others are canceled all the same
+                if error.code is not Exit.FAILED:
+                    raise
+                refused.append(str(error))
     if as_json:
         print_json({"tasks": tasks})
     else:
         print_final_states(tasks)
+    if refused:
+        raise CommandFailed("; ".join(refused))
+
+
+def _end(tasks: list[dict[str, Any]]) -> NoReturn:
+    """Leave with the exit code for these tasks, which were waited for."""
+    late = [f"{task['id']} ({task['state']})" for task in tasks if task["state"] not in FINAL]
+    if late:
+        raise CommandFailed(f"the time is over; not ended: {', '.join(late)}", Exit.TIMED_OUT)
+    raise typer.Exit(exit_for_states([task["state"] for task in tasks]))
 
 
 def _read_task(file: str) -> dict[str, Any]:

@@ -135,6 +135,14 @@ def test_wait_gives_up_in_time(tesp: Tesp) -> None:
     assert f"{task_id} (QUEUED)" in result.stderr
 
 
+def test_json_is_printed_also_when_the_time_is_over(tesp: Tesp) -> None:
+    task = json.dumps(make_request())
+    result = tesp("task", "create", "-", "--wait", "--timeout", "0", "--json", input=task)
+    assert (result.exit_code, json.loads(result.stdout)["state"]) == (4, "QUEUED")
+    result = tesp("task", "wait", json.loads(result.stdout)["id"], "--timeout", "0", "--json")
+    assert (result.exit_code, json.loads(result.stdout)["tasks"][0]["state"]) == (4, "QUEUED")
+
+
 def test_logs_are_copied_byte_for_byte(tesp: Tesp, api: LiveApi) -> None:
     task_id = create(tesp, executors=make_request()["executors"] * 2)
     api.advance(task_id, *RUN, log={"logs": [executor_log(0)]})
@@ -145,7 +153,7 @@ def test_logs_are_copied_byte_for_byte(tesp: Tesp, api: LiveApi) -> None:
     assert (result.stdout_bytes, result.stderr_bytes) == (b"one\xff\ntwo\n", b"oops\n")
     assert tesp("task", "logs", task_id, "--executor", "1", "--stderr").stdout_bytes == b"oops\n"
     assert tesp("task", "logs", task_id, "--stdout", "--stderr").exit_code == 2
-    assert "there is no 2" in tesp("task", "logs", task_id, "--executor", "2").stderr
+    assert "no executor 2" in tesp("task", "logs", task_id, "--executor", "2").stderr
     document = json.loads(tesp("task", "logs", task_id, "--json").stdout)
     assert document["logs"][0] == {"executor": 0, "stdout": "one\ufffd\n", "stderr": ""}
 
@@ -170,6 +178,14 @@ def test_cancel_shows_what_became_of_it(tesp: Tesp) -> None:
     assert result.exit_code == 0
     assert result.stdout.split()[0] == task_id
     assert result.stdout.split()[1] in {"CANCELING", "CANCELED"}
+
+
+def test_cancel_goes_on_after_a_task_that_is_not_there(tesp: Tesp) -> None:
+    task_id = create(tesp)
+    result = tesp("task", "cancel", "nope", task_id)
+    assert result.exit_code == 1
+    assert task_id in result.stdout
+    assert "there is no task 'nope'" in result.stderr
 
 
 def test_no_server_is_one_line_that_says_how_to_start_one() -> None:
