@@ -140,6 +140,10 @@ class Scheduler:
 
     # -- one task
 
+    def next_destination(self) -> str:
+        """Where a task that came now would go, by what this process drives."""
+        return destinations.choose(self.settings.destinations, self._load())
+
     def _room(self) -> int:
         return destinations.room(self.settings.destinations, self._load())
 
@@ -147,11 +151,7 @@ class Scheduler:
         return Counter(driven.destination for driven in self._driven.values() if not driven.is_over)
 
     def _drive(self, task: Task) -> None:
-        destination = (
-            task.job.destination
-            if task.job
-            else destinations.choose(self.settings.destinations, self._load())
-        )
+        destination = task.job.destination if task.job else self.next_destination()
         driven = _Driven(destination, asyncio.Event(), task.state in FINAL)
         driven.wake.set()  # a cancel may have come between the claim and now: look once more
         earlier = self._driven.get(task.id)  # its lease ended while this machine slept, say
