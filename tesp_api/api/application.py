@@ -36,14 +36,7 @@ def build_api(
     """The API over an opened store; `checks` are what `/readyz` asks besides the store, by name."""
     root_path = settings.server.root_path
     document = openapi_document(version("tesp-api"), root_path)
-    app = FastAPI(
-        title="TESP",
-        openapi_url=None,
-        docs_url=None,
-        redoc_url=None,
-        root_path=root_path,
-        lifespan=lifespan,
-    )
+    app = FastAPI(title="TESP", openapi_url=None, docs_url=None, redoc_url=None, lifespan=lifespan)
     app.routes.extend(
         [
             *TaskEndpoints(store, bell, settings, tes_1_0=False).routes("/ga4gh/tes/v1"),

@@ -14,7 +14,12 @@ class RootPath:
         self._root_path = root_path
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        path = scope.get("path", "")
-        if scope["type"] == "http" and not f"{path}/".startswith(f"{self._root_path}/"):
-            scope = {**scope, "path": self._root_path + path}
+        if scope["type"] == "http":
+            path = scope["path"]
+            in_place = f"{path}/".startswith(f"{self._root_path}/")
+            scope = {
+                **scope,
+                "root_path": self._root_path,
+                "path": path if in_place else self._root_path + path,
+            }
         await self._app(scope, receive, send)

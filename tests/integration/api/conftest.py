@@ -12,7 +12,7 @@ from tesp_api.bell import Bell
 from tesp_api.settings import Settings
 from tesp_api.store.base import TaskStore
 from tesp_api.store.sqlite import SqliteTaskStore
-from tests.integration.api.life import RingingBell
+from tests.integration.api.life import RingingBell, connect
 
 
 @pytest.fixture
@@ -48,6 +48,5 @@ def app(store: TaskStore, bell: Bell, settings: Settings) -> FastAPI:
 
 @pytest.fixture
 async def client(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
-    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-    async with httpx.AsyncClient(transport=transport, base_url="http://tesp") as opened:
+    async with connect(app) as opened:
         yield opened

@@ -1,8 +1,11 @@
 """What a runner would do to tasks, and what tests look at in answers."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
+from fastapi import FastAPI
 
 from tesp_api.bell import Bell
 from tesp_api.store.base import Changes, Claim, Job, TaskStore
@@ -19,6 +22,14 @@ class RingingBell(Bell):
         super().__init__()
         self.rung: list[str] = []
         self.listen(self.rung.append)
+
+
+@asynccontextmanager
+async def connect(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of an application in this process, whose store is open."""
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://tesp") as client:
+        yield client
 
 
 async def create(client: httpx.AsyncClient, prefix: str = TES, **parts: Any) -> str:

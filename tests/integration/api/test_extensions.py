@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from tesp_api.store.base import TaskStore
-from tests.integration.api.life import create, finish, start
+from tests.integration.api.life import TES, V1, create, finish, start
 
 
 async def read(client: httpx.AsyncClient, task_id: str, rest: str = "0/stdout") -> httpx.Response:
@@ -98,6 +98,46 @@ async def test_the_history_tells_every_state_with_its_reason(
     assert all(entry.keys() == {"time", "state", "attempt", "reason"} for entry in entries)
     assert entries[-1]["attempt"] == 1
     assert entries[-1]["reason"] == "the worker ended"
+
+
+async def test_only_what_is_over_can_be_deleted(client: httpx.AsyncClient, store: TaskStore) -> None:
+    task_id = await create(client, name="gone soon", tags={"k": "v"})
+    address = f"/tesp/v1/tasks/{task_id}"
+    assert (await client.delete(address)).status_code == 409
+    held = await start(store, task_id)
+    assert (await client.delete(address)).status_code == 409
+    await finish(store, held, b"out")
+    cleaning_up = await client.delete(address)
+    assert cleaning_up.status_code == cleaning_up.json()["status_code"] == 409
+    assert task_id in cleaning_up.json()["msg"]
+    await store.retire(held)
+    assert (await client.delete(address)).content == b""
+    for path in (f"{TES}/tasks/{task_id}", f"{address}/history", f"{address}/logs/0/stdout"):
+        assert (await client.get(path)).status_code == 404
+    for filters in ("", "name_prefix=gone", "tag_key=k&tag_value=v", "state=COMPLETE"):
+        assert (await client.get(f"{TES}/tasks?{filters}")).json() == {"tasks": []}
+
+
+@pytest.mark.parametrize("prefix", [TES, V1])
+async def test_the_paths_of_the_standard_have_none_of_it(client: httpx.AsyncClient, prefix: str) -> None:
+    task_id = await create(client, prefix)
+    assert (await client.delete(f"{prefix}/tasks/{task_id}")).status_code == 405
+    assert (await client.post(f"{prefix}/tasks:bulk", json={"tasks": []})).status_code == 404
+    assert (await client.get(f"{prefix}/tasks/{task_id}/history")).status_code == 404
+
+
+async def test_the_extensions_are_advertised(client: httpx.AsyncClient) -> None:
+    described = (await client.get(f"{TES}/service-info")).json()["description"]
+    paths = (await client.get("/openapi.json")).json()["paths"]
+    ours = [
+        f"{method.upper()} {path}"
+        for path, methods in paths.items()
+        for method in methods
+        if path.startswith("/tesp")
+    ]
+    assert len(ours) == 5
+    assert [one for one in ours if one not in described] == []
+    assert "Idempotency-Key" in described
 
 
 @pytest.mark.parametrize("path", ["logs/0/stdout", "history"])
