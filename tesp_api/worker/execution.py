@@ -10,7 +10,7 @@ from typing import Any, Callable
 
 from . import captures
 from .attempt import Attempt
-from .errors import Canceled, SystemFailure
+from .errors import SystemFailure
 from .job import make_directories, now
 from .order import Executor
 from .parallel import Background
@@ -52,15 +52,11 @@ def _run_executor(
     _check_mounts(attempt, executor)
     with Streams(attempt, number, executor) as streams:
         entry: dict[str, Any] = {"exit_code": KILLED_EXIT_CODE, "started_at": now(), "ended_at": now()}
-        try:
-            outcome = _run_container(attempt, number, run, streams, removals, once_busy, entry)
-            for note in outcome.notes:
-                attempt.record.message(note)
-            entry["exit_code"] = outcome.exit_code
-            _end_executor(attempt, number, streams, entry)
-        except Canceled:
-            _end_executor(attempt, number, streams, entry)
-            raise
+        outcome = _run_container(attempt, number, run, streams, removals, once_busy, entry)
+        for note in outcome.notes:
+            attempt.record.message(note)
+        entry["exit_code"] = outcome.exit_code
+        _end_executor(attempt, number, streams, entry)
     return outcome.exit_code
 
 
@@ -101,11 +97,13 @@ def _run_container(
             if number == 0:
                 once_busy()
             returncode = streams.pump(process)
-        except BaseException:
+        except BaseException:  # a cancel, the site's SIGTERM, a full disk: what it wrote so far is shown
             _kill(attempt, run, process)
-            raise
-        finally:
             entry["ended_at"] = now()
+            with contextlib.suppress(OSError):
+                _end_executor(attempt, number, streams, entry)
+            raise
+        entry["ended_at"] = now()
         outcome = runtime.outcome(run, returncode, streams.stderr_tail)
         captures.fetch(attempt, run)
         return outcome

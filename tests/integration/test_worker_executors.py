@@ -313,6 +313,7 @@ def test_the_site_s_sigterm_ends_with_a_result(tmp_path: Path) -> None:
     process.communicate(timeout=5)
     assert job.result()["state"] == "SYSTEM_ERROR"
     assert "SIGTERM" in job.result()["reason"]
+    assert [entry["exit_code"] for entry in job.result()["executors"]] == [137], "its log is shown"
 
 
 def test_the_bell_and_the_heartbeat_tell_what_there_is_to_read(tmp_path: Path) -> None:
