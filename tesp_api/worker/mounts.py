@@ -8,7 +8,7 @@ The task's files live in one tree on the host that mirrors the container's paths
 2. A FILE input below no mount point is mounted by itself, so that its neighbours in the image
    stay visible.
 3. A *rooted* input (in a file root that the site mounts "ro" or "rw") is mounted from where it
-   lies; nothing is copied.
+   lies; nothing is copied, and no other input can be put into it.
 4. *System directories* are never mounted over as the parent of something: that would hide the
    image's programs. An output there is *captured*: copied out of the stopped container into the
    tree after each executor, and a captured file is mounted by itself into the later ones. A
@@ -86,7 +86,8 @@ def pattern_base(pattern: str) -> str:
 def plan_mounts(order: Order, tree: str, rooted: Iterable[Bind]) -> MountPlan:
     """Apply the rules of this module to an order; `rooted` are the binds of rule 3.
 
-    Raises: SystemFailure for a volume or DIRECTORY input that would hide the system (rule 5).
+    Raises: SystemFailure for a volume or DIRECTORY input that would hide the system (rule 5), and
+    for a FILE input within a rooted one (rule 3).
     """
     rooted = tuple(rooted)
     rooted_paths = {bind.target for bind in rooted}
@@ -101,6 +102,11 @@ def plan_mounts(order: Order, tree: str, rooted: Iterable[Bind]) -> MountPlan:
     wanted = {TMP, *named, *(path for path in implied if not _in(path, rooted_paths))} - rooted_paths
     points = outermost(wanted)
     files = {item.path for item in order.inputs if item.type != "DIRECTORY"} - rooted_paths
+    for path in sorted(files):
+        if _in(path, rooted_paths):
+            raise SystemFailure(
+                f"The input {path} lies in a directory that is mounted from the site: give it another place"
+            )
     binds = [Bind(point, mirrored(tree, point)) for point in points]
     covered = [*points, *(bind.target for bind in rooted)]
     binds += [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import posixpath
 import stat
@@ -119,6 +120,14 @@ def _in_place(output: Output, attempt: Attempt) -> bool:
     return host is not None and transfer_for(output.url).is_in_place(output.url, host, attempt.transfers)
 
 
+def _is_shared(attempt: Attempt, url: str, target: str) -> bool:
+    """Whether the URL of a link in a shared directory leads to what the container saw behind the link."""
+    host = attempt.view.host_path(target)
+    with contextlib.suppress(StagingError):
+        return host is not None and transfer_for(url).is_in_place(url, host, attempt.transfers)
+    return False
+
+
 def _find_by_pattern(output: Output, attempt: Attempt) -> Iterator[Found]:
     prefix = output.path_prefix or ""
     matches = sorted(match_pattern(output.path, attempt.view))
@@ -171,7 +180,10 @@ def _names(view: View, path: str) -> list[str]:
 def _walk(
     attempt: Attempt, url: str, path: str, resolved: str, in_place: bool, above: tuple[str, ...] = ()
 ) -> Iterator[Found]:
-    """All files below a directory; `above` are the directories on the way here, to notice loops of links."""
+    """All files below a directory; `above` are the directories on the way here, to notice loops of links.
+
+    Raises: Missing for a link in a shared directory to what is not shared.
+    """
     names = attempt.view.names(resolved)
     if not names:
         yield Found(url, path, resolved, True, in_place)
@@ -180,6 +192,9 @@ def _walk(
         here = posixpath.join(path, name)
         target, status = _look(attempt.view, posixpath.join(resolved, name))
         there = extend(url, name)
+        is_link = target != posixpath.join(resolved, name)
+        if in_place and is_link and status is not None and not _is_shared(attempt, there, target):
+            raise Missing(f"The output {here} is a link to {target}, which is gone when the task has ended")
         if status is not None and stat.S_ISREG(status.st_mode):
             yield Found(there, here, target, False, in_place)
         elif status is not None and stat.S_ISDIR(status.st_mode) and target not in (*above, resolved):

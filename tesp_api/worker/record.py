@@ -12,13 +12,16 @@ from typing import Any
 from .job import JobDirectory, encode_json, now, replace_file, write_all
 
 GROWTH_EVERY_S = 0.15
+MOST_MESSAGES = 300
+MESSAGE_MAX_CHARACTERS = 2000
 
 
 class Record:
     """Writes `events.ndjson` and `heartbeat`, and rings the bell. Safe to use from several threads."""
 
     def __init__(self, job: JobDirectory, job_id: str, heartbeat_s: float, bell: str | None) -> None:
-        self.system_logs: list[str] = []
+        self._messages: list[str] = []
+        self._left_out = 0
         self._job = job
         self._job_id = job_id
         self._heartbeat_s = heartbeat_s
@@ -52,9 +55,19 @@ class Record:
             self._beat()
 
     def message(self, text: str) -> None:
-        """Add a line to the task's `system_logs`."""
-        self.system_logs.append(text)
+        """Add a line to the task's `system_logs`; a program that gives rise to too many is cut short."""
+        if len(self._messages) >= MOST_MESSAGES:
+            self._left_out += 1
+            return
+        text = text[:MESSAGE_MAX_CHARACTERS]
+        self._messages.append(text)
         self.event("message", text=text)
+
+    @property
+    def system_logs(self) -> list[str]:
+        """All messages so far, and how many there would have been besides."""
+        more = [f"Left out {self._left_out} more messages"] if self._left_out else []
+        return [*self._messages, *more]
 
     def grew(self, log: str, size_bytes: int) -> None:
         """Note a log's new size; the heartbeat tells it soon."""

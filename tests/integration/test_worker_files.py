@@ -221,6 +221,33 @@ def test_a_shared_directory_is_mounted_and_stays_in_place(tmp_path: Path, runtim
     assert {item["path"] for item in result["outputs"]} == {"/job/store/old", "/job/store/new"}
 
 
+def test_a_link_out_of_a_shared_directory_is_no_output(tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    store.mkdir()
+    result = make(
+        tmp_path,
+        roots=[{"path": str(store), "mount": "rw"}],
+        inputs=[{"path": "/store", "url": f"file://{store}", "type": "DIRECTORY"}],
+        outputs=[{"path": "/store", "url": f"file://{store}", "type": "DIRECTORY"}],
+        executors=[shell("cd /store; echo a > a; ln -s a inside; echo b > /tmp/b; ln -s /tmp/b outside")],
+    ).run()
+    assert result["state"] == "SYSTEM_ERROR" and "/store/outside" in result["reason"], result
+    assert [item["path"] for item in result["outputs"]] == ["/store/a", "/store/inside"]
+
+
+def test_no_input_is_lost_in_a_directory_that_is_mounted_from_the_site(tmp_path: Path) -> None:
+    result = make(
+        tmp_path,
+        roots=[{"path": str(tmp_path), "mount": "ro"}],
+        inputs=[
+            {"path": "/store", "url": f"file://{tmp_path}", "type": "DIRECTORY"},
+            {"path": "/store/settings", "content": "text"},
+        ],
+        executors=[shell("cat /store/settings")],
+    ).run()
+    assert result["state"] == "SYSTEM_ERROR" and "/store/settings" in result["reason"], result
+
+
 def test_a_read_only_root_is_neither_written_by_tasks_nor_by_outputs(tmp_path: Path) -> None:
     (tmp_path / "data").write_text("d")
     job = make(
@@ -292,6 +319,16 @@ def test_no_link_leads_an_output_out_of_the_container(tmp_path: Path) -> None:
     outputs = [{"path": "/out/bad", "url": f"{tmp_path}/sent/bad"}]
     result = make(tmp_path, executors=[shell(script)], outputs=outputs).run()
     assert result["state"] == "SYSTEM_ERROR" and "/etc/hostname" in result["reason"]
+
+
+def test_a_program_cannot_fill_the_system_logs(tmp_path: Path) -> None:
+    script = "cd /out; i=0; while [ $i -lt 400 ]; do ln -s /nowhere $i; i=$((i+1)); done"
+    outputs = [{"path": "/out", "url": f"{tmp_path}/sent", "type": "DIRECTORY"}]
+    job = make(tmp_path, executors=[shell(script)], outputs=outputs)
+    lines = job.run()["system_logs"]
+    assert len(lines) == 301
+    assert lines[-1] == "Left out 101 more messages"
+    assert sum(event["event"] == "message" for event in job.events()) == 300
 
 
 @pytest.fixture
