@@ -148,7 +148,8 @@ async def _store_end(
 ) -> None:
     """Take the task to the ending's state, through the states that lead there; a cancel asked for wins."""
     if log is not None:
-        log.close(rfc3339(now()), ending.reason if ending.state is State.SYSTEM_ERROR else None)
+        failed = ending.state in (State.SYSTEM_ERROR, State.EXECUTOR_ERROR)
+        log.close(rfc3339(now()), ending.reason if failed else None)
     current = (await around.store.get(task.id)).state
     while current not in FINAL:
         if current is State.CANCELING and ending.state is not State.CANCELED:

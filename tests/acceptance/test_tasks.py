@@ -166,6 +166,7 @@ def test_an_executor_that_fails_stops_the_task_and_keeps_its_outputs(
     )
     assert task["state"] == "EXECUTOR_ERROR"
     assert [entry["exit_code"] for entry in task["logs"][0]["logs"]] == [7]
+    assert "exit code 7" in _system_logs(task)
     assert (shared / "partial").read_text() == "partial\n"
 
 

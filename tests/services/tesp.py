@@ -14,6 +14,8 @@ from typing import Any, Self
 
 import httpx
 
+from tesp_api.pulsar.processes import kill_tree, processes_in
+
 START_TIMEOUT_S = 60.0
 FINAL = {"COMPLETE", "EXECUTOR_ERROR", "SYSTEM_ERROR", "CANCELED", "PREEMPTED"}
 
@@ -157,6 +159,8 @@ class TespServer:
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
+        for job in processes_in(self.data.resolve()):  # of a test that failed; their watchdogs do the rest
+            kill_tree(job)
         self._temporary.cleanup()
 
 

@@ -20,6 +20,8 @@ CANNOT_COPY_RANGE = {errno.EXDEV, errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, 
 
 def fetch_file(url: str, destination: str, site: Site) -> None:
     path, _ = resolve_in_roots(url, site.roots)
+    if os.path.isdir(path):
+        raise StagingError(f"Cannot read {shown(url)}: it is a directory, and its type must say DIRECTORY")
     try:
         _copy_to_new(path, destination, site)
     except OSError as error:
