@@ -15,6 +15,14 @@ from tesp_api.tes.times import rfc3339
 Json = dict[str, Any]
 
 
+_NEW_IN_1_1 = {
+    "inputs": frozenset({"streamable"}),
+    "outputs": frozenset({"path_prefix"}),
+    "executors": frozenset({"ignore_error"}),
+}
+_NEW_RESOURCES_IN_1_1 = frozenset({"backend_parameters", "backend_parameters_strict"})
+
+
 class StreamId(NamedTuple):
     """Names one output stream of one executor; attempts are numbered from 1, executors from 0."""
 
@@ -53,7 +61,7 @@ def task_view(task: ShownTask, view: View, *, tes_1_0: bool, tails: Tails | None
     shown = minimal_view(task.id, task.state, tes_1_0=tes_1_0)
     if view is View.MINIMAL:
         return shown
-    shown |= task.request
+    shown |= _request_for_1_0(task.request) if tes_1_0 else task.request
     if view is View.BASIC and "inputs" in shown:
         shown["inputs"] = [_without(item, "content") for item in shown["inputs"]]
     shown["creation_time"] = rfc3339(task.created_at)
@@ -90,6 +98,21 @@ def decode_tail(data: bytes, *, cut: bool) -> str:
     while cut and skipped < min(3, len(data)) and data[skipped] & 0xC0 == 0x80:
         skipped += 1
     return data[skipped:].decode(errors="replace")
+
+
+def _request_for_1_0(request: Mapping[str, Any]) -> Json:
+    """The request without the fields that came with TES 1.1: clients of 1.0 stumble over unknown ones."""
+    shown = dict(request)
+    for part, fields in _NEW_IN_1_1.items():
+        if part in shown:
+            shown[part] = [_leave_out(item, fields) for item in shown[part]]
+    if "resources" in shown:
+        shown["resources"] = _leave_out(shown["resources"], _NEW_RESOURCES_IN_1_1)
+    return shown
+
+
+def _leave_out(item: Mapping[str, Any], fields: frozenset[str]) -> Json:
+    return {key: value for key, value in item.items() if key not in fields}
 
 
 def _basic_log(log: Mapping[str, Any]) -> Json:

@@ -15,12 +15,13 @@ import httpx
 from tests.services.recording_proxy import Exchange
 
 FOLDER = Path(__file__).with_name("captured")
+NO_BODY = object()
 HEADERS = ("authorization", "content-type", "accept", "user-agent")
 
 
 @dataclass(frozen=True, slots=True)
 class CapturedRequest:
-    """One request of a client; `body` is parsed JSON, None if there was none."""
+    """One request of a client; `body` is parsed JSON, `NO_BODY` if nothing was sent."""
 
     method: str
     path: str
@@ -45,7 +46,7 @@ class CapturedRequest:
             "url": self.path,
             "params": self.query,
             "headers": dict(self.headers),
-            "content": b"" if self.body is None else json.dumps(self.body).encode(),
+            "content": b"" if self.body is NO_BODY else json.dumps(self.body).encode(),
         }
 
     def send(self, client: httpx.Client) -> httpx.Response:
@@ -62,7 +63,7 @@ def captured(name: str) -> dict[str, CapturedRequest]:
             sent["path"],
             tuple((key, value) for key, value in sent.get("query", ())),
             sent["headers"],
-            sent.get("body"),
+            sent.get("body", NO_BODY),
         )
         for label, sent in document["requests"].items()
     }

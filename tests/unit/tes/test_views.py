@@ -122,3 +122,21 @@ def test_clients_of_1_0_see_the_states_that_they_know(state: State, shown: str) 
 )
 def test_tails_are_decoded(data: bytes, cut: bool, text: str) -> None:
     assert decode_tail(data, cut=cut) == text
+
+
+def test_v1_shows_no_field_that_came_with_1_1() -> None:
+    request = {
+        "inputs": [{"path": "/a", "url": "/a", "type": "FILE", "streamable": True}],
+        "outputs": [{"path": "/o*", "url": "/o", "type": "FILE", "path_prefix": "/"}],
+        "executors": [{"image": "i", "command": ["c"], "ignore_error": True}],
+        "resources": {"cpu_cores": 1, "backend_parameters": {"a": "b"}, "backend_parameters_strict": False},
+    }
+    task = stored(request=request)
+    shown = task_view(task, View.FULL, tes_1_0=True)
+    assert {part: shown[part] for part in request} == {
+        "inputs": [{"path": "/a", "url": "/a", "type": "FILE"}],
+        "outputs": [{"path": "/o*", "url": "/o", "type": "FILE"}],
+        "executors": [{"image": "i", "command": ["c"]}],
+        "resources": {"cpu_cores": 1},
+    }
+    assert {part: task_view(task, View.FULL, tes_1_0=False)[part] for part in request} == request
