@@ -1,14 +1,23 @@
 """Refuses bodies that are too large before they fill the memory."""
 
+import asyncio
+import contextlib
+
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tesp_api.api.errors import error_answer
 from tesp_api.errors import BodyTooLarge
 
+_DROPPED_BODIES = 4
+"""So many times the limit is read and dropped before the answer: many clients look for one only after
+they have sent their body, and would see a reset connection instead of 413."""
+
+_DROP_S = 10.0
+
 
 class BodyLimit:
-    """ASGI middleware: 413 by the announced length at once, else as soon as too much has come."""
+    """ASGI middleware: 413 by the announced length, else as soon as too much has come."""
 
     def __init__(self, app: ASGIApp, max_body_bytes: int) -> None:
         self._app = app
@@ -20,9 +29,21 @@ class BodyLimit:
             return
         announced = Headers(scope=scope).get("content-length", "0")
         if announced.isdecimal() and int(announced[:19]) > self._max_body_bytes:
+            if "expect" not in Headers(scope=scope):  # who asks first gets the answer at once
+                await self._drop(receive)
             await error_answer(BodyTooLarge(self._max_body_bytes))(scope, receive, send)
             return
         await self._app(scope, _Counting(receive, self._max_body_bytes), send)
+
+    async def _drop(self, receive: Receive) -> None:
+        dropped_bytes = 0
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_DROP_S):
+                while dropped_bytes < _DROPPED_BODIES * self._max_body_bytes:
+                    message = await receive()
+                    dropped_bytes += len(message.get("body", b""))
+                    if not message.get("more_body", False):
+                        return
 
 
 class _Counting:

@@ -20,7 +20,7 @@ EXAMPLE_TASK: Json = {
     "description": "Counts the words of an inline input",
     "inputs": [{"path": "/data/words.txt", "content": "to be or not to be\n"}],
     "executors": [
-        {"image": "alpine", "command": ["sh", "-c", "tr ' ' '\\n' < /data/words.txt | sort | uniq -c"]}
+        {"image": "busybox:latest", "command": ["sh", "-c", "tr ' ' '\\n' < /data/words.txt | sort | uniq -c"]}
     ],
     "resources": {"cpu_cores": 1, "ram_gb": 0.5},
     "tags": {"project": "demo"},

@@ -28,7 +28,8 @@ def rooted_binds(order: Order) -> list[Bind]:
             path, root = resolve_in_roots(item.url, order.site.file_roots)
             if root.mount != "copy":
                 if not (os.path.isfile(path) if item.type == "FILE" else os.path.isdir(path)):
-                    raise StagingError(f"{shown(item.url)}: there is no such {item.type.lower()}")
+                    wrong = "this is no" if os.path.exists(path) else "there is no such"
+                    raise StagingError(f"{shown(item.url)}: {wrong} {item.type} (the input's type)")
                 binds.append(Bind(item.path, path, root.mount == "rw", item.type == "FILE"))
     return binds
 

@@ -4,6 +4,8 @@ import json
 import os
 import signal
 import subprocess
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -216,6 +218,13 @@ def test_nothing_is_left_at_the_site(server: TespServer) -> None:
     server.wait(task_id)
     staging = server.data / "pulsar" / "staging"
     poll(lambda: not list(staging.glob(f"{task_id}*")), timeout_s=10, why="the job directory stays")
+
+
+def test_a_client_that_sends_all_of_a_large_body_first_sees_413(docker_server: TespServer) -> None:
+    request = urllib.request.Request(f"{docker_server.url}/v1/tasks", b" " * 10_000_000)
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(request, timeout=30)
+    assert refused.value.code == 413
 
 
 def test_limits_are_enforced_by_docker(docker_server: TespServer) -> None:
