@@ -1,9 +1,9 @@
 """The embedded store: tasks in one SQLite file in the data folder, which one process owns at a time.
 
 How it is built: `sqlite_schema` the tables, `sqlite_writer` one thread that commits in groups,
-`sqlite_readers` a few that read, `sqlite_rows` tasks as rows, `sqlite_creation`, `sqlite_lists`,
-`sqlite_claims`, `sqlite_changes`, `sqlite_logs` and `sqlite_removal` the statements, `sqlite_errors` what
-failures mean.
+`sqlite_readers` a few that read, `sqlite_rows` tasks as rows, `sqlite_creation`, `sqlite_claims`,
+`sqlite_changes`, `sqlite_logs` and `sqlite_removal` the statements, `sqlite_lists` with `sqlite_filters` and
+`sqlite_walks` the lists, `sqlite_errors` what failures mean.
 """
 
 import sqlite3
@@ -24,7 +24,6 @@ from tesp_api.store import (
 )
 from tesp_api.store.base import Changes, Claim, HistoryEntry, LogPart, OnceKey, Page, Stream, Task, TaskQuery
 from tesp_api.store.folder_lock import FolderLock
-from tesp_api.store.page_token import token_after
 from tesp_api.store.sqlite_errors import translated
 from tesp_api.store.sqlite_logs import LogKey
 from tesp_api.store.sqlite_readers import SqliteReaders
@@ -104,13 +103,13 @@ class SqliteTaskStore:
 
     async def list_tasks(self, query: TaskQuery) -> Page[Task]:
         def work(db: sqlite3.Connection) -> Page[Task]:
-            page = _page_of_states(db, query)
+            page = sqlite_lists.read_page(db, query)
             return Page(sqlite_rows.read_tasks(db, [task_id for task_id, _ in page.items]), page.next_token)
 
         return await self._read(work)
 
     async def list_states(self, query: TaskQuery) -> Page[tuple[str, State]]:
-        return await self._read(lambda db: _page_of_states(db, query))
+        return await self._read(lambda db: sqlite_lists.read_page(db, query))
 
     async def request_cancel(self, task_id: str, reason: str) -> State:
         at = to_micros(self._clock())
@@ -230,13 +229,6 @@ def _connect_and_prepare(database: Path) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
-
-
-def _page_of_states(db: sqlite3.Connection, query: TaskQuery) -> Page[tuple[str, State]]:
-    found = sqlite_lists.read_states(db, query, query.page_size + 1)
-    items = found[: query.page_size]
-    more = len(found) > query.page_size
-    return Page(items, token_after(items[-1][0]) if more else None)
 
 
 def _check_same_task(task_id: str, claim: Claim) -> None:

@@ -8,7 +8,7 @@ import sqlite3
 from tesp_api.errors import TaskNotFound, TaskNotOver, TransitionRefused
 from tesp_api.store.base import Changes, Claim, Task
 from tesp_api.store.sqlite_claims import check_claim
-from tesp_api.store.sqlite_rows import add_history, read_tasks, to_json
+from tesp_api.store.sqlite_rows import add_history, read_tags, read_tasks, to_json
 from tesp_api.tes.states import FINAL, TRANSITIONS, State
 
 
@@ -85,6 +85,10 @@ def _enter(
 ) -> None:
     ended_at = at if state in FINAL else None
     connection.execute("UPDATE tasks SET state = ?, ended_at = ? WHERE id = ?", (state, ended_at, task_id))
+    connection.executemany(
+        "UPDATE tags SET state = ? WHERE key = ? AND value = ? AND task_id = ?",
+        [(state, *tag, task_id) for tag in read_tags(connection, task_id)],
+    )
     add_history(connection, task_id, at, state, attempt, reason)
 
 

@@ -9,6 +9,7 @@ import sqlite3
 from tesp_api.errors import KeyReused
 from tesp_api.store.base import OnceKey, Task
 from tesp_api.store.sqlite_rows import add_history, tags_of, to_bytes, to_json, to_micros
+from tesp_api.store.sqlite_schema import GENERATION_TASKS
 from tesp_api.tes.states import State
 
 
@@ -43,17 +44,39 @@ def _id_under(connection: sqlite3.Connection, owner: str, once: OnceKey) -> str 
 def _insert(connection: sqlite3.Connection, task: Task) -> bool:
     """Write down a new, QUEUED task; return False and change nothing if its id is known."""
     name = to_bytes(task.request.get("name") or "")
-    row = (task.id, task.owner, name, State.QUEUED, to_micros(task.created_at))
+    generation = _generation(connection, task.id)
+    row = (task.id, task.owner, name, State.QUEUED, to_micros(task.created_at), generation)
     inserted = connection.execute(
-        "INSERT OR IGNORE INTO tasks (id, owner, name, state, created_at) VALUES (?, ?, ?, ?, ?)", row
+        "INSERT OR IGNORE INTO tasks (id, owner, name, state, created_at, generation)"
+        " VALUES (?, ?, ?, ?, ?, ?)",
+        row,
     )
     if inserted.rowcount == 0:
         return False
+    connection.execute("UPDATE generations SET tasks = tasks + 1 WHERE number = ?", (generation,))
     connection.execute(
         "INSERT INTO requests VALUES (?, ?, ?)",
         (task.id, to_json(task.request), to_json(tuple(task.warnings))),
     )
     connection.executemany(
-        "INSERT INTO tags VALUES (?, ?, ?)", [(*tag, task.id) for tag in tags_of(task.request)]
+        "INSERT INTO tags VALUES (?, ?, ?, ?)",
+        [(*tag, task.id, State.QUEUED) for tag in tags_of(task.request)],
     )
     return True
+
+
+def _generation(connection: sqlite3.Connection, task_id: str) -> int:
+    """The generation to which the id belongs; where the newest is full, a newer task begins the next one."""
+    number, tasks = connection.execute(
+        "SELECT number, tasks FROM generations WHERE first_id <= ? ORDER BY first_id DESC LIMIT 1", (task_id,)
+    ).fetchone()
+    if tasks < GENERATION_TASKS or _is_older(connection, task_id):
+        return int(number)
+    begun = connection.execute("INSERT INTO generations (first_id, tasks) VALUES (?, 0)", (task_id,))
+    return int(begun.lastrowid or 0)
+
+
+def _is_older(connection: sqlite3.Connection, task_id: str) -> bool:
+    """A newer task, or this one, is stored."""
+    newer = "SELECT 1 FROM tasks WHERE id >= ? LIMIT 1"
+    return connection.execute(newer, (task_id,)).fetchone() is not None

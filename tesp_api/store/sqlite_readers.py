@@ -3,10 +3,10 @@
 import asyncio
 import contextlib
 import sqlite3
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from queue import SimpleQueue
 from typing import TypeVar
 
 from tesp_api.errors import StoreUnavailable
@@ -22,11 +22,12 @@ class SqliteReaders:
     """Runs reads beside the writer: in WAL mode neither waits for the other."""
 
     def __init__(self, database: Path) -> None:
-        self._idle: SimpleQueue[sqlite3.Connection] = SimpleQueue()
+        # The last one used comes first: what it has read is still in its cache.
+        self._idle: deque[sqlite3.Connection] = deque()
         self._threads = ThreadPoolExecutor(_READERS, thread_name_prefix="sqlite-reader")
         self._closed = False
         for _ in range(_READERS):
-            self._idle.put(connect(database, read_only=True))
+            self._idle.append(connect(database, read_only=True))
 
     async def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Do `work` on a reading connection: all its queries see the database at one moment.
@@ -40,7 +41,7 @@ class SqliteReaders:
         return await asyncio.get_running_loop().run_in_executor(self._threads, self._read, work)
 
     def _read(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        connection = self._idle.get()
+        connection = self._idle.pop()  # there are as many as threads
         try:
             connection.execute("BEGIN")
             return work(connection)
@@ -50,11 +51,11 @@ class SqliteReaders:
             with contextlib.suppress(sqlite3.Error):
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
-            self._idle.put(connection)
+            self._idle.append(connection)
 
     async def aclose(self) -> None:
         """Finish the reads that run, then end the threads and close the connections."""
         self._closed = True
         await asyncio.to_thread(self._threads.shutdown)
-        while not self._idle.empty():
-            self._idle.get().close()
+        while self._idle:
+            self._idle.pop().close()

@@ -47,4 +47,12 @@ def _remove(connection: sqlite3.Connection, task_id: str) -> None:
     )
     for table in ("requests", "attempt_logs", "log_chunks", "history", "once_keys"):
         connection.execute(f"DELETE FROM {table} WHERE task_id = ?", (task_id,))  # noqa: S608
+    _leave_generation(connection, task_id)
     connection.execute("DELETE FROM tasks WHERE id = ?", (task_id,))
+
+
+def _leave_generation(connection: sqlite3.Connection, task_id: str) -> None:
+    """Count the task out; an empty generation goes, but for the one before all, so that every id has one."""
+    row = connection.execute("SELECT generation FROM tasks WHERE id = ?", (task_id,)).fetchone()
+    connection.execute("UPDATE generations SET tasks = tasks - 1 WHERE number = ?", row)
+    connection.execute("DELETE FROM generations WHERE number = ? AND tasks = 0 AND first_id <> ''", row)

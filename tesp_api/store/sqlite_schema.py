@@ -19,6 +19,8 @@ _CACHE_KIB = 16 * 1024
 _CHECKPOINT_PAGES = 4000
 _WAL_LIMIT_BYTES = 64 * 1024 * 1024
 
+GENERATION_TASKS = 4096
+
 # The runner's questions; a query uses a partial index only if it repeats its condition to the letter.
 WAITING = "live = 1 AND claim_owner IS NULL AND job_id IS NULL AND state = 'QUEUED'"
 ADOPTABLE = "live = 1 AND claim_owner IS NULL AND (job_id IS NOT NULL OR state <> 'QUEUED')"
@@ -97,6 +99,20 @@ _VERSION_2 = (
         PRIMARY KEY (owner, key)
     ) WITHOUT ROWID""",
     "CREATE INDEX once_keys_by_task ON once_keys (task_id)",
+    # A list by tag shows states: with the state beside the tag it needs no look at the tasks themselves.
+    "ALTER TABLE tags ADD COLUMN state TEXT NOT NULL DEFAULT 'QUEUED'",
+    "UPDATE tags SET state = (SELECT state FROM tasks WHERE id = task_id)",
+    # Runs of tasks of one age: all ids from `first_id` up to the next one's. See `sqlite_walks`.
+    "CREATE TABLE generations (number INTEGER PRIMARY KEY, first_id TEXT NOT NULL, tasks INTEGER NOT NULL)",
+    "ALTER TABLE tasks ADD COLUMN generation INTEGER NOT NULL DEFAULT 0",
+    f"""UPDATE tasks SET generation = numbered.generation FROM (
+        SELECT id, (row_number() OVER (ORDER BY id) - 1) / {GENERATION_TASKS} AS generation FROM tasks
+    ) AS numbered WHERE numbered.id = tasks.id""",  # noqa: S608
+    "INSERT INTO generations SELECT generation, min(id), count(*) FROM tasks GROUP BY generation",
+    "INSERT OR IGNORE INTO generations VALUES (0, '', 0)",
+    "UPDATE generations SET first_id = '' WHERE number = 0",
+    "CREATE UNIQUE INDEX generations_by_id ON generations (first_id)",
+    "CREATE INDEX tasks_by_generation ON tasks (generation, name)",
 )
 
 MIGRATIONS: tuple[tuple[str, ...], ...] = (_VERSION_1, _VERSION_2)
