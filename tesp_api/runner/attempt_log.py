@@ -26,7 +26,7 @@ class AttemptLog:
     """Grows with the worker's events; what `result.json` says replaces what the events said.
 
     Events that were seen already (by their `seq`) are passed over, so the whole file may be given
-    again and again.
+    again and again. What an earlier driver has stored stands until the first event is read anew.
     """
 
     metadata: dict[str, str]
@@ -37,10 +37,23 @@ class AttemptLog:
     system_logs: list[str] = field(default_factory=list)
     last_seq: int = -1
 
+    @classmethod
+    def resumed(cls, metadata: Mapping[str, str], stored: Mapping[str, Any]) -> "AttemptLog":
+        """The entry as a driver before this one has left it; `stored` is empty if there was none."""
+        return cls(
+            metadata={**stored.get("metadata", {}), **metadata},
+            start_time=stored.get("start_time"),
+            executors=list(stored.get("logs", ())),
+            outputs=list(stored.get("outputs", ())),
+            system_logs=list(stored.get("system_logs", ())),
+        )
+
     def add_event(self, event: Mapping[str, Any]) -> State | None:
         """Take one event in; returns the state that the task is in because of it, if it tells one."""
         if event["seq"] <= self.last_seq:
             return None
+        if self.last_seq < 0:
+            self.executors, self.system_logs = [], []
         self.last_seq = event["seq"]
         if self.start_time is None:
             self.start_time = event["at"]

@@ -24,6 +24,9 @@ _log = logging.getLogger(__name__)
 _UNSTARTED_GRACE_S = 2.0
 """Pulsar may say too early that a job has ended: its word must stand so long before it counts."""
 
+_CHUNK_PAUSES_S = (0.1, 0.5, 2.0)
+"""A Pulsar that fails for a moment looks as if a file were missing: a chunk is asked for so often."""
+
 _GONE = (JobState.ENDED, JobState.UNKNOWN)
 
 
@@ -124,44 +127,75 @@ class FollowJob:
         result = await self._read_json("result.json")
         if result is None:
             return None
-        await self._copy_logs(
+        lost = await self._copy_logs(
             {
                 f"{index}.{stream}": executor[f"{stream}_bytes"]
                 for index, executor in enumerate(result["executors"])
                 for stream in ("stdout", "stderr")
-            }
+            },
+            final=True,
         )
         ending = self.log.add_result(result)
+        self.log.system_logs += lost
         if ending.state is State.CANCELED and self.state is State.QUEUED:
             # a driver of this attempt had given it up and closed it, and did not live to begin the next
             raise NeverStarted("its job had been closed")
         return ending
 
-    async def _copy_logs(self, sizes: Mapping[str, int]) -> None:
+    async def _copy_logs(self, sizes: Mapping[str, int], *, final: bool = False) -> list[str]:
+        """Bring the store's copies up to these sizes; returns what to say of parts that are lost."""
+        lost = []
         for name, size_bytes in sizes.items():
             executor, _, stream = name.partition(".")
-            await self._copy_log(int(executor), cast(Stream, stream), size_bytes)
+            lost += await self._copy_log(int(executor), cast(Stream, stream), size_bytes, final=final)
+        return lost
 
-    async def _copy_log(self, executor: int, stream: Stream, size_bytes: int) -> None:
-        """Bring the store's copy of a log up to `size_bytes`, less the middle of a long one."""
+    async def _copy_log(self, executor: int, stream: Stream, size_bytes: int, *, final: bool) -> list[str]:
+        """Bring the store's copy of a log up to `size_bytes`, less the middle of a long one.
+
+        A chunk that cannot be had is asked for again with the next heartbeat, or at once if it is `final`.
+        """
         where = (self.task.attempt, executor, stream)
+        lost = []
         if (executor, stream) not in self._copied_bytes:
             self._copied_bytes[executor, stream] = await self.store.log_size(self.task.id, *where)
         copied = self._copied_bytes[executor, stream]
         if copied >= size_bytes:
-            return
+            return []
         chunk_bytes = self.logs.chunk_bytes
-        keep_bytes = self.logs.max_bytes // 2
-        for chunk in range(copied // chunk_bytes, (size_bytes - 1) // chunk_bytes + 1):
-            offset = chunk * chunk_bytes
-            if keep_bytes <= offset and offset + chunk_bytes <= size_bytes - keep_bytes:
+        last = (size_bytes - 1) // chunk_bytes
+        for chunk in range(copied // chunk_bytes, last + 1):
+            if not self._is_kept(chunk, last):
                 continue
-            data = await self._read(f"logs/{executor}.{stream}.{chunk:06d}")
+            name = f"logs/{executor}.{stream}.{chunk:06d}"
+            data = await (self._read_for_certain(name) if final else self._read(name))
             if data:
-                await self.store.append_log(self.claim, *where, offset, data)
+                await self.store.append_log(self.claim, *where, chunk * chunk_bytes, data)
+            elif final:
+                lost.append(
+                    f"A part of the log {executor}.{stream} cannot be read at the site (chunk {chunk})"
+                )
+            else:
+                self._copied_bytes[executor, stream] = chunk * chunk_bytes
+                return []
+        keep_bytes = self.logs.max_bytes // 2
         if size_bytes > 2 * keep_bytes:
             await self.store.drop_log(self.claim, *where, keep_bytes, size_bytes - keep_bytes)
         self._copied_bytes[executor, stream] = size_bytes
+        return lost
+
+    def _is_kept(self, chunk: int, last: int) -> bool:
+        """Whether the worker still has this chunk of a log whose last one is `last`: see its `LogStream`."""
+        head = max(1, self.logs.max_bytes // 2 // self.logs.chunk_bytes)
+        tail = max(1, self.logs.max_bytes // self.logs.chunk_bytes - head)
+        return chunk < head or chunk > last - tail
+
+    async def _read_for_certain(self, name: str) -> bytes | None:
+        for pause_s in _CHUNK_PAUSES_S:
+            if data := await self._read(name):
+                return data
+            await asyncio.sleep(pause_s)
+        return await self._read(name)
 
     # -- what silence means
 

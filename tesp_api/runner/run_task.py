@@ -180,7 +180,8 @@ async def _clean(job: Job, around: Surroundings) -> None:
 
 def _new_log(task: Task) -> AttemptLog:
     assert task.job is not None  # noqa: S101 - only called for a task that has one
-    return AttemptLog(metadata={"destination": task.job.destination, "job_id": task.job.job_id})
+    stored = task.logs[task.attempt - 1] if len(task.logs) >= task.attempt else {}
+    return AttemptLog.resumed({"destination": task.job.destination, "job_id": task.job.job_id}, stored)
 
 
 def _claim_of(task: Task) -> Claim:

@@ -35,6 +35,17 @@ def test_an_event_read_twice_counts_once() -> None:
     assert log.as_json()["system_logs"] == ["the image was pulled"]
 
 
+def test_what_was_stored_stands_until_the_events_are_read_again() -> None:
+    first = AttemptLog(metadata={"job_id": "j"})
+    first.add_event(_event(0, "message", text="said"))
+    first.add_event(_event(1, "executor_ended", executor=0, exit_code=3, started_at=T1, ended_at=T2))
+    second = AttemptLog.resumed({"job_id": "j"}, first.as_json())
+    assert second.as_json() == first.as_json()
+    second.add_event(_event(0, "message", text="said"))
+    second.add_event(_event(1, "executor_ended", executor=0, exit_code=3, started_at=T1, ended_at=T2))
+    assert second.as_json() == first.as_json()
+
+
 def test_the_result_replaces_what_the_events_said() -> None:
     log = AttemptLog(metadata={"destination": "local"})
     log.add_event(_event(0, "message", text="something early"))

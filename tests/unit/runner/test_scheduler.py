@@ -476,6 +476,55 @@ async def test_a_long_log_keeps_its_head_and_its_tail(stage: Stage) -> None:
     await stage.ended(task_id)
 
 
+@pytest.mark.parametrize("at_the_end", [False, True])
+async def test_a_part_of_a_log_that_cannot_be_had_for_a_moment_is_not_lost(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, at_the_end: bool
+) -> None:
+    """Over REST a Pulsar that fails looks as if the file were not there."""
+    task_id = await stage.submit()
+    worker = await stage.worker(task_id)
+    read_file, failed = stage.pulsar.read_file, asyncio.Event()
+
+    async def fails_once(job_id: str, name: str) -> bytes | None:
+        if name.startswith("logs/") and not failed.is_set():
+            failed.set()
+            return None
+        return await read_file(job_id, name)
+
+    monkeypatch.setattr(stage.pulsar, "read_file", fails_once)
+    worker.start()
+    if not at_the_end:
+        worker.write_log("0.stdout", b"said", chunk_bytes=CHUNK)
+        await failed.wait()
+    worker.run_executor()
+    worker.write_log("0.stdout", b"said", chunk_bytes=CHUNK)
+    worker.finish()
+    task = await stage.ended(task_id)
+    part = await stage.store.read_log(task_id, 1, 0, "stdout", offset=0, limit=CHUNK)
+    assert part.data == b"said"
+    assert "system_logs" not in task.logs[0]
+
+
+async def test_what_ran_stays_listed_when_pulsar_refuses_after_a_restart(stage: Stage) -> None:
+    task_id = await stage.submit()
+    worker = await stage.worker(task_id)
+    worker.start()
+    worker.run_executor()
+
+    async def listed() -> bool:
+        task = await stage.store.get(task_id)
+        return bool(task.logs and task.logs[0]["logs"])
+
+    await until_true(listed)
+    await stage.scheduler.stop()
+    stage.pulsar.fail_next("read_file", PulsarRefused("a new token"))
+    stage.scheduler = stage.new_scheduler()
+    await stage.scheduler.start()
+    task = await stage.ended(task_id)
+    assert task.state is State.SYSTEM_ERROR
+    assert [entry["exit_code"] for entry in task.logs[0]["logs"]] == [0]
+
+
 async def test_the_order_holds_the_task_and_the_rules_of_the_site(stage: Stage) -> None:
     task_id = await stage.submit(volumes=["/work"])
     worker = await stage.worker(task_id)
