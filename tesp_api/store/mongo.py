@@ -1,0 +1,231 @@
+"""The MongoDB store: tasks in a database that several servers may share.
+
+Every write is acknowledged by the majority and journaled, every read sees only such writes. A server that
+stands alone will do, as will a replica set: no change needs a transaction (`mongo_documents` says why).
+
+How it is built: `mongo_connection` the client, `mongo_schema` collections, indexes and migrations,
+`mongo_documents` tasks as documents, `mongo_clock` whose time counts, `mongo_creation`, `mongo_changes`,
+`mongo_claims`, `mongo_lists`, `mongo_logs` and `mongo_removal` the operations, `mongo_errors` what failures
+mean.
+"""
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime
+
+import pymongo
+from pymongo import AsyncMongoClient
+
+from tesp_api.errors import ClaimLost, StoreUnavailable, TaskNotFound
+from tesp_api.store import mongo_changes, mongo_lists, mongo_logs, mongo_removal, mongo_schema
+from tesp_api.store.base import (
+    Changes,
+    Claim,
+    HistoryEntry,
+    LogPart,
+    OnceKey,
+    Page,
+    Stream,
+    Task,
+    TaskQuery,
+)
+from tesp_api.store.mongo_claims import MongoClaims
+from tesp_api.store.mongo_clock import MongoClock
+from tesp_api.store.mongo_connection import connect
+from tesp_api.store.mongo_creation import MongoCreation
+from tesp_api.store.mongo_documents import WITHOUT_THE_REST, Database, Document, to_history, to_task
+from tesp_api.store.mongo_errors import FOREIGN, translated
+from tesp_api.store.mongo_logs import LogKey
+from tesp_api.tes.states import State
+
+_NO_CHANGES = Changes()
+
+
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """What there is while the store is open."""
+
+    client: AsyncMongoClient[Document]
+    db: Database
+    creation: MongoCreation
+    claims: MongoClaims
+
+
+class MongoTaskStore:
+    """A `TaskStore` in `database` of the MongoDB at `url`, which may hold a password and is shown nowhere.
+
+    The database server's time decides when leases end and dates the history, unless there is a `clock`.
+    """
+
+    def __init__(self, url: str, *, database: str, clock: Callable[[], datetime] | None = None) -> None:
+        self._url = url
+        self._database = database
+        self._clock = MongoClock(clock)
+        self._opened: _Opened | None = None
+
+    async def open(self) -> None:
+        """See `TaskStore.open`. The claims of other servers, which may be alive, stay.
+
+        Raises:
+            StoreUnavailable: MongoDB does not answer.
+            StoreError: the URL is wrong, or a newer TESP made the database, or something else did.
+        """
+        client = connect(self._url)
+        try:
+            db = client[self._database]
+            with pymongo.timeout(None):  # indexes and migrations of a large database take a while
+                await mongo_schema.prepare(db)
+                await mongo_removal.finish_removals(db)
+        except BaseException as error:
+            await client.close()
+            if isinstance(error, FOREIGN):
+                raise translated(error) from error
+            raise
+        claims = MongoClaims(db.tasks, self._clock)
+        self._opened = _Opened(client, db, MongoCreation(db.tasks), claims)
+
+    async def aclose(self) -> None:
+        opened, self._opened = self._opened, None
+        if opened is not None:
+            await opened.client.close()
+
+    async def check(self) -> None:
+        async with self._use() as opened:
+            await opened.db.checks.update_one(
+                {"_id": "check"}, [{"$set": {"checked_at": "$$NOW"}}], upsert=True
+            )
+            await opened.db.checks.find_one({"_id": "check"})
+
+    # -- the API's side
+
+    async def create(self, task: Task, *, once: OnceKey | None = None) -> str:
+        async with self._use() as opened:
+            return await opened.creation.create(task, once)
+
+    async def get(self, task_id: str) -> Task:
+        async with self._use() as opened:
+            found = await opened.db.tasks.find_one({"_id": task_id}, WITHOUT_THE_REST)
+        if found is None or "state" not in found:  # a marker (`mongo_creation`) has none
+            raise TaskNotFound(task_id)
+        return to_task(found)
+
+    async def get_state(self, task_id: str) -> State:
+        async with self._use() as opened:
+            return await mongo_changes.read_state(opened.db.tasks, task_id)
+
+    async def list_tasks(self, query: TaskQuery) -> Page[Task]:
+        async with self._use() as opened:
+            page = await mongo_lists.read_page(opened.db.tasks, query, WITHOUT_THE_REST)
+        return Page([to_task(found) for found in page.items], page.next_token)
+
+    async def list_states(self, query: TaskQuery) -> Page[tuple[str, State]]:
+        async with self._use() as opened:
+            page = await mongo_lists.read_page(opened.db.tasks, query, mongo_lists.ONLY_STATES)
+        return Page([(found["_id"], State(found["state"])) for found in page.items], page.next_token)
+
+    async def request_cancel(self, task_id: str, reason: str) -> State:
+        async with self._use() as opened:
+            return await mongo_changes.cancel(opened.db.tasks, self._clock, task_id, reason)
+
+    async def delete(self, task_id: str) -> None:
+        async with self._use() as opened:
+            await mongo_removal.delete_task(opened.db, task_id)
+
+    async def purge(self, ended_before: datetime, *, limit: int) -> int:
+        async with self._use() as opened:
+            return await mongo_removal.purge_tasks(opened.db, ended_before, limit)
+
+    async def history(self, task_id: str) -> list[HistoryEntry]:
+        async with self._use() as opened:
+            found = await opened.db.tasks.find_one({"_id": task_id}, {"history": 1})
+        return to_history(found) if found is not None and "history" in found else []
+
+    async def read_log(
+        self, task_id: str, attempt: int, executor: int, stream: Stream, *, offset: int, limit: int
+    ) -> LogPart:
+        key = LogKey(task_id, attempt, executor, stream)
+        async with self._use() as opened:
+            return await mongo_logs.read_part(opened.db.log_chunks, key, offset, limit)
+
+    async def log_size(self, task_id: str, attempt: int, executor: int, stream: Stream) -> int:
+        key = LogKey(task_id, attempt, executor, stream)
+        async with self._use() as opened:
+            return await mongo_logs.read_size(opened.db.log_chunks, key)
+
+    # -- the runner's side
+
+    async def claim(self, owner: str, *, lease_s: float, new_limit: int) -> list[Task]:
+        async with self._use() as opened:
+            await opened.creation.settle()  # what a client was told is not there must not run
+            return await opened.claims.take(owner, lease_s=lease_s, new_limit=new_limit)
+
+    async def renew(self, owner: str, *, lease_s: float) -> Mapping[str, State]:
+        async with self._use() as opened:
+            return await opened.claims.extend(owner, lease_s=lease_s)
+
+    async def release(self, owner: str) -> None:
+        async with self._use() as opened:
+            await opened.claims.drop(owner)
+
+    async def transition(
+        self,
+        task_id: str,
+        to: State,
+        *,
+        claim: Claim,
+        reason: str,
+        changes: Changes | None = None,
+    ) -> Task:
+        _check_same_task(task_id, claim)
+        wanted = changes or _NO_CHANGES
+        async with self._use() as opened:
+            return await mongo_changes.move(
+                opened.db.tasks, self._clock, to, wanted, claim=claim, reason=reason
+            )
+
+    async def update(
+        self, task_id: str, changes: Changes, *, claim: Claim, reason: str | None = None
+    ) -> Task:
+        _check_same_task(task_id, claim)
+        async with self._use() as opened:
+            return await mongo_changes.change(
+                opened.db.tasks, self._clock, changes, claim=claim, reason=reason
+            )
+
+    async def append_log(
+        self, claim: Claim, attempt: int, executor: int, stream: Stream, offset: int, data: bytes
+    ) -> None:
+        key = LogKey(claim.task_id, attempt, executor, stream)
+        async with self._use() as opened:
+            await mongo_changes.check_claim(opened.db.tasks, claim)
+            await mongo_logs.write_chunk(opened.db.log_chunks, key, offset, data, claim)
+
+    async def drop_log(
+        self, claim: Claim, attempt: int, executor: int, stream: Stream, start: int, end: int
+    ) -> None:
+        key = LogKey(claim.task_id, attempt, executor, stream)
+        async with self._use() as opened:
+            await mongo_changes.check_claim(opened.db.tasks, claim)
+            await mongo_logs.drop_chunks(opened.db.log_chunks, key, start, end, claim)
+
+    async def retire(self, claim: Claim) -> None:
+        async with self._use() as opened:
+            await mongo_changes.end_life(opened.db.tasks, claim)
+
+    # --
+
+    @asynccontextmanager
+    async def _use(self) -> AsyncIterator[_Opened]:
+        """The open store, for one operation; the driver's errors become ours."""
+        if self._opened is None:
+            raise StoreUnavailable("the store is not open")
+        try:
+            yield self._opened
+        except FOREIGN as error:
+            raise translated(error) from error
+
+
+def _check_same_task(task_id: str, claim: Claim) -> None:
+    if claim.task_id != task_id:
+        raise ClaimLost(task_id)

@@ -1,0 +1,172 @@
+"""Changes of a task in MongoDB: its state, its job, its logs, its end.
+
+Each is one compare-and-set of the task's document: the claim and the state that it needs are part of the
+filter, so what is checked still holds when it is written, and a stale claim changes nothing.
+"""
+
+from typing import Any
+
+from pymongo import ReturnDocument
+
+from tesp_api.errors import ClaimLost, TaskNotFound, TaskNotOver, TransitionRefused
+from tesp_api.store.base import Changes, Claim, Task
+from tesp_api.store.mongo_clock import MongoClock
+from tesp_api.store.mongo_documents import (
+    WITHOUT_THE_REST,
+    Collection,
+    Document,
+    printable,
+    to_json,
+    to_task,
+)
+from tesp_api.store.mongo_schema import Index
+from tesp_api.tes.states import FINAL, TRANSITIONS, State
+
+_NOTHING = Changes()
+_FINAL = [state.value for state in FINAL]
+
+
+def held(claim: Claim) -> Document:
+    """The filter that finds the claim's task only as long as the claim is its present one."""
+    return {"_id": claim.task_id, "claim.owner": claim.owner, "epoch": claim.epoch}
+
+
+async def read_state(tasks: Collection, task_id: str) -> State:
+    """The state alone, from an index.
+
+    Raises:
+        TaskNotFound: there is none with this id.
+    """
+    found = await tasks.find_one({"_id": task_id}, {"_id": 1, "state": 1}, hint=Index.BY_ID)
+    if found is None or found.get("state") is None:  # a marker (`mongo_creation`) has none
+        raise TaskNotFound(task_id)
+    return State(found["state"])
+
+
+async def cancel(tasks: Collection, clock: MongoClock, task_id: str, reason: str) -> State:
+    """Move the task to CANCELING where the table allows it; return its state afterwards.
+
+    Raises:
+        TaskNotFound: there is none with this id.
+    """
+    sources = _sources(State.CANCELING)
+    change = _pipeline(_NOTHING, clock, to=State.CANCELING, reason=reason)
+    while True:
+        moved = await tasks.update_one({"_id": task_id, "state": {"$in": sources}}, change)
+        if moved.matched_count:
+            return State.CANCELING
+        state = await read_state(tasks, task_id)
+        if state not in sources:  # else it has just been set back: try again
+            return state
+
+
+async def move(
+    tasks: Collection, clock: MongoClock, to: State, changes: Changes, *, claim: Claim, reason: str
+) -> Task:
+    """Apply `changes` and move the claim's task to `to`.
+
+    Raises:
+        ClaimLost: the claim is not the task's present one.
+        TransitionRefused: the table does not allow it.
+    """
+    sources = _sources(to)
+    change = _pipeline(changes, clock, to=to, reason=reason)
+    while True:
+        moved = await _apply(tasks, held(claim) | {"state": {"$in": sources}}, change)
+        if moved is not None:
+            return moved
+        state = await _state_under(tasks, claim)
+        if state not in sources:
+            raise TransitionRefused(claim.task_id, state, to)
+
+
+async def change(
+    tasks: Collection, clock: MongoClock, changes: Changes, *, claim: Claim, reason: str | None
+) -> Task:
+    """Apply `changes` to the claim's task; with a reason, note it in the history.
+
+    Raises:
+        ClaimLost: the claim is not the task's present one.
+    """
+    changed = await _apply(tasks, held(claim), _pipeline(changes, clock, reason=reason))
+    if changed is None:
+        raise ClaimLost(claim.task_id)
+    return changed
+
+
+async def end_life(tasks: Collection, claim: Claim) -> None:
+    """Nothing is left to do: no job, no claim, not live.
+
+    Raises:
+        ClaimLost: the claim is not the task's present one.
+        TaskNotOver: the task has not ended.
+    """
+    ended = await tasks.update_one(
+        held(claim) | {"state": {"$in": _FINAL}},
+        {"$set": {"live": False}, "$unset": {"job": 1, "claim": 1, "begun": 1, "free_at": 1}},
+    )
+    if not ended.matched_count:
+        raise TaskNotOver(claim.task_id, await _state_under(tasks, claim))
+
+
+async def check_claim(tasks: Collection, claim: Claim) -> None:
+    """Return if `claim` is the task's present claim, expired or not.
+
+    Raises:
+        ClaimLost: it is not, or there is no such task.
+    """
+    await _state_under(tasks, claim)
+
+
+async def _state_under(tasks: Collection, claim: Claim) -> State:
+    found = await tasks.find_one(held(claim), {"state": 1})
+    if found is None:
+        raise ClaimLost(claim.task_id)
+    return State(found["state"])
+
+
+async def _apply(tasks: Collection, where: Document, change: list[Document]) -> Task | None:
+    found = await tasks.find_one_and_update(
+        where, change, projection=WITHOUT_THE_REST, return_document=ReturnDocument.AFTER
+    )
+    return None if found is None else to_task(found)
+
+
+def _sources(to: State) -> list[str]:
+    return [state.value for state, following in TRANSITIONS.items() if to in following]
+
+
+def _pipeline(
+    changes: Changes, clock: MongoClock, *, to: State | None = None, reason: str | None
+) -> list[Document]:
+    """A change as an update pipeline. What comes from outside is a literal: it may begin with a dollar."""
+    now = clock.now()
+    first: Document = {}
+    if to is not None:
+        first["state"] = to.value
+    if to in FINAL:
+        first["ended_at"] = now
+    if changes.attempt is not None:
+        first["attempt"] = changes.attempt
+    if changes.job is not None:
+        job = {"destination": changes.job.destination, "id": changes.job.job_id}
+        first["job"] = {"$literal": job}
+    has_job = {"$ne": [{"$type": "$job"}, "missing"]}
+    second: Document = {"begun": {"$or": [{"$ne": ["$state", State.QUEUED.value]}, has_job]}}
+    if changes.log is not None:
+        second["logs"] = _logs_with(to_json(changes.log))
+    if reason is not None:
+        entry = {
+            "at": now,
+            "state": "$state",
+            "attempt": "$attempt",
+            "reason": {"$literal": printable(reason)},
+        }
+        second["history"] = {"$concatArrays": ["$history", [entry]]}
+    return [{"$set": first}, {"$set": second}] if first else [{"$set": second}]
+
+
+def _logs_with(log: Any) -> Document:
+    """The logs of all attempts, that of the present one replaced or added."""
+    others = {"$filter": {"input": "$logs", "cond": {"$ne": ["$$this.attempt", "$attempt"]}}}
+    return {"$concatArrays": [others, [{"attempt": "$attempt", "document": {"$literal": log}}]]}

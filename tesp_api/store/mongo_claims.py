@@ -1,0 +1,100 @@
+"""Claims in MongoDB: taking, extending and giving up the right to drive tasks.
+
+Several processes ask at once. A claim is one conditional update of each task's document, so that one of
+them gets it; what a call got is found by the call's own mark, since the update does not tell.
+"""
+
+import asyncio
+import secrets
+from typing import Any
+
+from bson.int64 import Int64
+
+from tesp_api.store.base import Task
+from tesp_api.store.mongo_clock import MongoClock
+from tesp_api.store.mongo_documents import WITHOUT_THE_REST, Collection, Document, to_task
+from tesp_api.store.mongo_schema import Index
+from tesp_api.tes.states import State
+
+
+class MongoClaims:
+    """The claims of this process's owners."""
+
+    def __init__(self, tasks: Collection, clock: MongoClock) -> None:
+        self._tasks = tasks
+        self._clock = clock
+        self._unanswered: set[str] = set()
+        """Calls whose outcome never became known. What they may have taken is driven by nobody: it is not
+        extended, so that its lease ends and it can be claimed again."""
+
+    async def take(self, owner: str, *, lease_s: float, new_limit: int) -> list[Task]:
+        """Claim what is free, oldest first: all that has begun, and up to `new_limit` that has not."""
+        call = secrets.token_hex(8)
+        self._unanswered.add(call)
+        change = self._claiming(owner, call, lease_s)
+        taken = await self._update({"begun": True, **self._free()}, change, hint=Index.CLAIMABLE)
+        while taken_new := await self._take_new(new_limit, change):
+            taken += taken_new
+            new_limit -= taken_new
+        found: list[Task] = []
+        if taken:
+            cursor = self._tasks.find({"claim.owner": owner, "claim.call": call}, WITHOUT_THE_REST)
+            found = [to_task(document) async for document in cursor.hint(Index.BY_CLAIM)]
+        self._unanswered.discard(call)
+        return sorted(found, key=lambda task: task.id)
+
+    async def extend(self, owner: str, *, lease_s: float) -> dict[str, State]:
+        """Let all claims of `owner` end `lease_s` from now; return the states of its tasks."""
+        mine: Document = {"claim.owner": owner, "claim.call": {"$nin": list(self._unanswered)}}
+        await self._tasks.update_many(mine, [{"$set": {"free_at": self._clock.after(lease_s)}}])
+        held = self._tasks.find(mine, {"_id": 1, "state": 1}).hint(Index.BY_CLAIM)
+        return {document["_id"]: State(document["state"]) async for document in held}
+
+    async def drop(self, owner: str) -> None:
+        """End all claims of `owner`. Epochs stay: an old claim never becomes valid again."""
+        await self._tasks.update_many(
+            {"claim.owner": owner}, {"$set": {"free_at": Int64(0)}, "$unset": {"claim": 1}}
+        )
+
+    # --
+
+    async def _take_new(self, limit: int, change: list[Document]) -> int:
+        """Claim some of the oldest that are free; 0 only if none is left, or none may be taken.
+
+        When another process was faster with all of them, the next ones are tried.
+        """
+        while limit > 0 and (ids := await self._oldest_new(limit)):
+            chosen = {"_id": {"$in": ids}, "begun": False, **self._free()}
+            if taken := await self._update(chosen, change):
+                return taken
+        return 0
+
+    async def _oldest_new(self, limit: int) -> list[str]:
+        """Never claimed or released, and those whose lease is over: each part cut before they are merged,
+        so that a long queue is not read to its end."""
+        waiting = {"live": True, "begun": False, "free_at": 0}
+        expired = {"live": True, "begun": False, "free_at": {"$gt": 0}, **self._clock.reached("free_at")}
+        parts = await asyncio.gather(*(self._oldest(part, limit) for part in (waiting, expired)))
+        return sorted(task_id for part in parts for task_id in part)[:limit]
+
+    async def _oldest(self, where: Document, limit: int) -> list[str]:
+        cursor = self._tasks.find(where, {"_id": 1}, hint=Index.CLAIMABLE)
+        return [found["_id"] async for found in cursor.sort("_id", 1).limit(limit)]
+
+    async def _update(self, where: Document, change: list[Document], hint: str | None = None) -> int:
+        return (await self._tasks.update_many(where, change, hint=hint)).modified_count
+
+    def _free(self) -> Document:
+        return {"live": True, **self._clock.reached("free_at")}
+
+    def _claiming(self, owner: str, call: str, lease_s: float) -> list[Document]:
+        claim: Any = {"$literal": {"owner": owner, "call": call}}
+        return [
+            {
+                "$set": {
+                    "claim": claim,
+                    "epoch": {"$add": ["$epoch", 1]},
+                    "free_at": self._clock.after(lease_s),
+                }
+            }
+        ]

@@ -1,0 +1,150 @@
+"""Creation in MongoDB: one insert, and what to do when its answer does not arrive.
+
+Then the task may be stored, or not, or be stored later: the command may lie in the socket of a server that
+hangs. So the question is put as a change that settles it. Under the task's id either the task is
+found, which is then created; or a *marker* is put there, which bars the way of an insert that comes late.
+After that the task is absent for good, and the client may be told so. Markers have no state and no tags,
+so no list shows them, and the database removes them after an hour.
+
+If the database does not answer that question in time either, the client is told to try again, and the
+task is *doubtful*: as soon as the database is back, and before this process claims anything, a marker takes
+its place. A task with an idempotency key is left, since the client's next try will find it. What remains: if
+this process dies before that, or another replica has claimed the task by then, it stays.
+"""
+
+import asyncio
+import logging
+import time
+
+import pymongo
+from pymongo import ReturnDocument
+from pymongo.errors import (
+    DocumentTooLarge,
+    DuplicateKeyError,
+    PyMongoError,
+    ServerSelectionTimeoutError,
+    WaitQueueTimeoutError,
+)
+
+from tesp_api.errors import Fault, InvalidRequest, KeyReused, StoreUnavailable
+from tesp_api.store.base import OnceKey, Task
+from tesp_api.store.mongo_documents import Collection, Document, new_document, once_hash
+from tesp_api.store.mongo_errors import meaning
+from tesp_api.tes.states import State
+
+SETTLE_TIMEOUT_S = 4.0
+_RETRY_S = 0.1
+_NEVER_SENT = (ServerSelectionTimeoutError, WaitQueueTimeoutError)
+
+_log = logging.getLogger(__name__)
+
+_IS_TASK = {"$ne": [{"$type": "$state"}, "missing"]}
+_IS_UNTOUCHED = {
+    "$and": [
+        {"$eq": ["$state", State.QUEUED.value]},
+        {"$eq": ["$epoch", 0]},
+        {"$eq": [{"$type": "$once"}, "missing"]},
+    ]
+}
+_MARKER = {"_id": "$_id", "void_at": "$$NOW"}
+
+
+class MongoCreation:
+    """Creates tasks, and remembers those of which it does not know whether they were created."""
+
+    def __init__(self, tasks: Collection) -> None:
+        self._tasks = tasks
+        self._doubtful: set[str] = set()
+        self._settling = asyncio.Lock()
+
+    async def create(self, task: Task, once: OnceKey | None) -> str:
+        """See `TaskStore.create`.
+
+        Raises:
+            InvalidRequest: the task is larger than a document can be.
+            StoreUnavailable: the task was not stored, or it is doubtful.
+        """
+        if task.id in self._doubtful:
+            await self.settle()
+        document = new_document(task, once)
+        while True:
+            try:
+                await self._tasks.insert_one(document)
+                return task.id
+            except DuplicateKeyError:
+                known = await self._known_as(task, once)
+                if known is not None:
+                    return known
+            except DocumentTooLarge:
+                raise _too_large() from None
+            except PyMongoError as error:
+                if isinstance(error, _NEVER_SENT) or meaning(error) is not StoreUnavailable:
+                    raise
+                if await self._has_arrived(task.id, once):
+                    return task.id
+                raise StoreUnavailable(f"MongoDB: the task was not stored: {error}") from error
+
+    async def settle(self) -> None:
+        """Let no doubtful task stay that nobody has claimed; does nothing if there is none."""
+        if not self._doubtful:
+            return
+        async with self._settling:
+            for task_id in list(self._doubtful):
+                if await self._bar(task_id, keep_untouched=False):
+                    _log.warning("task %s was stored although its creation was answered with 503", task_id)
+                self._doubtful.discard(task_id)
+
+    async def _known_as(self, task: Task, once: OnceKey | None) -> str | None:
+        """The id under which the task is stored already; None if what stood in its way is gone."""
+        same = await self._tasks.find_one({"_id": task.id}, {"state": 1})
+        if same is not None and "state" in same:
+            return task.id
+        if same is not None:
+            await self._tasks.delete_one({"_id": task.id, "void_at": {"$exists": True}})
+            return None
+        if once is not None:
+            key = once_hash(task.owner, once.key)
+            first = await self._tasks.find_one({"once.key": key}, {"once": 1})
+            if first is not None:
+                if first["once"]["digest"] != once.body_digest:
+                    raise KeyReused(once.key)
+                return str(first["_id"])
+        await asyncio.sleep(_RETRY_S / 10)  # not visible to the majority yet, or just deleted
+        return None
+
+    async def _has_arrived(self, task_id: str, once: OnceKey | None) -> bool:
+        """Whether the task is stored; if not, it never will be.
+
+        Raises:
+            PyMongoError: neither can be said in time.
+        """
+        deadline = time.monotonic() + SETTLE_TIMEOUT_S
+        try:
+            while True:
+                try:
+                    with pymongo.timeout(max(_RETRY_S, deadline - time.monotonic())):
+                        return await self._bar(task_id, keep_untouched=True)
+                except PyMongoError:
+                    if time.monotonic() + _RETRY_S > deadline:
+                        raise
+                await asyncio.sleep(_RETRY_S)
+        except (PyMongoError, asyncio.CancelledError):
+            if once is None:
+                self._doubtful.add(task_id)
+            raise
+
+    async def _bar(self, task_id: str, *, keep_untouched: bool) -> bool:
+        """Put a marker where there is no task, or none that anybody has touched; return if there was one."""
+        keep = _IS_TASK if keep_untouched else {"$and": [_IS_TASK, {"$not": [_IS_UNTOUCHED]}]}
+        change: list[Document] = [{"$replaceWith": {"$cond": [keep, "$$ROOT", _MARKER]}}]
+        moment = ReturnDocument.AFTER if keep_untouched else ReturnDocument.BEFORE
+        found = await self._tasks.find_one_and_update(
+            {"_id": task_id}, change, {"state": 1}, upsert=True, return_document=moment
+        )
+        return found is not None and "state" in found
+
+
+def _too_large() -> InvalidRequest:
+    return InvalidRequest(
+        [Fault("", "the task is larger than can be stored; pass large data by URL, not as content")]
+    )

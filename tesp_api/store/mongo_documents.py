@@ -1,0 +1,153 @@
+"""Tasks as documents: one per task, with its request, history and logs of attempts inside.
+
+One document, because a change of one document is all or nothing in every MongoDB, also without
+transactions: a state never changes without its line of history. The executors' output, which may be long,
+lies in a collection of its own.
+
+    _id, owner, state, created_at, attempt, warnings     as in `Task`; times are microseconds since 1970 UTC
+    request      the client's document as JSON text; zlib-compressed bytes if that is long
+    logs         [{attempt, document}], documents like `request`
+    history      [{at, state, attempt, reason}]
+    name, tags   what lists compare (below); `name_full` where `name` had to be cut
+    once         {key, digest} of an idempotent creation; the key is hashed together with its owner
+    live, begun  whether there is something left to do; whether it has left QUEUED or has a job
+    free_at      live tasks: from when on it may be claimed; 0 if nobody holds it
+    epoch, claim the number of claims so far, and {owner, call} of the present one
+    job          {destination, id}
+    ended_at     when it reached a final state
+
+BSON strings must be valid UTF-8, but JSON texts may carry lone surrogates, and field names can hold neither
+NULs nor, safely, dots and dollars. So nothing of a client's is a field name, and names and tags are kept as
+their UTF-8 bytes read as Latin-1: exact, case-sensitive, in the same order, and plain where they are ASCII.
+"""
+
+import hashlib
+import json
+import zlib
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from bson.int64 import Int64
+from pymongo.asynchronous.collection import AsyncCollection
+from pymongo.asynchronous.database import AsyncDatabase
+
+from tesp_api.store.base import Claim, HistoryEntry, Job, OnceKey, Task
+from tesp_api.tes.states import State
+
+Document = dict[str, Any]
+Database = AsyncDatabase[Document]
+Collection = AsyncCollection[Document]
+
+WITHOUT_THE_REST = {"history": 0, "tags": 0, "name": 0, "name_full": 0, "once": 0}
+"""The projection that `to_task` needs: all but what only queries and `history` look at."""
+
+NAME_LIMIT = 256
+_TAG_LIMIT = 256
+_COMPRESS_FROM_BYTES = 1024**2
+# These two stand for bytes that UTF-8 never uses, so no client's text contains them.
+_BETWEEN_KEY_AND_VALUE = "\xff"
+_HASHED = "\xfe"
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+def to_micros(moment: datetime) -> Int64:
+    """An aware `moment` as microseconds since 1970 UTC; BSON's own times have milliseconds only."""
+    return Int64((moment - _EPOCH) // _MICROSECOND)
+
+
+def from_micros(micros: int) -> datetime:
+    return _EPOCH + timedelta(microseconds=micros)
+
+
+def exact(text: str) -> str:
+    """Any text as a string that BSON can hold, and that compares as the text's UTF-8 bytes do."""
+    return text.encode("utf-8", "surrogatepass").decode("latin-1")
+
+
+def printable(text: str) -> str:
+    """A text for people to read; what BSON cannot hold is escaped."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def tag_entry(key: str, value: str) -> str:
+    """What `tags` holds for a pair, or with "" as the value for the key alone; of bounded length."""
+    entry = exact(key) + (_BETWEEN_KEY_AND_VALUE + exact(value) if value else "")
+    if len(entry) <= _TAG_LIMIT:
+        return entry
+    return _HASHED + hashlib.sha256(entry.encode()).hexdigest()
+
+
+def once_hash(owner: str, key: str) -> str:
+    """An owner's idempotency key, of any length, as one short string."""
+    return hashlib.sha256(f"{exact(owner)}{_BETWEEN_KEY_AND_VALUE}{exact(key)}".encode()).hexdigest()
+
+
+def to_json(document: Mapping[str, Any] | Sequence[str]) -> str | bytes:
+    """JSON text without needless escapes (a lone surrogate needs one), compressed where it is long."""
+    text = json.dumps(document, separators=(",", ":"), ensure_ascii=False)
+    data = text.encode("utf-8", "backslashreplace")  # of a surrogate this makes the escape that JSON has, too
+    return data.decode() if len(data) < _COMPRESS_FROM_BYTES else zlib.compress(data, 1)
+
+
+def from_json(stored: str | bytes) -> Any:
+    return json.loads(zlib.decompress(stored) if isinstance(stored, bytes) else stored)
+
+
+def new_document(task: Task, once: OnceKey | None) -> Document:
+    """The document of a task that has just been created."""
+    name = exact(task.request.get("name") or "")
+    tags: Mapping[str, str] = task.request.get("tags") or {}
+    created_at = to_micros(task.created_at)
+    document: Document = {
+        "_id": task.id,
+        "owner": task.owner,
+        "state": State.QUEUED.value,
+        "created_at": created_at,
+        "attempt": 0,
+        "request": to_json(task.request),
+        "warnings": to_json(tuple(task.warnings)),
+        "name": name[:NAME_LIMIT],
+        "tags": sorted({tag_entry(key, each) for key, value in tags.items() for each in (value, "")}),
+        "logs": [],
+        "history": [{"at": created_at, "state": State.QUEUED.value, "attempt": 0, "reason": "created"}],
+        "live": True,
+        "begun": False,
+        "free_at": Int64(0),
+        "epoch": 0,
+    }
+    if len(name) > NAME_LIMIT:
+        document["name_full"] = name
+    if once is not None:
+        document["once"] = {"key": once_hash(task.owner, once.key), "digest": once.body_digest}
+    return document
+
+
+def to_task(document: Mapping[str, Any]) -> Task:
+    """A document, read by `WITHOUT_THE_REST`, as a task."""
+    logs = sorted(document["logs"], key=lambda log: int(log["attempt"]))
+    job = document.get("job")
+    claim = document.get("claim")
+    return Task(
+        id=document["_id"],
+        owner=document["owner"],
+        state=State(document["state"]),
+        created_at=from_micros(document["created_at"]),
+        request=from_json(document["request"]),
+        logs=tuple(from_json(log["document"]) for log in logs),
+        attempt=document["attempt"],
+        job=job and Job(job["destination"], job["id"]),
+        live=document["live"],
+        claim=claim
+        and Claim(document["_id"], claim["owner"], document["epoch"], from_micros(document["free_at"])),
+        warnings=tuple(from_json(document["warnings"])),
+    )
+
+
+def to_history(document: Mapping[str, Any]) -> list[HistoryEntry]:
+    return [
+        HistoryEntry(from_micros(entry["at"]), State(entry["state"]), entry["attempt"], entry["reason"])
+        for entry in document["history"]
+    ]

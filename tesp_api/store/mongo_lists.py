@@ -1,0 +1,135 @@
+"""Lists of tasks, newest first, without looking at many more tasks than are shown.
+
+A list follows one *walk*: an index that holds one filter's matches in the order of ids, so that a page
+is read from where the last one ended and nothing is sorted. Other filters are checked on the way: in the
+index, if it holds their field, else in the documents.
+
+With several filters each walk is asked how far its next matches reach, which reads the index alone. One
+that has few left is read to its end. If all have many, the sparsest is taken, and only so far: the page
+may then be short, and the next one goes on from there.
+
+A name prefix has no such order. Few matches are sorted by id; where there are many, another walk meets them.
+"""
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from tesp_api.store.base import Page, TaskQuery
+from tesp_api.store.mongo_documents import NAME_LIMIT, Collection, Document, exact, tag_entry
+from tesp_api.store.mongo_schema import Index
+from tesp_api.store.page_token import task_id_in, token_after
+from tesp_api.tes.states import State
+
+_LOOKED_AT_LEAST = 2000
+_LOOKED_AT_PER_PAGE = 4
+ONLY_STATES = {"_id": 1, "state": 1}
+
+
+@dataclass(frozen=True, slots=True)
+class _Walk:
+    """A way through an index: `along` are the conditions that bound it, `beside` all others."""
+
+    index: Index
+    along: Document
+    beside: tuple[Document, ...] = ()
+    ordered: bool = True
+
+
+async def read_page(tasks: Collection, query: TaskQuery, projection: Document) -> Page[Document]:
+    """One page of documents; by `ONLY_STATES` from the index alone, unless it has to check other fields.
+
+    Raises:
+        InvalidRequest: the page token is not one.
+    """
+    before = None if query.after is None else task_id_in(query.after)
+    if query.states is not None and not query.states:
+        return Page([], None)
+    reader = _PageReader(tasks, before, max(_LOOKED_AT_LEAST, _LOOKED_AT_PER_PAGE * query.page_size))
+    walk, floor = await reader.choose(list(_walks(query)))
+    found = await reader.read(walk, floor, query.page_size + 1, projection)
+    items = found[: query.page_size]
+    if len(found) > query.page_size:
+        return Page(items, token_after(items[-1]["_id"]))
+    return Page(items, None if floor is None else token_after(floor))
+
+
+class _PageReader:
+    """Asks for the tasks older than `before`, looking at no more than `reach` entries of a walk."""
+
+    def __init__(self, tasks: Collection, before: str | None, reach: int) -> None:
+        self._tasks = tasks
+        self._ids: Document = {"$gte": ""} if before is None else {"$gte": "", "$lt": before}
+        self._reach_limit = reach
+
+    async def choose(self, walks: list[_Walk]) -> tuple[_Walk, str | None]:
+        """The walk to take, and the id where to stop; None to go to its end."""
+        if len(walks) == 1:
+            return walks[0], None
+        reaches = await asyncio.gather(*(self._reach(walk) for walk in walks))
+        found = list(zip(walks, reaches, strict=True))
+        few = [walk for walk, reach in found if reach is None]
+        if few:
+            return few[0], None
+        ordered = [(walk, reach) for walk, reach in found if walk.ordered]
+        return min(ordered, key=lambda pair: str(pair[1]))
+
+    async def read(self, walk: _Walk, floor: str | None, limit: int, projection: Document) -> list[Document]:
+        ids = self._ids if floor is None else self._ids | {"$gte": floor}
+        where = {"$and": [walk.along, *walk.beside, {"_id": ids}]}
+        cursor = self._tasks.find(where, projection, hint=walk.index, batch_size=limit)
+        return await cursor.sort("_id", -1).limit(limit).to_list()
+
+    async def _reach(self, walk: _Walk) -> str | None:
+        """The id to which `reach` entries of the walk lead: the older, the sparser the walk; None if it has
+        no more entries than that. Any text for a walk without that order."""
+        where = {"$and": [walk.along, {"_id": self._ids}]}
+        cursor = self._tasks.find(where, {"_id": 1}, hint=walk.index)
+        if walk.ordered:
+            cursor = cursor.sort("_id", -1)
+        found = await cursor.skip(self._reach_limit - 1).limit(1).to_list()
+        return str(found[0]["_id"]) if found else None
+
+
+def _walks(query: TaskQuery) -> Iterator[_Walk]:
+    """Every walk that answers a filter, or the one through all tasks if none does in the order of ids."""
+    states = _in_states(query.states)
+    owner = [] if query.owner is None else [{"owner": query.owner}]
+    entries = [tag_entry(key, value) for key, value in dict.fromkeys(query.tags)]
+    name = _name_filters(query.name_prefix) if query.name_prefix else []
+    for position, entry in enumerate(entries):
+        others = [_tagged(other) for other in entries[:position] + entries[position + 1 :]]
+        beside = (*states, *owner, *name, *others)
+        yield _Walk(Index.BY_TAG, {"tags": entry}, beside)
+    tagged = [_tagged(entry) for entry in entries]
+    if owner:
+        every = states or _in_states(frozenset(State))
+        yield _Walk(Index.BY_OWNER, {"$and": [*owner, *every]}, (*name, *tagged))
+    elif states:
+        yield _Walk(Index.BY_STATE, states[0], (*name, *tagged))
+    if name:
+        yield _Walk(Index.BY_NAME, name[0], (*name[1:], *states, *owner, *tagged), ordered=False)
+    if not (entries or owner or states):
+        yield _Walk(Index.BY_ID, {"state": {"$gte": ""}}, tuple(name))
+
+
+def _in_states(states: frozenset[State] | None) -> list[Document]:
+    return [] if states is None else [{"state": {"$in": sorted(state.value for state in states)}}]
+
+
+def _tagged(entry: str) -> Document:
+    """The condition that a task has the tag, in a form that no index answers: the walk's own tag must."""
+    return {"$expr": {"$in": [{"$literal": entry}, "$tags"]}}
+
+
+def _name_filters(prefix: str) -> list[Document]:
+    """The condition on the name as far as it is indexed, and one on all of it if the prefix goes beyond."""
+    wanted = exact(prefix)
+    if len(wanted) <= NAME_LIMIT:
+        return [_between("name", wanted)]
+    return [{"name": wanted[:NAME_LIMIT]}, _between("name_full", wanted)]
+
+
+def _between(field: str, prefix: str) -> Document:
+    """Texts that begin with the prefix; no character stands for 255, so the last one can grow."""
+    return {field: {"$gte": prefix, "$lt": prefix[:-1] + chr(ord(prefix[-1]) + 1)}}

@@ -1,0 +1,167 @@
+"""Collections, indexes, and how an older database becomes a newer one.
+
+    tasks       one document per task (`mongo_documents`)
+    log_chunks  executors' output (`mongo_logs`)
+    removals    which tasks are being deleted (`mongo_removal`)
+    checks      one document that `check` writes to
+    meta        `{_id: "schema", version, migrator}`
+
+Ids sort by age (UUIDv7), so newest first is id descending. Every index that a list uses holds the
+matches of one filter in that order, and the state beside it, so that ids and states are read from the index
+alone. `Index` names them for hints: the planner is not left to guess from what it saw before.
+"""
+
+import asyncio
+import secrets
+from collections.abc import Awaitable, Callable
+from enum import StrEnum
+
+from pymongo import ASCENDING, DESCENDING, IndexModel
+from pymongo.errors import DuplicateKeyError
+
+from tesp_api.errors import StoreError
+from tesp_api.store.mongo_documents import Database
+
+_MARKERS_STAY_S = 3600
+_MIGRATION_LEASE_MS = 60_000
+_WAIT_S = 0.2
+
+
+class Index(StrEnum):
+    """The indexes of `tasks`."""
+
+    BY_ID = "by_id"
+    BY_STATE = "by_state"
+    BY_OWNER = "by_owner"
+    BY_NAME = "by_name"
+    BY_TAG = "by_tag"
+    CLAIMABLE = "claimable"
+    BY_CLAIM = "by_claim"
+    ENDED = "ended"
+    ONCE = "once"
+    MARKERS = "markers"
+
+
+TASK_INDEXES = (
+    IndexModel([("_id", DESCENDING), ("state", ASCENDING)], name=Index.BY_ID),
+    IndexModel([("state", ASCENDING), ("_id", DESCENDING)], name=Index.BY_STATE),
+    IndexModel([("owner", ASCENDING), ("state", ASCENDING), ("_id", DESCENDING)], name=Index.BY_OWNER),
+    IndexModel(
+        [("name", ASCENDING), ("_id", DESCENDING), ("state", ASCENDING), ("owner", ASCENDING)],
+        name=Index.BY_NAME,
+    ),
+    IndexModel(
+        [("tags", ASCENDING), ("_id", DESCENDING), ("state", ASCENDING), ("owner", ASCENDING)],
+        name=Index.BY_TAG,
+    ),
+    IndexModel(
+        [("begun", ASCENDING), ("free_at", ASCENDING), ("_id", ASCENDING)],
+        name=Index.CLAIMABLE,
+        partialFilterExpression={"live": True},
+    ),
+    IndexModel(
+        [("claim.owner", ASCENDING), ("claim.call", ASCENDING), ("_id", ASCENDING), ("state", ASCENDING)],
+        name=Index.BY_CLAIM,
+        partialFilterExpression={"claim.owner": {"$exists": True}},
+    ),
+    IndexModel(
+        [("ended_at", ASCENDING), ("_id", ASCENDING)],
+        name=Index.ENDED,
+        partialFilterExpression={"live": False},
+    ),
+    IndexModel(
+        [("once.key", ASCENDING)],
+        name=Index.ONCE,
+        unique=True,
+        partialFilterExpression={"once.key": {"$exists": True}},
+    ),
+    IndexModel(
+        [("void_at", ASCENDING)],
+        name=Index.MARKERS,
+        expireAfterSeconds=_MARKERS_STAY_S,
+        partialFilterExpression={"void_at": {"$exists": True}},
+    ),
+)
+
+Migration = Callable[[Database], Awaitable[None]]
+
+MIGRATIONS: tuple[Migration, ...] = ()
+"""What leads from version n + 1 to version n + 2, at index n.
+
+A step may be interrupted and run again, and run while another process does the same: each of its writes
+must be one that can be repeated. Servers of the older version should be stopped before.
+"""
+
+
+def newest_version() -> int:
+    return 1 + len(MIGRATIONS)
+
+
+async def prepare(db: Database) -> None:
+    """Bring the database to the newest schema and make the indexes; several processes may do so at once.
+
+    Raises:
+        StoreError: a newer TESP made the database, or something else did.
+    """
+    await _sign(db)
+    mine = secrets.token_hex(8)
+    while (version := await _version(db)) < newest_version():
+        if await _may_migrate(db, mine):
+            await MIGRATIONS[version - 1](db)
+            await _end_step(db, mine, version)
+        else:
+            await asyncio.sleep(_WAIT_S)
+    await db.tasks.create_indexes(list(TASK_INDEXES))
+
+
+async def _sign(db: Database) -> None:
+    """Write down the version of a new database; one without a version that has tasks is not ours."""
+    if await db.meta.find_one({"_id": "schema"}):
+        return
+    if await db.tasks.find_one({}, {"_id": 1}):
+        # Unless another server has just made it: it signs before it stores anything.
+        if await db.meta.find_one({"_id": "schema"}):
+            return
+        raise StoreError(
+            f"the MongoDB database {db.name!r} has a collection `tasks` that is not TESP's:"
+            " set store.database to another name"
+        )
+    try:
+        await db.meta.insert_one({"_id": "schema", "version": newest_version()})
+    except DuplicateKeyError:
+        return
+
+
+async def _version(db: Database) -> int:
+    found = await db.meta.find_one({"_id": "schema"})
+    version = int(found["version"]) if found else 0
+    if version > newest_version():
+        raise StoreError(
+            f"the MongoDB database {db.name!r} has schema {version}, but this tesp knows only up to"
+            f" {newest_version()}: start the newer tesp that made it, or set store.database to another name"
+        )
+    return version
+
+
+async def _may_migrate(db: Database, mine: str) -> bool:
+    """Take or keep the right to migrate; it is lost by who is silent for a minute."""
+    free = {
+        "$or": [
+            {"migrator": {"$exists": False}},
+            {"migrator.name": mine},
+            {"$expr": {"$lte": ["$migrator.until", "$$NOW"]}},
+        ]
+    }
+    until = {"$add": ["$$NOW", _MIGRATION_LEASE_MS]}
+    taken = await db.meta.update_one(
+        {"_id": "schema", **free}, [{"$set": {"migrator": {"name": mine, "until": until}}}]
+    )
+    return taken.matched_count == 1
+
+
+async def _end_step(db: Database, mine: str, version: int) -> None:
+    """One version further, unless another process has got there already."""
+    await db.meta.update_one(
+        {"_id": "schema", "version": version, "migrator.name": mine},
+        {"$set": {"version": version + 1}, "$unset": {"migrator": 1}},
+    )
