@@ -12,7 +12,7 @@ from tesp_api.api.openapi_parts import (
     operation,
     parameter,
 )
-from tesp_api.api.queries import PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX
+from tesp_api.api.queries import MOST_TAGS, PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX
 from tesp_api.tes.states import State
 
 EXAMPLE_TASK: Json = {
@@ -20,7 +20,10 @@ EXAMPLE_TASK: Json = {
     "description": "Counts the words of an inline input",
     "inputs": [{"path": "/data/words.txt", "content": "to be or not to be\n"}],
     "executors": [
-        {"image": "busybox:latest", "command": ["sh", "-c", "tr ' ' '\\n' < /data/words.txt | sort | uniq -c"]}
+        {
+            "image": "busybox:latest",
+            "command": ["sh", "-c", "tr ' ' '\\n' < /data/words.txt | sort | uniq -c"],
+        }
     ],
     "resources": {"cpu_cores": 1, "ram_gb": 0.5},
     "tags": {"project": "demo"},
@@ -37,8 +40,8 @@ _LIST_PARAMETERS: list[Json] = [
     ),
     parameter(
         "tag_key",
-        {"type": "array", "items": TEXT},
-        "Only tasks with this tag. May be repeated: then all of the tags are needed.",
+        {"type": "array", "items": TEXT, "maxItems": MOST_TAGS},
+        "Only tasks with this tag. May be repeated, up to a hundred times: then all of the tags are needed.",
     ),
     parameter(
         "tag_value",

@@ -17,6 +17,8 @@ from tesp_api.tes.tasks import View
 
 PAGE_SIZE_MAX = 2047
 PAGE_SIZE_DEFAULT = 256
+MOST_TAGS = 100
+"""For how many tags one list may ask."""
 
 _INT64_DIGITS = 18
 E_ = TypeVar("E_", bound=StrEnum)
@@ -48,7 +50,7 @@ class QueryReader:
         value = self._params.get(name, "")
         if not value:
             return None
-        if value.upper() in kind.__members__:
+        if value.isascii() and value.upper() in kind.__members__:
             return kind[value.upper()]
         self.faults.append(Fault(name, f"must be one of {', '.join(kind.__members__)}"))
         return None
@@ -107,6 +109,8 @@ def read_list_query(params: QueryParams, *, tes_1_0: bool) -> tuple[TaskQuery, V
 def _read_tags(query: QueryReader) -> tuple[tuple[str, str], ...]:
     """Keys and values zipped; a key without a value matches any."""
     keys, values = query.texts("tag_key"), query.texts("tag_value")
+    if len(keys) > MOST_TAGS:
+        query.faults.append(Fault("tag_key", f"is there {len(keys)} times: at most {MOST_TAGS}"))
     if len(values) > len(keys):
         query.faults.append(Fault("tag_value", "has more values than there are tag_key parameters"))
     return tuple(zip(keys, values + [""] * (len(keys) - len(values)), strict=False))

@@ -1,41 +1,18 @@
 """py-tes 1.1, the library under most clients, over a real socket."""
 
-import threading
-import time
 from collections.abc import Iterator
-from contextlib import asynccontextmanager
 
 import pytest
 import tes
-import uvicorn
 
-from tesp_api.api.application import build_api
-from tesp_api.bell import Bell
 from tesp_api.settings import Settings
-from tesp_api.store.sqlite import SqliteTaskStore
+from tests.integration.api.live import live_api
 
 
 @pytest.fixture
 def url(settings: Settings) -> Iterator[str]:
-    """The address of a server that runs in a thread."""
-    store = SqliteTaskStore(settings.data_dir)
-
-    @asynccontextmanager
-    async def lifespan(_: object):  # type: ignore[no-untyped-def]
-        await store.open()
-        yield
-        await store.aclose()
-
-    app = build_api(store, Bell(), settings, {}, lifespan=lifespan)
-    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning"))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    deadline = time.monotonic() + 30
-    while not server.started and time.monotonic() < deadline:
-        time.sleep(0.01)
-    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    server.should_exit = True
-    thread.join(30)
+    with live_api(settings) as address:
+        yield address
 
 
 @pytest.fixture

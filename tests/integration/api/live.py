@@ -1,0 +1,52 @@
+"""The API on a real socket, in a thread, over a store of its own."""
+
+import socket
+import threading
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from urllib.parse import urlsplit
+
+import uvicorn
+
+from tesp_api.api.application import build_api
+from tesp_api.bell import Bell
+from tesp_api.settings import Settings
+from tesp_api.store.sqlite import SqliteTaskStore
+
+_TIMEOUT_S = 30
+
+
+@contextmanager
+def live_api(settings: Settings) -> Iterator[str]:
+    """The address of a server that lives as long as the context."""
+    store = SqliteTaskStore(settings.data_dir)
+
+    @asynccontextmanager
+    async def lifespan(_: object) -> AsyncIterator[None]:
+        await store.open()
+        yield
+        await store.aclose()
+
+    app = build_api(store, Bell(), settings, {}, next_destination=lambda: "local", lifespan=lifespan)
+    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="critical"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    deadline = time.monotonic() + _TIMEOUT_S
+    while not server.started and time.monotonic() < deadline:
+        time.sleep(0.01)
+    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    server.should_exit = True
+    thread.join(_TIMEOUT_S)
+
+
+def send_raw(url: str, request: bytes) -> tuple[int, bytes]:
+    """Send bytes as they are; returns the status and the body of the answer."""
+    place = urlsplit(url)
+    with socket.create_connection((place.hostname, place.port), timeout=_TIMEOUT_S) as connection:
+        connection.sendall(request)
+        answer = bytearray()
+        while part := connection.recv(65536):
+            answer += part
+    head, _, body = bytes(answer).partition(b"\r\n\r\n")
+    return int(head.split(b" ", 2)[1]), body

@@ -1,0 +1,68 @@
+"""Whatever is sent: no answer is a 5xx, every refusal has the one shape, and the store stays as it was."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from tesp_api.settings import Settings
+from tests.integration.api.hostile_requests import HOSTILE, TASKS, Hostile, task
+from tests.integration.api.live import live_api, send_raw
+
+BY_UVICORN = b"Invalid HTTP request received."
+"""What the HTTP server says by itself, where there was no request that could be handed on."""
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A server with a few tasks, one of them canceled."""
+    folder = tmp_path_factory.mktemp("hostile")
+    settings = Settings.model_validate({"data_dir": str(folder), "server": {"max_body_bytes": 300_000}})
+    with live_api(settings) as address:
+        for number in range(3):
+            made = httpx.post(f"{address}{TASKS}", json=task(name=f"t{number}", tags={"k": "v"}))
+            assert made.status_code == 200
+        assert httpx.post(f"{address}{TASKS}/{made.json()['id']}:cancel").status_code == 200
+        yield address
+
+
+@pytest.fixture(scope="module")
+def before(url: str) -> Any:
+    return stored(url)
+
+
+def raw(hostile: Hostile) -> bytes:
+    names = {name.lower() for name, _ in hostile.headers}
+    headers = [*hostile.headers, ("Connection", "close")]
+    headers += [] if "host" in names else [("Host", "tesp")]
+    if hostile.method == "POST" and "content-length" not in names:
+        headers.append(("Content-Length", str(len(hostile.body))))
+    lines = [f"{hostile.method} {hostile.target} HTTP/1.1", *(f"{name}: {value}" for name, value in headers)]
+    return "\r\n".join([*lines, "", ""]).encode() + hostile.body
+
+
+def stored(url: str) -> Any:
+    return httpx.get(f"{url}{TASKS}?view=FULL&page_size=2047").json()
+
+
+@pytest.mark.parametrize("hostile", HOSTILE, ids=lambda hostile: hostile.name)
+def test_a_hostile_request(url: str, before: Any, hostile: Hostile) -> None:
+    status, body = send_raw(url, raw(hostile))
+    assert status == hostile.status, body[:300]
+    if status >= 400 and body != BY_UVICORN and hostile.method != "HEAD":
+        error = json.loads(body)
+        assert error["status_code"] == status
+        assert error["msg"]
+        assert len(body) < 50_000
+    assert stored(url) == before
+
+
+def test_a_repeated_key_is_named(url: str) -> None:
+    _, body = send_raw(url, raw(Hostile("", 400, "POST", TASKS, b'{"executors": [], "n": {"x": 1, "x": 2}}')))
+    assert json.loads(body)["faults"] == [{"field": "body", "message": "has the key 'x' twice in one object"}]
+
+
+def test_there_are_many() -> None:
+    assert len({hostile.name for hostile in HOSTILE}) == len(HOSTILE) >= 60
