@@ -10,3 +10,8 @@ from starlette.responses import Response
 def json_answer(content: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     """`content`, which must be plain JSON values, as a response."""
     return Response(to_json(content), status, headers, media_type="application/json")
+
+
+def json_bytes_answer(content: bytes) -> Response:
+    """`content`, which is JSON already, as a response."""
+    return Response(content, media_type="application/json")

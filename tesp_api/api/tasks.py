@@ -7,10 +7,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from tesp_api.api.answers import json_answer
+from tesp_api.api.answers import json_answer, json_bytes_answer
 from tesp_api.api.creation import queued_task, store_task
 from tesp_api.api.idempotency import read_key
 from tesp_api.api.log_tails import read_tails, read_tails_of_list
+from tesp_api.api.minimal_pages import minimal_page, minimal_task
 from tesp_api.api.queries import read_list_query, read_view
 from tesp_api.api.service_info import service_info, service_info_1_0
 from tesp_api.bell import Bell
@@ -18,7 +19,7 @@ from tesp_api.settings import Settings
 from tesp_api.store.base import TaskQuery, TaskStore
 from tesp_api.tes.tasks import View
 from tesp_api.tes.validation import read_task
-from tesp_api.tes.views import Json, minimal_view, task_view
+from tesp_api.tes.views import Json, task_view
 
 
 class TaskEndpoints:
@@ -63,7 +64,7 @@ class TaskEndpoints:
         task_id = request.path_params["id"]
         if view is View.MINIMAL:
             state = await self._store.get_state(task_id)
-            return json_answer(minimal_view(task_id, state, tes_1_0=self._tes_1_0))
+            return json_bytes_answer(minimal_task(task_id, state, tes_1_0=self._tes_1_0))
         task = await self._store.get(task_id)
         tails = await read_tails(self._store, task, self._tail_bytes) if view is View.FULL else None
         return json_answer(task_view(task, view, tes_1_0=self._tes_1_0, tails=tails))
@@ -74,9 +75,9 @@ class TaskEndpoints:
         if query.states == frozenset():
             return json_answer({"tasks": []})
         if view is View.MINIMAL:
-            tasks, token = await self._list_minimal(query)
-        else:
-            tasks, token = await self._list_documents(query, view)
+            page = await self._store.list_states(query)
+            return json_bytes_answer(minimal_page(page.items, page.next_token, tes_1_0=self._tes_1_0))
+        tasks, token = await self._list_documents(query, view)
         return json_answer({"tasks": tasks} | ({"next_page_token": token} if token else {}))
 
     async def cancel_task(self, request: Request) -> Response:
@@ -93,11 +94,6 @@ class TaskEndpoints:
     async def get_service_info_1_0(self, _: Request) -> Response:
         """What the service is, where old clients look."""
         return json_answer(self._service_info_1_0)
-
-    async def _list_minimal(self, query: TaskQuery) -> tuple[list[Json], str | None]:
-        page = await self._store.list_states(query)
-        shown = [minimal_view(task_id, state, tes_1_0=self._tes_1_0) for task_id, state in page.items]
-        return shown, page.next_token
 
     async def _list_documents(self, query: TaskQuery, view: View) -> tuple[list[Json], str | None]:
         page = await self._store.list_tasks(query)
