@@ -1,0 +1,103 @@
+"""The servers that the API's benchmark asks: loaded, checked, and with nothing to do but answer."""
+
+import asyncio
+import json
+import random
+import resource
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from bench import load_sqlite
+from bench.api_data import HOT_TAG, Stored, is_hot, stored_task
+from tesp_api.store.base import TaskQuery, TaskStore
+from tesp_api.store.sqlite import SqliteTaskStore
+from tests.services.tesp import TespServer
+
+_READ_BACK = 50
+
+# One task that sleeps takes the only place, so that the tasks created later stay QUEUED.
+_ONE_PLACE = {
+    "TESP_API_DESTINATIONS__LOCAL__RUNTIMES": "@json []",
+    "TESP_API_DESTINATIONS__LOCAL__ALLOW_BUBBLEWRAP": "true",
+    "TESP_API_DESTINATIONS__LOCAL__MAX_RUNNING": "1",
+}
+_SLEEPER = {"executors": [{"image": "busybox", "command": ["sleep", "3600"]}]}
+
+
+class BenchedServer(TespServer):
+    """A server over `total` finished tasks."""
+
+    def __init__(self, data: Path, total: int, environment: dict[str, str] | None = None) -> None:
+        super().__init__(_ONE_PLACE | (environment or {}), data=data)
+        self.total = total
+        self._sleeper = ""
+
+    def occupy(self) -> None:
+        """Start the task that keeps all others waiting."""
+        self._sleeper = self.create(_SLEEPER)
+        self.wait(self._sleeper, states={"RUNNING"})
+
+    @property
+    def some_id(self) -> str:
+        """The id of a task in the middle."""
+        return stored_task(self.total // 2, self.total).task.id
+
+    def rss_mb(self) -> float:
+        """The memory of the process alone, in units of 10^6 bytes."""
+        assert self.process is not None
+        pages = int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1])
+        return pages * resource.getpagesize() / 1e6
+
+    def leave(self) -> None:
+        """End the sleeping task, so that nothing outlives the server."""
+        if self._sleeper:
+            self.client.post(f"/ga4gh/tes/v1/tasks/{self._sleeper}:cancel")
+            self.wait(self._sleeper)
+
+
+@contextmanager
+def benched_servers(store: str, folder: Path, totals: tuple[int, int]) -> Iterator[list[BenchedServer]]:
+    """A running server for each number of stored tasks."""
+    with ExitStack() as stack:
+        servers = []
+        for total in totals:
+            data = folder / f"{total}"
+            STORES[store](data, total)
+            server = stack.enter_context(BenchedServer(data, total))
+            server.occupy()
+            stack.callback(server.leave)
+            servers.append(server)
+        yield servers
+
+
+def _load_sqlite(data: Path, total: int) -> None:
+    load_sqlite.load(data, total)
+    asyncio.run(_check(SqliteTaskStore(data), total))
+
+
+STORES = {"sqlite": _load_sqlite}
+"""By the store's name: what fills one and checks that the store reads what was written."""
+
+
+async def _check(store: TaskStore, total: int) -> None:
+    """Read some tasks back, and the lists by tag and name, as the store itself does."""
+    await store.open()
+    choices = random.Random(5)
+    for number in {0, total - 1, *(choices.randrange(total) for _ in range(_READ_BACK))}:
+        stored = stored_task(number, total)
+        await _check_task(store, stored)
+    page = await store.list_states(TaskQuery(tags=(HOT_TAG,), page_size=2047))
+    hot = (stored_task(number, total).task for number in reversed(range(total)) if is_hot(number, total))
+    assert page.items == [(task.id, task.state) for task in hot]
+    await store.aclose()
+
+
+async def _check_task(store: TaskStore, stored: Stored) -> None:
+    task = stored.task
+    assert await store.get(task.id) == task, json.dumps(task.request)
+    assert await store.get_state(task.id) == task.state
+    assert tuple(await store.history(task.id)) == stored.history
+    assert (await store.read_log(task.id, 1, 0, "stdout", offset=0, limit=99)).data == stored.stdout
+    named = await store.list_states(TaskQuery(name_prefix=task.request["name"]))
+    assert named.items == [(task.id, task.state)]
