@@ -18,7 +18,7 @@ from tesp_api.pulsar.base import PulsarTransport
 from tesp_api.pulsar.local_job import LocalJob
 from tesp_api.pulsar.rest_http import PulsarHttp
 from tesp_api.settings import Settings
-from tesp_api.store.base import Task, TaskStore
+from tesp_api.store.base import OnceKey, Task, TaskStore
 
 _real_store, _real_transports = tesp_api.app.build_store, tesp_api.app.build_transports
 _points: dict[str, str] = {}
@@ -35,9 +35,10 @@ class Stalling:
         attribute = getattr(self._real, name)
         return self._wrapped(name, attribute) if asyncio.iscoroutinefunction(attribute) else attribute
 
-    async def create(self, task: Task) -> None:
+    async def create(self, task: Task, *, once: OnceKey | None = None) -> str:
         _points[task.id] = task.request.get("tags", {}).get("stall", "")
-        await self._real.create(task)
+        task_id: str = await self._real.create(task, once=once)
+        return task_id
 
     def _wrapped(
         self, name: str, method: Callable[..., Coroutine[Any, Any, Any]]

@@ -159,8 +159,9 @@ class TespServer:
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
-        for job in processes_in(self.data.resolve()):  # of a test that failed; their watchdogs do the rest
-            kill_tree(job)
+        if error is not None:  # a test that fails leaves jobs behind; their watchdogs do the rest
+            for job in processes_in(self.data.resolve()):
+                kill_tree(job)
         self._temporary.cleanup()
 
 
