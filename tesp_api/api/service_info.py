@@ -8,7 +8,7 @@ from importlib.metadata import version
 from typing import Any
 
 from tesp_api.settings import Settings
-from tesp_api.tes.backend_parameters import SUPPORTED
+from tesp_api.tes import backend_parameters
 
 TES_VERSION = "1.1.0"
 EXTENSIONS = (
@@ -34,7 +34,7 @@ def service_info(settings: Settings) -> dict[str, Any]:
         "environment": service.environment,
         "version": version("tesp-api"),
         "storage": _storage(settings),
-        "tesResources_backend_parameters": list(SUPPORTED),
+        "tesResources_backend_parameters": list(backend_parameters.SUPPORTED),
     }
 
 

@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from http.client import HTTPResponse
 from urllib.parse import urlsplit
 
 import uvicorn
@@ -45,8 +46,6 @@ def send_raw(url: str, request: bytes) -> tuple[int, bytes]:
     place = urlsplit(url)
     with socket.create_connection((place.hostname, place.port), timeout=_TIMEOUT_S) as connection:
         connection.sendall(request)
-        answer = bytearray()
-        while part := connection.recv(65536):
-            answer += part
-    head, _, body = bytes(answer).partition(b"\r\n\r\n")
-    return int(head.split(b" ", 2)[1]), body
+        answer = HTTPResponse(connection, method=request.partition(b" ")[0].decode())
+        answer.begin()
+        return answer.status, answer.read()
