@@ -8,7 +8,7 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -163,10 +163,7 @@ class FollowJob:
         if copied >= size_bytes:
             return []
         chunk_bytes = self.logs.chunk_bytes
-        last = (size_bytes - 1) // chunk_bytes
-        for chunk in range(copied // chunk_bytes, last + 1):
-            if not self._is_kept(chunk, last):
-                continue
+        for chunk in self._kept_chunks(copied // chunk_bytes, (size_bytes - 1) // chunk_bytes):
             name = f"logs/{executor}.{stream}.{chunk:06d}"
             data = await (self._read_for_certain(name) if final else self._read(name))
             if data:
@@ -184,11 +181,12 @@ class FollowJob:
         self._copied_bytes[executor, stream] = size_bytes
         return lost
 
-    def _is_kept(self, chunk: int, last: int) -> bool:
-        """Whether the worker still has this chunk of a log whose last one is `last`: see its `LogStream`."""
+    def _kept_chunks(self, first: int, last: int) -> Iterator[int]:
+        """Those from `first` to `last`, the log's last one, that the worker keeps: see its `LogStream`."""
         head = max(1, self.logs.max_bytes // 2 // self.logs.chunk_bytes)
         tail = max(1, self.logs.max_bytes // self.logs.chunk_bytes - head)
-        return chunk < head or chunk > last - tail
+        yield from range(first, min(head, last + 1))
+        yield from range(max(first, head, last - tail + 1), last + 1)
 
     async def _read_for_certain(self, name: str) -> bytes | None:
         for pause_s in _CHUNK_PAUSES_S:
