@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from .cancellation import Cancellation
+from .errors import SystemFailure
 from .job import JobDirectory
 from .mounts import Bind, MountPlan
 from .order import Order
@@ -29,6 +30,12 @@ class Attempt(NamedTuple):
     plan: MountPlan
     view: View
     transfers: Site
+
+    def check_sources(self) -> None:
+        """Raises: SystemFailure if an executor put a link in the place of what is mounted."""
+        bind = self.view.led_astray()
+        if bind is not None:
+            raise SystemFailure(f"What is mounted at {bind.target} was replaced by a link at the site")
 
     def show_file(self, path: str, host_path: str) -> None:
         """Let later executors and the outputs see a file that lies in no mount."""

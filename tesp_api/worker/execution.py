@@ -150,6 +150,7 @@ def _check_mounts(attempt: Attempt, executor: Executor) -> None:
 
     Raises: SystemFailure.
     """
+    attempt.check_sources()
     view = attempt.view
     for bind in view.binds:
         if view.resolve(posixpath.dirname(bind.target)) != posixpath.dirname(bind.target):

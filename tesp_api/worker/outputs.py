@@ -39,8 +39,9 @@ def stage_out(attempt: Attempt, tolerant: bool) -> None:
 
     Missing ones are only noted when `tolerant` (an executor has failed already).
 
-    Raises: StagingError naming all that is missing; Canceled.
+    Raises: StagingError naming all that is missing; SystemFailure; Canceled.
     """
+    attempt.check_sources()
     missing: list[str] = []
     found: dict[str, Found] = {}
     for output in attempt.order.outputs:

@@ -26,6 +26,16 @@ class View:
 
     def __init__(self, binds: Iterable[Bind]) -> None:
         self.binds = list(binds)
+        self._real_sources = [(bind, os.path.realpath(bind.source)) for bind in self.binds]
+
+    def led_astray(self) -> Bind | None:
+        """A bind whose source is no longer what it was when the view was made; None if all are.
+
+        A task that sees a shared directory twice can move the one aside through the other, and put a
+        link to anything of the host in its place: so ask before binds are mounted or read anew.
+        """
+        moved = (bind for bind, real in self._real_sources if os.path.realpath(bind.source) != real)
+        return next(moved, None)
 
     def bind_of(self, path: str) -> Bind | None:
         """The innermost bind that holds a container path; None if it lies in the image."""

@@ -393,6 +393,34 @@ def test_an_executor_cannot_lead_the_next_one_s_mounts_astray(tmp_path: Path) ->
     assert result["state"] == "SYSTEM_ERROR" and "/vol/a/b" in result["reason"], result
 
 
+@pytest.mark.parametrize("runtime", ["bubblewrap", "docker"])
+@pytest.mark.parametrize("is_last", [False, True])
+def test_no_link_in_a_shared_directory_opens_the_host(tmp_path: Path, runtime: str, is_last: bool) -> None:
+    """The first executor replaces, through /all, what is at /one: for the next one, or for the outputs."""
+    require_docker()
+    shared, secret = tmp_path / "shared", tmp_path / "secret"
+    (shared / "one").mkdir(parents=True)
+    secret.mkdir()
+    (secret / "key").write_text("secret")
+    replace = shell(f"mv /all/one /all/other; ln -s {secret} /all/one")
+    job = make(
+        tmp_path,
+        runtime,
+        roots=[{"path": str(shared), "mount": "rw"}],
+        inputs=[
+            {"path": "/all", "url": f"file://{shared}", "type": "DIRECTORY"},
+            {"path": "/one", "url": f"file://{shared}/one", "type": "DIRECTORY"},
+        ],
+        outputs=[{"path": "/one/key", "url": f"file://{shared}/got"}],
+        executors=[replace] if is_last else [replace, shell("cat /one/key; touch /one/written")],
+    )
+    result = job.run()
+    assert result["state"] == "SYSTEM_ERROR" and "/one" in result["reason"], result
+    assert job.log("1.stdout") == b""
+    assert [path.name for path in secret.iterdir()] == ["key"]
+    assert not (shared / "got").exists()
+
+
 def test_an_output_that_cannot_be_sent_does_not_hide_the_executor_s_failure(tmp_path: Path) -> None:
     outputs = [{"path": "/out/x", "url": "http://127.0.0.1:1/x"}, {"path": "/out/y", "url": f"{tmp_path}/y"}]
     result = make(
