@@ -15,7 +15,7 @@ TEST_PACKAGES := docker.io iptables podman runc bubblewrap busybox-static curl p
 # They start a Docker daemon, make users and enter namespaces: that takes root.
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo env "PATH=$$PATH" PYTHONDONTWRITEBYTECODE=1)
 
-.PHONY: help install install-dev demo serve test test-quick test-services lint bench
+.PHONY: help install install-dev demo serve test test-quick test-services fuzz lint bench
 
 help:  ## show this
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "make %-14s%s\n", $$1, $$2}'
@@ -48,6 +48,10 @@ test-services: $(STAMP)-dev
 
 test-quick: $(STAMP)-dev  ## run the tests that need no services
 	@$(PYTHON) -m pytest -m "not services" $(ARGS)
+
+fuzz: $(STAMP)-dev  ## send the API made-up requests by the thousand, for some minutes
+	@TESP_FUZZ_EXAMPLES=$${TESP_FUZZ_EXAMPLES:-1500} TESP_FUZZ_SEED=$${TESP_FUZZ_SEED:-$$RANDOM} \
+	    $(PYTHON) -m pytest tests/integration/api/test_schemathesis.py $(ARGS)
 
 lint: $(STAMP)-dev  ## check the style, the formatting and the types
 	@$(PYTHON) -m ruff check .

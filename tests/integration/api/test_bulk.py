@@ -56,7 +56,7 @@ async def test_what_is_no_list_of_tasks_is_refused(client: httpx.AsyncClient, bo
 
 
 async def test_one_bad_task_does_not_harm_the_others(client: httpx.AsyncClient) -> None:
-    bad = [None, [], "x", task(executors=[]), task(name=1, volumes=["x"])]
+    bad: list[Any] = [None, [], "x", task(executors=[]), task(name=1, volumes=["x"])]
     outcomes = await post(client, task(name="first"), *bad, task(name="last"))
     assert [("id" in outcome, "error" in outcome) for outcome in outcomes] == [
         (True, False),

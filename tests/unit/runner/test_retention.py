@@ -122,7 +122,7 @@ async def test_others_get_their_turn_between_batches(
         paused.append(seconds)
 
     monkeypatch.setattr(store, "purge", slow_purge)
-    monkeypatch.setattr(retention.asyncio, "sleep", note)
+    monkeypatch.setattr("tesp_api.runner.retention.asyncio.sleep", note)
     await Retention(store, AGE_S, clock).sweep()
     assert len(paused) == 3
     assert min(paused) >= 0.02
