@@ -1,8 +1,8 @@
 """The composition root: the only place that names concrete backends."""
 
 import logging
-from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 
 from fastapi import FastAPI
 
@@ -15,6 +15,8 @@ from tesp_api.runner.retention import Retention
 from tesp_api.runner.scheduler import Scheduler
 from tesp_api.settings import Settings, load_settings
 from tesp_api.store.base import TaskStore
+from tesp_api.store.folder_lock import FolderLock
+from tesp_api.store.mongo import MongoTaskStore
 from tesp_api.store.sqlite import SqliteTaskStore
 
 _log = logging.getLogger(__name__)
@@ -35,7 +37,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
-            await store.open()  # first: it holds the lock on the data folder
+            stack.enter_context(_only_server(settings))
+            await store.open()
             stack.push_async_callback(store.aclose)
             for transport in transports.values():
                 await transport.open()
@@ -56,7 +59,28 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
 def build_store(settings: Settings) -> TaskStore:
     """The store that the settings ask for, not yet open."""
+    if settings.store.kind == "mongodb":
+        return MongoTaskStore(settings.store.url.get_secret_value(), database=settings.store.database)
     return SqliteTaskStore(settings.data_dir)
+
+
+@contextmanager
+def _only_server(settings: Settings) -> Iterator[None]:
+    """Hold the data folder where an embedded Pulsar works in it, unless the embedded store does that.
+
+    Raises:
+        DataFolderInUse: another process holds it.
+    """
+    if settings.store.kind == "sqlite" or not settings.has_embedded_pulsar:
+        yield
+        return
+    settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    lock = FolderLock(settings.data_dir)
+    lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def build_transports(settings: Settings) -> Mapping[str, PulsarTransport]:

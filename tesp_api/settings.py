@@ -7,12 +7,11 @@ one; no file at all is fine. A key that does not exist, or a value that does not
 """
 
 import os
+import re
 import sys
-import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from dynaconf import Dynaconf
 from pydantic import (
     BaseModel,
     ConfigDict,
@@ -24,10 +23,7 @@ from pydantic import (
 )
 
 from tesp_api.errors import SettingsError
-
-_ENV_PREFIX = "TESP_API"
-_FILE_VARIABLE = "TESP_API_SETTINGS"
-_PROFILE_VARIABLE = "FASTAPI_PROFILE"
+from tesp_api.settings_sources import ENV_PREFIX, read_sources
 
 Runtime = Literal["docker", "podman", "apptainer", "singularity", "bubblewrap"]
 Seconds = Annotated[float, Field(gt=0)]
@@ -159,6 +155,38 @@ class DestinationSettings(_Table):
         return self.python or (sys.executable if self.kind == "embedded" else "python3")
 
 
+class StoreSettings(_Table):
+    """Where tasks are kept: in the data folder, or in a MongoDB, which several servers may share."""
+
+    url: SecretStr = Field(
+        SecretStr("sqlite:"), description="sqlite: (in the data folder), or mongodb://user:password@host:port"
+    )
+    database: str = Field("tesp", description="mongodb: the name of the database")
+
+    @field_validator("url")
+    @classmethod
+    def _known(cls, url: SecretStr) -> SecretStr:
+        text = url.get_secret_value()
+        if text != "sqlite:" and not text.startswith(("mongodb://", "mongodb+srv://")):
+            raise ValueError('must be "sqlite:" or begin with mongodb:// or mongodb+srv://')
+        return url
+
+    @field_validator("database")
+    @classmethod
+    def _is_name(cls, name: str) -> str:
+        if not re.fullmatch(r"[A-Za-z0-9_-]{1,63}", name):
+            raise ValueError("must be 1 to 63 letters, digits, hyphens and underscores")
+        return name
+
+    @property
+    def kind(self) -> Literal["sqlite", "mongodb"]:
+        """Which store it is."""
+        return "sqlite" if self.url.get_secret_value() == "sqlite:" else "mongodb"
+
+    def __str__(self) -> str:
+        return "SQLite, in the data folder" if self.kind == "sqlite" else f"MongoDB, database {self.database}"
+
+
 class Settings(_Table):
     """Everything that can be set. Field descriptions are the reference."""
 
@@ -170,6 +198,7 @@ class Settings(_Table):
     )
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     server: ServerSettings = ServerSettings()
+    store: StoreSettings = StoreSettings()
     service: ServiceSettings = ServiceSettings()
     logs: LogSettings = LogSettings()
     scheduler: SchedulerSettings = SchedulerSettings()
@@ -190,6 +219,11 @@ class Settings(_Table):
             raise ValueError(f"destinations: only one can be embedded, not {', '.join(embedded)}")
         return self
 
+    @property
+    def has_embedded_pulsar(self) -> bool:
+        """Whether a Pulsar runs in the server's own process, with its files in the data folder."""
+        return any(site.kind == "embedded" for site in self.destinations.values())
+
 
 def load_settings(**overrides: Any) -> Settings:
     """Read and check the settings; `overrides` (nested dicts, as from a command line) win over all sources.
@@ -198,75 +232,15 @@ def load_settings(**overrides: Any) -> Settings:
         SettingsError: names every key that is unknown or has a wrong value, or the profile or file that
             does not exist.
     """
-    file = _settings_file()
-    profile = os.environ.get(_PROFILE_VARIABLE, "default")
-    _check_file(file, profile)
-    source = Dynaconf(
-        envvar_prefix=_ENV_PREFIX,
-        settings_files=[str(file)] if file else [],
-        environments=True,
-        env=profile.lower(),
-        merge_enabled=True,
-        load_dotenv=False,
-    )
-    values = _lower_keys(source.as_dict())
-    for ours in ("settings", "load_dotenv"):
-        values.pop(ours, None)
+    values, file = read_sources(overrides)
     try:
-        return Settings.model_validate(_merged(values, overrides))
+        return Settings.model_validate(values)
     except ValidationError as error:
         raise SettingsError(_explain(error, file)) from None
 
 
-def _settings_file() -> Path | None:
-    named = os.environ.get(_FILE_VARIABLE)
-    if named:
-        file = Path(named)
-        if not file.is_file():
-            raise SettingsError(f"{_FILE_VARIABLE} names {file}, but there is no such file")
-        return file
-    here = Path("settings.toml")
-    return here.absolute() if here.is_file() else None
-
-
-def _check_file(file: Path | None, profile: str) -> None:
-    try:
-        content = tomllib.loads(file.read_text()) if file else {}
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{file} is not valid TOML: {error}") from None
-    except OSError as error:
-        raise SettingsError(f"{file} cannot be read: {error.strerror}") from None
-    # dynaconf would pass over them in silence
-    outside = [key for key, value in content.items() if not isinstance(value, dict)]
-    if outside:
-        raise SettingsError(f"{file}: {', '.join(outside)}: belongs in a table, such as [default]")
-    tables = {name.lower() for name in content}
-    if profile.lower() != "default" and profile.lower() not in tables:
-        known = ", ".join(sorted(tables | {"default"}))
-        raise SettingsError(
-            f"{_PROFILE_VARIABLE} is {profile!r}, but {file or 'no settings file'} has no such profile"
-            f" (profiles: {known})"
-        )
-
-
-def _lower_keys(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {str(key).lower(): _lower_keys(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_lower_keys(item) for item in value]
-    return value
-
-
-def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    merged = dict(base)
-    for key, value in over.items():
-        nested = isinstance(value, dict) and isinstance(merged.get(key), dict)
-        merged[key] = _merged(merged[key], value) if nested else value
-    return merged
-
-
 def _explain(error: ValidationError, file: Path | None) -> str:
-    lines = [f"the settings are wrong (file: {file or 'none'}, environment: {_ENV_PREFIX}_*):"]
+    lines = [f"the settings are wrong (file: {file or 'none'}, environment: {ENV_PREFIX}_*):"]
     for fault in error.errors(include_url=False, include_input=False):
         key = ".".join(str(part) for part in fault["loc"]) or "settings"
         if fault["type"] == "extra_forbidden":

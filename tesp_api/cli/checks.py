@@ -28,7 +28,11 @@ class Check:
 
 def check_everything(settings: Settings) -> list[Check]:
     """All checks, in the order in which a server would stumble."""
-    checks = list(_data_folder(settings))
+    checks: list[Check] = []
+    if settings.store.kind == "mongodb":
+        checks.append(_mongodb(settings))
+    if settings.store.kind == "sqlite" or settings.has_embedded_pulsar:
+        checks += _data_folder(settings)
     for name, site in settings.destinations.items():
         checks.append(_pulsar(name, site, settings))
         if site.kind == "embedded":  # what another machine has, only its worker can tell
@@ -50,21 +54,33 @@ def _data_folder(settings: Settings) -> Iterator[Check]:
         )
     elif not folder.exists():
         yield Check("data folder", "ok", f"{folder} will be made at the first start")
+    elif settings.store.kind == "mongodb":
+        yield Check("data folder", "ok", str(folder))
     else:
-        yield from _store(settings)
+        yield from _embedded_store(settings)
 
 
-def _store(settings: Settings) -> Iterator[Check]:
-    async def open_and_ask() -> None:
-        store = build_store(settings)
-        await store.open()
-        try:
-            await store.check()
-        finally:
-            await store.aclose()
-
+def _mongodb(settings: Settings) -> Check:
     try:
-        asyncio.run(open_and_ask())
+        asyncio.run(_open_and_ask(settings))
+    except StoreError as error:
+        mend = "start MongoDB, or correct store.url and store.database"
+        return Check("store", "fail", str(error), mend)
+    return Check("store", "ok", f"MongoDB, database {settings.store.database}: opens, reads and writes")
+
+
+async def _open_and_ask(settings: Settings) -> None:
+    store = build_store(settings)
+    await store.open()
+    try:
+        await store.check()
+    finally:
+        await store.aclose()
+
+
+def _embedded_store(settings: Settings) -> Iterator[Check]:
+    try:
+        asyncio.run(_open_and_ask(settings))
     except DataFolderInUse:
         yield Check("data folder", "ok", f"{settings.data_dir} is in use by a running server")
     except (StoreError, OSError) as error:

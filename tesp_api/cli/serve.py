@@ -147,6 +147,7 @@ def _banner(settings: "Settings") -> str:
         f"  TES API       {url}/ga4gh/tes/v1",
         f"  documentation {url}/docs",
         f"  data folder   {settings.data_dir}",
+        f"  store         {settings.store}",
     ]
     for name, one in settings.destinations.items():
         where = one.url or "in this process"

@@ -12,7 +12,8 @@ PACKAGE = ROOT / "tesp_api"
 LAYERS = {
     "tes": {"tes", "errors"},
     "errors": {"tes"},
-    "settings": {"errors"},
+    "settings": {"errors", "settings_sources"},
+    "settings_sources": {"errors"},
     "bell": set[str](),
     "store": {"store", "tes", "errors"},
     "pulsar": {"pulsar", "tes", "errors"},
@@ -22,7 +23,12 @@ LAYERS = {
 }
 """Each layer, and the layers that it may import. `cli` and `app` put things together and may import all."""
 
-CONCRETE = {"tesp_api.store.sqlite", "tesp_api.pulsar.embedded", "tesp_api.pulsar.rest"}
+CONCRETE = {
+    "tesp_api.store.sqlite",
+    "tesp_api.store.mongo",
+    "tesp_api.pulsar.embedded",
+    "tesp_api.pulsar.rest",
+}
 """The backends that only app.py names (and, of each other's helpers, nobody)."""
 
 

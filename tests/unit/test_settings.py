@@ -157,4 +157,4 @@ def test_the_shipped_file_shows_every_key() -> None:
 def _keys(schema: dict[str, Any]) -> set[str]:
     tables = [schema, *schema["$defs"].values()]
     keys = {key for table in tables for key in table.get("properties", {})}
-    return keys - {"server", "service", "logs", "scheduler", "retention"}
+    return keys - {"server", "store", "service", "logs", "scheduler", "retention"}

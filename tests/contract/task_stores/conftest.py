@@ -1,14 +1,18 @@
 """The stores that keep the contract. A new store is one line in STORES."""
 
+import zlib
 from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from tesp_api.store.base import Claim, Task, TaskStore
+from tesp_api.store.mongo import MongoTaskStore
 from tesp_api.store.sqlite import SqliteTaskStore
 from tests.factories import make_task
+from tests.services.mongod import Mongod
 
 
 class FakeClock:
@@ -24,8 +28,29 @@ class FakeClock:
         self.moment += timedelta(seconds=seconds)
 
 
-STORES: dict[str, Callable[[Path, FakeClock], TaskStore]] = {
-    "sqlite": lambda folder, clock: SqliteTaskStore(folder / "data", clock=clock),
+@dataclass(frozen=True)
+class StoreKind:
+    """A store to be tested: `handle` makes a new object upon the data of one test, not yet open."""
+
+    handle: Callable[[pytest.FixtureRequest, Path, FakeClock], TaskStore]
+    shared: bool = False
+    """Whether several objects may be open upon the same data, each in a server of its own."""
+
+
+def _mongo(server: str) -> Callable[[pytest.FixtureRequest, Path, FakeClock], TaskStore]:
+    def handle(request: pytest.FixtureRequest, folder: Path, clock: FakeClock) -> TaskStore:
+        running: Mongod = request.getfixturevalue(server)
+        database = f"contract_{zlib.crc32(bytes(folder)):x}"
+        request.addfinalizer(lambda: running.drop(database))
+        return MongoTaskStore(running.url, database=database, clock=clock)
+
+    return handle
+
+
+STORES = {
+    "sqlite": StoreKind(lambda _, folder, clock: SqliteTaskStore(folder / "data", clock=clock)),
+    "mongodb": StoreKind(_mongo("mongod"), shared=True),
+    "mongodb-replica-set": StoreKind(_mongo("mongod_replica_set"), shared=True),
 }
 
 
@@ -34,9 +59,27 @@ def clock() -> FakeClock:
     return FakeClock()
 
 
-@pytest.fixture(params=STORES)
-async def store(request: pytest.FixtureRequest, tmp_path: Path, clock: FakeClock) -> AsyncIterator[TaskStore]:
-    opened = STORES[request.param](tmp_path, clock)
+@pytest.fixture(
+    params=[
+        pytest.param(name, marks=[pytest.mark.services] if name.startswith("mongodb") else [])
+        for name in STORES
+    ]
+)
+def kind(request: pytest.FixtureRequest) -> StoreKind:
+    return STORES[request.param]
+
+
+@pytest.fixture
+def handle(
+    request: pytest.FixtureRequest, kind: StoreKind, tmp_path: Path, clock: FakeClock
+) -> Callable[[], TaskStore]:
+    """Makes objects upon the same data: each a server that starts, or starts again."""
+    return lambda: kind.handle(request, tmp_path, clock)
+
+
+@pytest.fixture
+async def store(handle: Callable[[], TaskStore]) -> AsyncIterator[TaskStore]:
+    opened = handle()
     await opened.open()
     yield opened
     await opened.aclose()

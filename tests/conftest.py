@@ -1,0 +1,21 @@
+"""Servers that many tests share, each started when the first test asks for it."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.services.mongod import Mongod
+
+
+@pytest.fixture(scope="session")
+def mongod() -> Iterator[Mongod]:
+    """A MongoDB that stands alone. Tests use databases of their own, and leave the server as it is."""
+    with Mongod() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def mongod_replica_set() -> Iterator[Mongod]:
+    """A MongoDB replica set of one node, on the same terms."""
+    with Mongod(replica_set=True) as running:
+        yield running
