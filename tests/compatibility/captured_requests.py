@@ -2,6 +2,9 @@
 
 A file says which versions sent them. Task ids, the folder that client and server shared, and the like
 were replaced by `{task_id}`, `{shared}` and so on: `filled` puts the test's own values there.
+
+To capture a newer client, let it run against a `RecordingProxy` in front of a `TespServer`, pick one exchange
+of each kind, and `save` them.
 """
 
 import json
@@ -54,9 +57,9 @@ class CapturedRequest:
         return client.request(**self.arguments())
 
 
-def captured(name: str) -> dict[str, CapturedRequest]:
+def captured(name: str, *, folder: Path = FOLDER) -> dict[str, CapturedRequest]:
     """The requests of `captured/NAME.json` by their names there."""
-    document = json.loads((FOLDER / f"{name}.json").read_text())
+    document = json.loads((folder / f"{name}.json").read_text())
     return {
         label: CapturedRequest(
             sent["method"],
@@ -74,12 +77,14 @@ def save(
     versions: Mapping[str, str],
     exchanges: Mapping[str, Exchange],
     replaced: Iterable[tuple[str, str]],
+    *,
+    folder: Path = FOLDER,
 ) -> Path:
     """Write `captured/NAME.json`; each text of `replaced` is given as (text, what to put there)."""
     requests = {label: _as_document(exchange) for label, exchange in exchanges.items()}
     for text, placeholder in replaced:
         requests = _replace(requests, text, placeholder)
-    file = FOLDER / f"{name}.json"
+    file = folder / f"{name}.json"
     document = {"versions": dict(versions), "requests": requests}
     file.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n")
     return file

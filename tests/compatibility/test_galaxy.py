@@ -14,7 +14,8 @@ from tesp_api.store.base import TaskStore
 from tesp_api.tes.states import State
 from tests.compatibility.captured_requests import captured
 from tests.integration.api.life import V1, create, finish, nulls_in, start
-from tests.services.tesp import TespServer
+from tests.services.gated_http import GatedHttp
+from tests.services.tesp import ONLY_BUBBLEWRAP, TespServer
 
 REQUESTS = captured("galaxy-pulsar-0.16.0")
 
@@ -71,6 +72,21 @@ def test_three_executors_share_the_staging_volume_and_pass_base64_arguments(serv
     first, _, message = logs[2]["stdout"].partition("\n")
     assert first == "tool ran"
     assert json.loads(message)["command_line"] == "echo hi > out"
+
+
+@pytest.mark.services
+def test_its_executors_reach_the_network_where_the_site_allows_it() -> None:
+    """Pulsar's two programs fetch and send a job's files by HTTP themselves.
+
+    Source: pulsar-galaxy-lib 0.16.0, pulsar/client/coexecution.py, launch: no inputs or outputs are
+    declared. Docker's containers have a network anyway; bubblewrap gets the host's by a setting.
+    """
+    network = {"TESP_API_DESTINATIONS__LOCAL__NETWORK": "host"}
+    with GatedHttp() as web, TespServer(ONLY_BUBBLEWRAP | network) as server:
+        web.files["/job"] = b"from Galaxy"
+        fetch = {"image": "galaxy/pulsar-pod-staging", "command": ["curl", "-sf", f"{web.url}/job"]}
+        task = server.run({"executors": [fetch]})
+    assert task["logs"][0]["logs"][0]["stdout"] == "from Galaxy"
 
 
 async def test_its_models_read_a_task_in_every_state(api: httpx.AsyncClient, store: TaskStore) -> None:
