@@ -8,7 +8,7 @@ import sqlite3
 
 from tesp_api.errors import KeyReused
 from tesp_api.store.base import OnceKey, Task
-from tesp_api.store.sqlite_rows import add_history, tags_of, to_bytes, to_json, to_micros
+from tesp_api.store.sqlite_rows import tags_of, to_bytes, to_json, to_micros
 from tesp_api.store.sqlite_schema import GENERATION_TASKS
 from tesp_api.tes.states import State
 
@@ -22,10 +22,11 @@ def create(connection: sqlite3.Connection, task: Task, once: OnceKey | None) -> 
     if once is not None and (known := _id_under(connection, task.owner, once)):
         return known
     if _insert(connection, task):
-        add_history(connection, task.id, to_micros(task.created_at), State.QUEUED, 0, "created")
+        row = (task.id, to_micros(task.created_at), State.QUEUED)
+        connection.execute("INSERT INTO history VALUES (?, 1, ?, ?, 0, 'created')", row)
         if once is not None:
-            row = (task.owner, to_bytes(once.key), to_bytes(once.body_digest), task.id)
-            connection.execute("INSERT INTO once_keys VALUES (?, ?, ?, ?)", row)
+            key = (task.owner, to_bytes(once.key), to_bytes(once.body_digest), task.id)
+            connection.execute("INSERT INTO once_keys VALUES (?, ?, ?, ?)", key)
     return task.id
 
 
@@ -58,10 +59,8 @@ def _insert(connection: sqlite3.Connection, task: Task) -> bool:
         "INSERT INTO requests VALUES (?, ?, ?)",
         (task.id, to_json(task.request), to_json(tuple(task.warnings))),
     )
-    connection.executemany(
-        "INSERT INTO tags VALUES (?, ?, ?, ?)",
-        [(*tag, task.id, State.QUEUED) for tag in tags_of(task.request)],
-    )
+    for tag in tags_of(task.request):
+        connection.execute("INSERT INTO tags VALUES (?, ?, ?, ?)", (*tag, task.id, State.QUEUED))
     return True
 
 

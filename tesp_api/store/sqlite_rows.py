@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pydantic_core
+
 from tesp_api.store.base import Claim, HistoryEntry, Job, Task
 from tesp_api.tes.states import State
 
@@ -34,7 +36,11 @@ def to_bytes(text: str) -> bytes:
 
 
 def to_json(document: Mapping[str, Any] | Sequence[str]) -> str:
-    return json.dumps(document, separators=(",", ":"))
+    """As JSON that `json.loads` reads back the same, lone surrogates included."""
+    try:
+        return pydantic_core.to_json(document).decode()
+    except pydantic_core.PydanticSerializationError:
+        return json.dumps(document, separators=(",", ":"))
 
 
 def add_history(

@@ -5,7 +5,6 @@ import contextlib
 import sqlite3
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future
 from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
@@ -18,20 +17,25 @@ _GROUP_LIMIT = 512
 
 
 class _Write:
-    """One caller's work, what came of it, and the future that waits for it."""
+    """One caller's work, what came of it, and the future that waits for it in the caller's loop."""
+
+    __slots__ = ("error", "future", "loop", "result", "work")
 
     def __init__(self, work: Callable[[sqlite3.Connection], Any]) -> None:
         self.work = work
-        self.future: Future[Any] = Future()
+        self.loop = asyncio.get_running_loop()
+        self.future: asyncio.Future[Any] = self.loop.create_future()
         self.result: Any = None
         self.error: BaseException | None = None
 
 
 class SqliteWriter:
-    """Runs each piece of work in a savepoint of a shared transaction, on a thread of its own.
+    """Does many pieces of work in one transaction, on a thread of its own.
 
-    While one transaction is being flushed, the next group gathers. Work that raises is undone and
-    fails alone; if the transaction as a whole fails (disk full), all of its group do.
+    While one transaction is being flushed, the next group gathers. If a piece of work raises, the group is
+    undone and done again, each piece in a savepoint, so that it fails alone; if the transaction as a whole
+    fails (disk full), all of its group do. What costs time here is taking turns with the other threads at
+    running Python, hence no savepoints for what goes well, and one message to the loop for a whole group.
     """
 
     def __init__(self, connection: sqlite3.Connection) -> None:
@@ -44,7 +48,7 @@ class SqliteWriter:
         self._thread.start()
 
     async def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """Do `work` on the writing connection; durable when this returns.
+        """Do `work` on the writing connection; durable when this returns. It may be called twice.
 
         When the caller is cancelled meanwhile, the work may be done all the same.
 
@@ -57,7 +61,7 @@ class SqliteWriter:
             if self._closed:
                 raise StoreUnavailable("the store is closed")
             self._waiting.put(write)
-        result: T = await asyncio.wrap_future(write.future)
+        result: T = await write.future
         return result
 
     async def aclose(self) -> None:
@@ -71,7 +75,7 @@ class SqliteWriter:
     def _run(self) -> None:
         with contextlib.closing(self._connection):
             while group := self._next_group():
-                self._commit([write for write in group if write.future.set_running_or_notify_cancel()])
+                self._commit([write for write in group if not write.future.cancelled()])
 
     def _next_group(self) -> list[_Write]:
         """All that is waiting, at least one; empty when the writer is closed."""
@@ -88,19 +92,34 @@ class SqliteWriter:
 
     def _commit(self, group: list[_Write]) -> None:
         try:
-            self._connection.execute("BEGIN IMMEDIATE")
-            for write in group:
-                self._attempt(write)
+            if not self._attempt_together(group):
+                self._connection.execute("BEGIN IMMEDIATE")
+                for write in group:
+                    self._attempt(write)
             self._connection.execute("COMMIT")
         except sqlite3.Error as error:
             self._undo()
             for write in group:
                 write.error = write.error or error
-        for write in group:
-            if write.error is None:
-                write.future.set_result(write.result)
-            else:
-                write.future.set_exception(translated(write.error))
+        for loop in {write.loop for write in group}:
+            # A loop that has ended has nobody left who waits.
+            with contextlib.suppress(RuntimeError):
+                loop.call_soon_threadsafe(_tell, [write for write in group if write.loop is loop])
+
+    def _attempt_together(self, group: list[_Write]) -> bool:
+        """Do all that is in the group, not yet committed; False, and no trace, if any of it raised.
+
+        Raises:
+            sqlite3.Error: no transaction can be begun.
+        """
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            for write in group:
+                write.result = write.work(self._connection)
+        except Exception:
+            self._undo()
+            return False
+        return True
 
     def _attempt(self, write: _Write) -> None:
         """Do one piece of work or leave no trace of it.
@@ -123,3 +142,14 @@ class SqliteWriter:
         with contextlib.suppress(sqlite3.Error):
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
+
+
+def _tell(group: list[_Write]) -> None:
+    """In the callers' loop: say what came of their work."""
+    for write in group:
+        if write.future.done():
+            continue
+        if write.error is None:
+            write.future.set_result(write.result)
+        else:
+            write.future.set_exception(translated(write.error))

@@ -49,7 +49,7 @@ def _image_fault(image: str) -> str | None:
         return "is empty: name a container image, such as alpine:3"
     if image.startswith("-"):
         return "must not begin with -"
-    if any(sign.isspace() or not sign.isprintable() for sign in image):
+    if not image.isprintable() or any(map(str.isspace, image)):
         return "must not contain spaces or control characters: give the image's name alone"
     return None
 

@@ -27,7 +27,7 @@ def read_json(body: bytes) -> Any:
         raise InvalidRequest([Fault(BODY, f"is not valid JSON: {error}")]) from None
     # from_json takes the last of two equal keys in silence; where there is no object, there is none.
     if b"{" in text:
-        json.loads(text.decode(), object_pairs_hook=_refuse_repeated_keys, parse_int=len, parse_float=len)
+        _KEY_READER.decode(text.decode())
     return value
 
 
@@ -40,3 +40,6 @@ def _refuse_repeated_keys(pairs: list[tuple[str, Any]]) -> None:
         if key in seen:
             raise InvalidRequest([Fault(BODY, f"has the key {key[:80]!r} twice in one object")])
         seen.add(key)
+
+
+_KEY_READER = json.JSONDecoder(object_pairs_hook=_refuse_repeated_keys, parse_int=len, parse_float=len)

@@ -4,6 +4,7 @@ The stored task keeps every path as the client wrote it; whoever compares two pa
 """
 
 import posixpath
+import re
 from collections.abc import Iterator
 
 NULL_DEVICE = "/dev/null"
@@ -12,6 +13,8 @@ _RESERVED = ("/proc", "/sys", "/dev")
 _WILDCARDS = frozenset("*?[")
 _PATH_MAX_BYTES = 4095
 _NAME_MAX_BYTES = 255
+_CHARACTER_MAX_BYTES = 4
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
 def normal_path(path: str) -> str:
@@ -23,6 +26,11 @@ def ancestors(path: str) -> Iterator[str]:
     """All directories above a normalized path, nearest first, without `/`."""
     while (path := posixpath.dirname(path)) != "/":
         yield path
+
+
+def has_control_characters(text: str) -> bool:
+    """Whether there is any of ASCII's control characters in a path or URL."""
+    return _CONTROL.search(text) is not None
 
 
 def has_wildcards(path: str) -> bool:
@@ -48,12 +56,14 @@ def path_fault(path: str) -> str | None:
         return "is empty: give an absolute path inside the container"
     if not path.startswith("/"):
         return "must be an absolute path inside the container, beginning with /"
-    if any(ord(sign) < 32 or ord(sign) == 127 for sign in path):
+    if has_control_characters(path):
         return "contains control characters"
     parts = path.split("/")
     if ".." in parts:
         return "must not contain .. components: write the path that is meant"
-    if _bytes(path) > _PATH_MAX_BYTES or max(map(_bytes, parts)) > _NAME_MAX_BYTES:
+    if len(path) * _CHARACTER_MAX_BYTES > _NAME_MAX_BYTES and (
+        _bytes(path) > _PATH_MAX_BYTES or max(map(_bytes, parts)) > _NAME_MAX_BYTES
+    ):
         return f"is too long: at most {_PATH_MAX_BYTES} bytes, {_NAME_MAX_BYTES} between two slashes"
     return None
 

@@ -2,7 +2,7 @@
 
 from urllib.parse import unquote, urlsplit
 
-from tesp_api.tes.paths import normal_path
+from tesp_api.tes.paths import has_control_characters, normal_path
 
 SUPPORTED_SCHEMES = ("http", "https", "file")
 """What the worker can transfer, besides bare absolute paths; its registry must have just these."""
@@ -30,7 +30,7 @@ def local_path(url: str) -> str | None:
 
 def url_fault(url: str) -> str | None:
     """What is wrong with `url` and how to mend it; None if nothing is."""
-    if any(ord(sign) < 32 or ord(sign) == 127 for sign in url):
+    if has_control_characters(url):
         return "contains control characters: percent-encode them"
     scheme = scheme_of(url)
     if not scheme:
