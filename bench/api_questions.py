@@ -55,7 +55,8 @@ def create_request() -> bytes:
 
 def late_page(connection: Connection) -> bytes:
     """The request for the page of 256 after nine tenths of all tasks of its store have been seen."""
-    token, pages = "", []
+    pages: list[str] = []
+    token = ""
     while True:
         params = (("page_size", 2047), *((("page_token", token),) if token else ()))
         token = json.loads(connection.ask(get_request(TASKS, *params))).get("next_page_token", "")
