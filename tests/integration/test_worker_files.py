@@ -399,17 +399,17 @@ def test_no_link_in_a_shared_directory_opens_the_host(tmp_path: Path, runtime: s
     """The first executor replaces, through /all, what is at /one: for the next one, or for the outputs."""
     require_docker()
     shared, secret = tmp_path / "shared", tmp_path / "secret"
-    (shared / "one").mkdir(parents=True)
-    secret.mkdir()
-    (secret / "key").write_text("secret")
-    replace = shell(f"mv /all/one /all/other; ln -s {secret} /all/one")
+    (shared / "sub" / "one").mkdir(parents=True)
+    (secret / "one").mkdir(parents=True)
+    (secret / "one" / "key").write_text("secret")
+    replace = shell(f"mv /all/sub /all/other; ln -s {secret} /all/sub")
     job = make(
         tmp_path,
         runtime,
         roots=[{"path": str(shared), "mount": "rw"}],
         inputs=[
             {"path": "/all", "url": f"file://{shared}", "type": "DIRECTORY"},
-            {"path": "/one", "url": f"file://{shared}/one", "type": "DIRECTORY"},
+            {"path": "/one", "url": f"file://{shared}/sub/one", "type": "DIRECTORY"},
         ],
         outputs=[{"path": "/one/key", "url": f"file://{shared}/got"}],
         executors=[replace] if is_last else [replace, shell("cat /one/key; touch /one/written")],
@@ -417,7 +417,7 @@ def test_no_link_in_a_shared_directory_opens_the_host(tmp_path: Path, runtime: s
     result = job.run()
     assert result["state"] == "SYSTEM_ERROR" and "/one" in result["reason"], result
     assert job.log("1.stdout") == b""
-    assert [path.name for path in secret.iterdir()] == ["key"]
+    assert [path.name for path in (secret / "one").iterdir()] == ["key"]
     assert not (shared / "got").exists()
 
 
