@@ -4,14 +4,16 @@ import asyncio
 import json
 import random
 import resource
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 
-from bench import load_sqlite
+from bench import load_mongodb, load_sqlite
 from bench.api_data import HOT_TAG, Stored, is_hot, stored_task
 from tesp_api.store.base import TaskQuery, TaskStore
+from tesp_api.store.mongo import MongoTaskStore
 from tesp_api.store.sqlite import SqliteTaskStore
+from tests.services.mongod import Mongod
 from tests.services.tesp import TespServer
 
 _READ_BACK = 50
@@ -56,28 +58,56 @@ class BenchedServer(TespServer):
             self.wait(self._sleeper)
 
 
+Fill = Callable[[Path, int], dict[str, str]]
+"""Fills a store with so many tasks; returns the settings of a server upon it, with that data folder."""
+
+
 @contextmanager
 def benched_servers(store: str, folder: Path, totals: tuple[int, int]) -> Iterator[list[BenchedServer]]:
     """A running server for each number of stored tasks."""
     with ExitStack() as stack:
+        fill = stack.enter_context(STORES[store]())
         servers = []
         for total in totals:
             data = folder / f"{total}"
-            STORES[store](data, total)
-            server = stack.enter_context(BenchedServer(data, total))
+            server = stack.enter_context(BenchedServer(data, total, fill(data, total)))
             server.occupy()
             stack.callback(server.leave)
             servers.append(server)
         yield servers
 
 
-def _load_sqlite(data: Path, total: int) -> None:
-    load_sqlite.load(data, total)
-    asyncio.run(_check(SqliteTaskStore(data), total))
+@contextmanager
+def _sqlite() -> Iterator[Fill]:
+    def fill(data: Path, total: int) -> dict[str, str]:
+        load_sqlite.load(data, total)
+        asyncio.run(_check(SqliteTaskStore(data), total))
+        return {}
+
+    yield fill
 
 
-STORES = {"sqlite": _load_sqlite}
-"""By the store's name: what fills one and checks that the store reads what was written."""
+@contextmanager
+def _mongodb() -> Iterator[Fill]:
+    with Mongod() as mongod:
+
+        def fill(_: Path, total: int) -> dict[str, str]:
+            database = f"bench_{total}"
+            store = MongoTaskStore(mongod.url, database=database)
+            asyncio.run(_prepare(store))
+            load_mongodb.load(mongod.url, database, total)
+            asyncio.run(_check(store, total))
+            return {"TESP_API_STORE__URL": mongod.url, "TESP_API_STORE__DATABASE": database}
+
+        yield fill
+
+
+STORES: dict[str, Callable[[], AbstractContextManager[Fill]]] = {"sqlite": _sqlite, "mongodb": _mongodb}
+
+
+async def _prepare(store: TaskStore) -> None:
+    await store.open()
+    await store.aclose()
 
 
 async def _check(store: TaskStore, total: int) -> None:
