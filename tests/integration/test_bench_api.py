@@ -1,4 +1,4 @@
-"""That the API's benchmark runs, on few tasks, and gives every figure. How fast anything is, it says itself."""
+"""That the API's benchmark runs on few tasks and gives every figure; how fast things are, it says itself."""
 
 import json
 import subprocess
