@@ -66,6 +66,14 @@ class TespClient:
         """Ask for the task's cancellation; does nothing for one that has ended."""
         self._call("POST", f"{_TES}/tasks/{_segment(task_id)}:cancel")
 
+    def delete(self, task_id: str) -> None:
+        """Delete the task, which must have ended."""
+        self._call("DELETE", f"{_TESP}/tasks/{_segment(task_id)}")
+
+    def validate(self, task: dict[str, Any]) -> dict[str, Any]:
+        """What would become of the task: `valid`, `faults`, `warnings` and, where known, `destination`."""
+        return self._json("POST", f"{_TESP}/tasks:validate", json=task)
+
     def history(self, task_id: str) -> list[dict[str, Any]]:
         """The states the task went through, oldest first."""
         answer = self._json("GET", f"{_TESP}/tasks/{_segment(task_id)}/history")

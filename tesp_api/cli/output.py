@@ -55,6 +55,18 @@ def print_final_states(tasks: Sequence[Mapping[str, Any]]) -> None:
         console().print(Text.assemble(task["id"], "  ", state_text(task["state"])))
 
 
+def print_report(report: Mapping[str, Any]) -> None:
+    """What would become of a task: its faults, or its destination, and warnings."""
+    out = console()
+    if report["valid"]:
+        where = f"; it would go to {report['destination']}" if "destination" in report else ""
+        out.print(f"the task is valid{where}")
+    for fault in report["faults"]:
+        out.print(f"{fault['field']}: {fault['message']}")
+    for warning in report["warnings"]:
+        out.print(f"warning: {warning}")
+
+
 def print_tasks(tasks: Sequence[Mapping[str, Any]], more: bool) -> None:
     """A list of tasks, newest first."""
     table = _table("ID", "STATE", "NAME", "CREATED")

@@ -93,6 +93,7 @@ def _run(settings: "Settings", listener: socket.socket) -> None:
     import uvicorn
 
     from tesp_api.app import create_app
+    from tesp_api.cli.http_protocol import LimitedHttpProtocol
     from tesp_api.errors import TespError
 
     # Others speak up only when something is wrong; httpx would log URLs, and Pulsar's carry its token.
@@ -100,6 +101,7 @@ def _run(settings: "Settings", listener: socket.socket) -> None:
     logging.getLogger("tesp_api").setLevel(settings.log_level.upper())
     config = uvicorn.Config(
         create_app(settings),
+        http=LimitedHttpProtocol,
         log_config=None,
         log_level="warning",
         access_log=False,

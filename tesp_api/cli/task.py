@@ -1,7 +1,8 @@
-"""`tesp task`: create, look at, follow and cancel tasks on a server."""
+"""`tesp task`: create, look at, follow, cancel and delete tasks on a server."""
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -12,7 +13,7 @@ from tesp_api.tes.states import FINAL
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="Create, look at, follow and cancel tasks.",
+    help="Create, look at, follow, cancel and delete tasks.",
     epilog=EXIT_CODES,
     pretty_exceptions_enable=False,
 )
@@ -175,21 +176,75 @@ def cancel(task_ids: TaskIds, as_json: Json = False, url: Url = DEFAULT_URL) -> 
     from tesp_api.cli.client import TespClient
     from tesp_api.cli.output import print_final_states, print_json
 
+    tasks = []
     with TespClient(url) as client:
-        refused = []
-        tasks = []
-        for task_id in task_ids:
-            try:
-                client.cancel(task_id)
-                tasks.append(client.get(task_id))
-            except CommandFailed as error:  # the others are canceled all the same
-                if error.code is not Exit.FAILED:
-                    raise
-                refused.append(str(error))
+
+        def cancel_one(task_id: str) -> None:
+            client.cancel(task_id)
+            tasks.append(client.get(task_id))
+
+        refused = _do_for_each(task_ids, cancel_one)
     if as_json:
         print_json({"tasks": tasks})
     else:
         print_final_states(tasks)
+    _fail_if(refused)
+
+
+@app.command()
+def delete(task_ids: TaskIds, as_json: Json = False, url: Url = DEFAULT_URL) -> None:
+    """Delete tasks that have ended, with their histories and logs."""
+    from tesp_api.cli.client import TespClient
+    from tesp_api.cli.output import print_json
+
+    deleted = []
+    with TespClient(url) as client:
+
+        def delete_one(task_id: str) -> None:
+            client.delete(task_id)
+            deleted.append(task_id)
+
+        refused = _do_for_each(task_ids, delete_one)
+    if as_json:
+        print_json({"deleted": deleted})
+    else:
+        for task_id in deleted:
+            typer.echo(f"{task_id} deleted")
+    _fail_if(refused)
+
+
+@app.command()
+def validate(
+    file: Annotated[str, typer.Argument(help="A TES task as JSON; - reads it from standard input.")],
+    as_json: Json = False,
+    url: Url = DEFAULT_URL,
+) -> None:
+    """Tell what would become of a task, without creating it."""
+    from tesp_api.cli.client import TespClient
+    from tesp_api.cli.output import print_json, print_report
+
+    task = _read_task(file)
+    with TespClient(url) as client:
+        report = client.validate(task)
+    (print_json if as_json else print_report)(report)
+    if not report["valid"]:
+        raise typer.Exit(Exit.FAILED)
+
+
+def _do_for_each(task_ids: list[str], do: Callable[[str], None]) -> list[str]:
+    """Do it for all tasks, also after one for which the server refuses it; returns the refusals."""
+    refused = []
+    for task_id in task_ids:
+        try:
+            do(task_id)
+        except CommandFailed as error:
+            if error.code is not Exit.FAILED:
+                raise
+            refused.append(str(error))
+    return refused
+
+
+def _fail_if(refused: list[str]) -> None:
     if refused:
         raise CommandFailed("; ".join(refused))
 

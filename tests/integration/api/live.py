@@ -12,6 +12,7 @@ import uvicorn
 
 from tesp_api.api.application import build_api
 from tesp_api.bell import Bell
+from tesp_api.cli.http_protocol import LimitedHttpProtocol
 from tesp_api.settings import Settings
 from tesp_api.store.sqlite import SqliteTaskStore
 
@@ -30,7 +31,8 @@ def live_api(settings: Settings) -> Iterator[str]:
         await store.aclose()
 
     app = build_api(store, Bell(), settings, {}, next_destination=lambda: "local", lifespan=lifespan)
-    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="critical"))
+    config = uvicorn.Config(app, http=LimitedHttpProtocol, host="127.0.0.1", port=0, log_level="critical")
+    server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)
     thread.start()
     deadline = time.monotonic() + _TIMEOUT_S

@@ -34,7 +34,14 @@ class LiveApi:
         settings = Settings(data_dir=folder)
         self._server = uvicorn.Server(
             uvicorn.Config(
-                build_api(self._store, Bell(), settings, {}, lifespan=self._lifespan),
+                build_api(
+                    self._store,
+                    Bell(),
+                    settings,
+                    {},
+                    next_destination=lambda: "local",
+                    lifespan=self._lifespan,
+                ),
                 port=0,
                 log_config=None,
                 access_log=False,
@@ -55,6 +62,16 @@ class LiveApi:
     def advance(self, task_id: str, *states: State, log: dict[str, Any] | None = None) -> None:
         """Move the task as a runner would; the first call claims it."""
         self._call(self._advance(task_id, states, log))
+
+    def retire(self, task_id: str) -> None:
+        """Say that nothing is left to do for the task, as a runner would."""
+
+        async def retire() -> None:
+            claim = (await self._store.get(task_id)).claim
+            assert claim
+            await self._store.retire(claim)
+
+        self._call(retire())
 
     def write_log(self, task_id: str, executor: int, stream: Stream, offset: int, data: bytes) -> None:
         """Append to an executor's log as a runner would."""

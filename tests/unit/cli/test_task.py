@@ -188,6 +188,33 @@ def test_cancel_goes_on_after_a_task_that_is_not_there(tesp: Tesp) -> None:
     assert "there is no task 'nope'" in result.stderr
 
 
+def test_delete_takes_what_has_ended_and_goes_on_after_what_has_not(tesp: Tesp, api: LiveApi) -> None:
+    ended, waiting = create(tesp), create(tesp)
+    api.advance(ended, *RUN, State.COMPLETE)
+    api.retire(ended)
+    result = tesp("task", "delete", waiting, ended)
+    assert result.exit_code == 1
+    assert result.stdout == f"{ended} deleted\n"
+    assert f"task {waiting} is QUEUED" in result.stderr
+    assert tesp("task", "get", ended).exit_code == 1
+    assert json.loads(tesp("task", "delete", ended, "--json").stdout) == {"deleted": []}
+
+
+def test_validate_creates_nothing_and_tells_where_the_task_would_go(tesp: Tesp) -> None:
+    task = make_request(inputs=[{"path": "/i", "url": "/etc/passwd"}])
+    result = tesp("task", "validate", "-", input=json.dumps(task))
+    assert result.exit_code == 0
+    assert result.stdout.startswith("the task is valid; it would go to local\nwarning: inputs[0].url lies in")
+    assert json.loads(tesp("task", "validate", "-", "--json", input=json.dumps(task)).stdout)["valid"]
+    assert json.loads(tesp("task", "list", "--json").stdout) == {"tasks": []}
+
+
+def test_validate_names_each_fault(tesp: Tesp) -> None:
+    result = tesp("task", "validate", "-", input=json.dumps({"executors": [], "volumes": ["x"]}))
+    assert result.exit_code == 1
+    assert [line.partition(":")[0] for line in result.stdout.splitlines()] == ["executors", "volumes[0]"]
+
+
 def test_no_server_is_one_line_that_says_how_to_start_one() -> None:
     result = Tesp(f"http://127.0.0.1:{free_port()}")("task", "list")
     assert result.exit_code == 3
