@@ -4,9 +4,10 @@ A list follows one *walk*: an index that holds one filter's matches in the order
 is read from where the last one ended and nothing is sorted. Other filters are checked on the way: in the
 index, if it holds their field, else in the documents.
 
-With several filters each walk is asked how far its next matches reach, which reads the index alone. One
-that has few left is read to its end. If all have many, the sparsest is taken, and only so far: the page
-may then be short, and the next one goes on from there.
+With several filters each walk is asked how far its next stretch of matches reaches, which reads the index
+alone. One that has few left is read to its end. If all have many, the sparsest is followed for a stretch, and
+it begins anew. Where filters are common, but hardly ever true together, the list stops after a few
+stretches, and its token says where.
 
 A name prefix has no such order. Few matches are sorted by id; where there are many, another walk meets them.
 """
@@ -21,8 +22,9 @@ from tesp_api.store.mongo_schema import Index
 from tesp_api.store.page_token import task_id_in, token_after
 from tesp_api.tes.states import State
 
-_LOOKED_AT_LEAST = 2000
-_LOOKED_AT_PER_PAGE = 4
+_LEAST_STRETCH = 2000
+_STRETCH_PER_PAGE = 2
+_MOST_STRETCHES = 4
 ONLY_STATES = {"_id": 1, "state": 1}
 
 
@@ -37,7 +39,9 @@ class _Walk:
 
 
 async def read_page(tasks: Collection, query: TaskQuery, projection: Document) -> Page[Document]:
-    """One page of documents; by `ONLY_STATES` from the index alone, unless it has to check other fields.
+    """One page of documents; it may be short, or empty, without being the last (`Page`).
+
+    By `ONLY_STATES` it is read from the index alone, unless other fields have to be checked.
 
     Raises:
         InvalidRequest: the page token is not one.
@@ -45,50 +49,57 @@ async def read_page(tasks: Collection, query: TaskQuery, projection: Document) -
     before = None if query.after is None else task_id_in(query.after)
     if query.states is not None and not query.states:
         return Page([], None)
-    reader = _PageReader(tasks, before, max(_LOOKED_AT_LEAST, _LOOKED_AT_PER_PAGE * query.page_size))
-    walk, floor = await reader.choose(list(_walks(query)))
-    found = await reader.read(walk, floor, query.page_size + 1, projection)
+    walks, limit = list(_walks(query)), query.page_size + 1
+    reader = _PageReader(tasks, projection, max(_LEAST_STRETCH, _STRETCH_PER_PAGE * query.page_size))
+    found: list[Document] = []
+    for _ in range(_MOST_STRETCHES):
+        walk, floor = await reader.choose(walks, before)
+        found += await reader.read(walk, before, floor, limit - len(found))
+        before = floor
+        if floor is None or len(found) == limit:
+            break
     items = found[: query.page_size]
-    if len(found) > query.page_size:
-        return Page(items, token_after(items[-1]["_id"]))
-    return Page(items, None if floor is None else token_after(floor))
+    last_shown = items[-1]["_id"] if len(found) == limit else before
+    return Page(items, None if last_shown is None else token_after(last_shown))
 
 
 class _PageReader:
-    """Asks for the tasks older than `before`, looking at no more than `reach` entries of a walk."""
+    """Asks for tasks by the order of their ids, for no more than a `stretch` of a walk at a time."""
 
-    def __init__(self, tasks: Collection, before: str | None, reach: int) -> None:
+    def __init__(self, tasks: Collection, projection: Document, stretch: int) -> None:
         self._tasks = tasks
-        self._ids: Document = {"$gte": ""} if before is None else {"$gte": "", "$lt": before}
-        self._reach_limit = reach
+        self._projection = projection
+        self._stretch = stretch
 
-    async def choose(self, walks: list[_Walk]) -> tuple[_Walk, str | None]:
-        """The walk to take, and the id where to stop; None to go to its end."""
+    async def choose(self, walks: list[_Walk], before: str | None) -> tuple[_Walk, str | None]:
+        """The walk to take from `before` on, and the id where to stop; None to go to its end."""
         if len(walks) == 1:
             return walks[0], None
-        reaches = await asyncio.gather(*(self._reach(walk) for walk in walks))
-        found = list(zip(walks, reaches, strict=True))
-        few = [walk for walk, reach in found if reach is None]
+        ends = await asyncio.gather(*(self._end_of_stretch(walk, before) for walk in walks))
+        found = list(zip(walks, ends, strict=True))
+        few = [walk for walk, end in found if end is None]
         if few:
             return few[0], None
-        ordered = [(walk, reach) for walk, reach in found if walk.ordered]
-        return min(ordered, key=lambda pair: str(pair[1]))
+        return min(((walk, end) for walk, end in found if walk.ordered), key=lambda pair: str(pair[1]))
 
-    async def read(self, walk: _Walk, floor: str | None, limit: int, projection: Document) -> list[Document]:
-        ids = self._ids if floor is None else self._ids | {"$gte": floor}
-        where = {"$and": [walk.along, *walk.beside, {"_id": ids}]}
-        cursor = self._tasks.find(where, projection, hint=walk.index, batch_size=limit)
+    async def read(self, walk: _Walk, before: str | None, floor: str | None, limit: int) -> list[Document]:
+        """Up to `limit` tasks of the walk, older than `before`, not older than `floor`."""
+        where = {"$and": [walk.along, *walk.beside, _ids(before, floor)]}
+        cursor = self._tasks.find(where, self._projection, hint=walk.index, batch_size=limit)
         return await cursor.sort("_id", -1).limit(limit).to_list()
 
-    async def _reach(self, walk: _Walk) -> str | None:
-        """The id to which `reach` entries of the walk lead: the older, the sparser the walk; None if it has
-        no more entries than that. Any text for a walk without that order."""
-        where = {"$and": [walk.along, {"_id": self._ids}]}
-        cursor = self._tasks.find(where, {"_id": 1}, hint=walk.index)
+    async def _end_of_stretch(self, walk: _Walk, before: str | None) -> str | None:
+        """The id that ends the walk's next stretch: the older, the sparser the walk; None if it has no more
+        entries than that. Of a walk without that order, any id."""
+        cursor = self._tasks.find({"$and": [walk.along, _ids(before)]}, {"_id": 1}, hint=walk.index)
         if walk.ordered:
             cursor = cursor.sort("_id", -1)
-        found = await cursor.skip(self._reach_limit - 1).limit(1).to_list()
+        found = await cursor.skip(self._stretch - 1).limit(1).to_list()
         return str(found[0]["_id"]) if found else None
+
+
+def _ids(before: str | None, floor: str | None = None) -> Document:
+    return {"_id": {"$gte": floor or ""} | ({} if before is None else {"$lt": before})}
 
 
 def _walks(query: TaskQuery) -> Iterator[_Walk]:

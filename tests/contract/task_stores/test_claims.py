@@ -10,7 +10,7 @@ import pytest
 from tesp_api.errors import ClaimLost
 from tesp_api.store.base import Changes, Claim, Job, Task, TaskStore
 from tesp_api.tes.states import State
-from tests.contract.task_stores.conftest import Driver, FakeClock
+from tests.contract.task_stores.conftest import Driver, FakeClock, StoreKind
 from tests.factories import make_task
 
 S = State
@@ -217,3 +217,26 @@ async def test_no_task_is_claimed_twice(store: TaskStore, runner: Driver, other:
     turns = [driver.claim(new_limit=3) for _ in range(25) for driver in (runner, other)]
     claimed = [task_id for tasks in await asyncio.gather(*turns) for task_id in ids(tasks)]
     assert sorted(claimed) == made
+
+
+async def test_a_server_that_starts_again_voids_only_what_cannot_be_anothers(
+    store: TaskStore, runner: Driver, kind: StoreKind, handle: Callable[[], TaskStore], task: Task
+) -> None:
+    """The claims in an embedded store are those of a dead process; in a shared one their owner may live."""
+    claim = await runner.take_stored(task.id)
+    if not kind.shared:
+        await store.aclose()
+    again = handle()
+    await again.open()
+    try:
+        if kind.shared:
+            assert (await again.get(task.id)).claim == claim
+            assert await Driver(again, "other").claim() == []
+            await store.update(task.id, Changes(attempt=1), claim=claim)
+        else:
+            assert (await again.get(task.id)).claim is None
+            with pytest.raises(ClaimLost):
+                await again.update(task.id, Changes(attempt=1), claim=claim)
+            assert ids(await Driver(again, "other").claim()) == [task.id]
+    finally:
+        await again.aclose()
