@@ -54,23 +54,29 @@ def run(argv: list[str], url: str) -> str:
 
 
 def test_the_curl_session_runs_as_it_stands(session: list[str]) -> None:
-    service, created, task, extensions, refused = session[:5]
+    service, created, task, extensions, repeated, refused = session[:6]
     assert json.loads(service)["type"]["artifact"] == "tes"
     assert created == ""
     executor = json.loads(task)["logs"][0]["logs"][0]
     assert (executor["exit_code"], executor["stdout"].strip()) == (0, "15")
     assert extensions.startswith("15")
     assert '"COMPLETE"' in extensions
+    assert '"valid":true' in extensions
+    assert '{"index":1,"error"' in extensions
+    first, again = repeated.removesuffix("}").split("}")
+    assert first == again != ""
     assert "executors[0].image" in refused
     assert "volumes[0]" in refused
     assert "count bases" in refused
 
 
 def test_the_command_line_session_runs_as_it_stands(session: list[str]) -> None:
-    shown = session[5]
+    shown = session[6]
     assert "hello" in shown
     assert "COMPLETE" in shown
     assert "CANCELED" in shown or "CANCELING" in shown
+    assert "the task is valid" in shown
+    assert " deleted\n" in shown
 
 
 @pytest.mark.parametrize("program", blocks("python"))
