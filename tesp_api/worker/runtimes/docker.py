@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import socket
 from typing import Any, NamedTuple, Sequence
 from urllib.parse import quote
@@ -17,6 +18,7 @@ from .base import Launch, Outcome, Run, find_program, mount_option, require_imag
 from .environment import split_environment
 
 MEMORY_MIN_BYTES = 6 * 1024 * 1024
+ABSENT = re.compile(r"no such (container:path|file)|could not (be found|find)", re.IGNORECASE)
 NEVER = "0001-"  # how the time of an event that never was begins
 
 
@@ -119,12 +121,19 @@ class Docker:
         run_command(self._remove_command(run.name))
 
     def capture(self, run: Run, path: str, destination: str) -> bool:
-        return run_command([self._program, "cp", "-L", f"{run.name}:{path}", destination])[0] == 0
+        return self._copy_out(run, path, destination, ["-L"])
+
+    def _copy_out(self, run: Run, path: str, destination: str, options: list[str]) -> bool:
+        code, text = run_command([self._program, "cp", *options, f"{run.name}:{path}", destination])
+        if code != 0 and not ABSENT.search(text):
+            raise SystemFailure(f"Cannot copy {path} out of its container: {text[-300:]}")
+        return code == 0
 
     def new_files(self, run: Run) -> list[str]:
         code, text = run_command([self._program, "diff", run.name])
-        lines = text.splitlines() if code == 0 else []
-        return [line[2:] for line in lines if line[:2] in ("A ", "C ")]
+        if code != 0:
+            raise SystemFailure(f"Cannot see what an executor wrote: {text[-300:]}")
+        return [line[2:] for line in text.splitlines() if line[:2] in ("A ", "C ")]
 
     def remove(self, run: Run) -> None:
         """Raises: SystemFailure if the container is still there."""

@@ -44,7 +44,7 @@ class Podman(Docker):
 
     def capture(self, run: Run, path: str, destination: str) -> bool:
         """Podman's `cp` follows links by itself and has no option for it."""
-        return run_command([self._program, "cp", f"{run.name}:{path}", destination])[0] == 0
+        return self._copy_out(run, path, destination, [])
 
     def reclaim(self, tree: str) -> None:
         if os.geteuid() != 0 and ownership.is_needed(tree):
