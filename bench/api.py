@@ -1,6 +1,6 @@
 """How fast the API answers with few and with a million stored tasks, and beside what FastAPI alone does.
 
-`python -m bench.api [--json] [--store sqlite] [--tasks 1000000] [--few 1000] [--samples 1000]`
+`python -m bench.api [--json] [--store sqlite|mongodb] [--tasks 1000000] [--few 1000] [--samples 2000]`
 """
 
 import argparse
@@ -55,7 +55,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--store", choices=sorted(STORES), default="sqlite")
     parser.add_argument("--tasks", type=int, default=1_000_000, help="stored in the full store")
     parser.add_argument("--few", type=int, default=1000, help="stored in the other one")
-    parser.add_argument("--samples", type=int, default=1000, help="answers timed for each figure")
+    parser.add_argument("--samples", type=int, default=2000, help="answers timed for each figure")
     parser.add_argument("--seconds", type=float, default=2.0, help="of each round of a throughput")
     parser.add_argument("--folder", type=Path, help="where the databases are made (3 GB for a million)")
     return parser.parse_args()

@@ -68,9 +68,9 @@ def benched_servers(store: str, folder: Path, totals: tuple[int, int]) -> Iterat
     with ExitStack() as stack:
         fill = stack.enter_context(STORES[store]())
         servers = []
-        for total in totals:
-            data = folder / f"{total}"
-            server = stack.enter_context(BenchedServer(data, total, fill(data, total)))
+        settings = [fill(folder / f"{total}", total) for total in totals]
+        for total, environment in zip(totals, settings, strict=True):
+            server = stack.enter_context(BenchedServer(folder / f"{total}", total, environment))
             server.occupy()
             stack.callback(server.leave)
             servers.append(server)
@@ -82,6 +82,7 @@ def _sqlite() -> Iterator[Fill]:
     def fill(data: Path, total: int) -> dict[str, str]:
         load_sqlite.load(data, total)
         asyncio.run(_check(SqliteTaskStore(data), total))
+        load_sqlite.warm_up(data)
         return {}
 
     yield fill
