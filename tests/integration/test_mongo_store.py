@@ -1,0 +1,177 @@
+"""What else only the MongoDB store has: the limits of documents, doubtful creations, credentials."""
+
+import os
+
+import pytest
+
+from tesp_api.errors import InvalidRequest, StoreError, StoreUnavailable
+from tesp_api.store import mongo_removal
+from tesp_api.store.base import Changes, OnceKey, TaskQuery
+from tesp_api.store.mongo import MongoTaskStore
+from tesp_api.store.mongo_connection import connect
+from tesp_api.store.mongo_documents import Database
+from tesp_api.tes.states import State
+from tests.factories import make_task
+from tests.integration.mongo_stores import MongoPlace
+from tests.services.mongod import Mongod
+from tests.services.pulsar_rest import free_port
+
+pytestmark = pytest.mark.services
+
+S = State
+
+
+async def test_a_request_of_eight_mebibytes_fits(store: MongoTaskStore) -> None:
+    noise = os.urandom(4 * 1024**2).hex()
+    task = make_task(inputs=[{"path": "/in", "content": noise}])
+    await store.create(task)
+    assert (await store.get(task.id)).request["inputs"][0]["content"] == noise
+    (claimed,) = await store.claim("one", lease_s=60, new_limit=1)
+    assert claimed.claim
+    await store.transition(task.id, S.INITIALIZING, claim=claimed.claim, reason="x")
+
+
+async def test_what_is_too_large_is_the_clients_fault(store: MongoTaskStore) -> None:
+    noise = os.urandom(20 * 1024**2).decode("latin-1")
+    with pytest.raises(InvalidRequest, match="larger than can be stored"):
+        await store.create(make_task(inputs=[{"path": "/in", "content": noise}]))
+    many = {f"key-{number}": "value" for number in range(400_000)}
+    with pytest.raises(InvalidRequest, match="larger than can be stored"):
+        await store.create(make_task(tags=many))
+    assert (await store.list_states(TaskQuery())).items == []
+
+
+async def test_logs_that_outgrow_the_document_are_refused_and_nothing_is_lost(store: MongoTaskStore) -> None:
+    task = make_task()
+    await store.create(task)
+    (claimed,) = await store.claim("one", lease_s=60, new_limit=1)
+    assert claimed.claim
+    outputs = [{"url": f"file:///data/{number}", "path": f"/out/{number}"} for number in range(200_000)]
+    many = {"outputs": outputs}  # 11 MB, which compress well
+    stored = await store.update(task.id, Changes(attempt=1, log=many), claim=claimed.claim)
+    assert len(stored.logs[0]["outputs"]) == 200_000
+    noise = {"system_logs": [os.urandom(10 * 1024**2).decode("latin-1")]}
+    await store.update(task.id, Changes(attempt=2, log=noise), claim=claimed.claim)
+    # The first is too much beside what is there, the second also by itself.
+    for log in (noise, {"system_logs": noise["system_logs"] * 2}):
+        with pytest.raises(StoreError) as refused:
+            await store.update(task.id, Changes(attempt=3, log=log), claim=claimed.claim)
+        assert type(refused.value) is StoreError
+        assert "large" in str(refused.value).lower()
+    after = await store.get(task.id)
+    assert (after.attempt, len(after.logs)) == (2, 2)
+    await store.transition(task.id, S.SYSTEM_ERROR, claim=claimed.claim, reason="too much")
+
+
+async def test_what_a_dead_server_had_begun_to_remove_is_finished(
+    place: MongoPlace, store: MongoTaskStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claims = []
+    for _ in range(2):
+        task = make_task()
+        await store.create(task)
+        (claimed,) = await store.claim("one", lease_s=60, new_limit=1)
+        assert claimed.claim
+        await store.append_log(claimed.claim, 1, 0, "stdout", 0, b"out")
+        await store.transition(task.id, S.CANCELED, claim=claimed.claim, reason="over")
+        await store.retire(claimed.claim)
+        claims.append(claimed.claim)
+
+    async def dies(db: Database, ids: list[str]) -> None:
+        raise StoreUnavailable("killed")
+
+    monkeypatch.setattr(mongo_removal, "_remove_output", dies)
+    with pytest.raises(StoreUnavailable):
+        await store.delete(claims[0].task_id)
+    monkeypatch.undo()
+    assert await place.db.log_chunks.count_documents({}) == 2
+    await place.open()
+    assert await place.db.log_chunks.count_documents({}) == 2, "its server may still be about it"
+    monkeypatch.setattr(mongo_removal, "_GIVEN_UP_AFTER_MS", -1)
+    await place.open()
+    assert await place.db.removals.count_documents({}) == 0
+    assert [chunk["_id"][:36] for chunk in await place.db.log_chunks.find().to_list()] == [claims[1].task_id]
+
+
+async def test_a_marker_bars_an_insert_that_comes_late(place: MongoPlace, store: MongoTaskStore) -> None:
+    task, late = make_task(), make_task(tags={"a": "b"})
+    await store.create(task)
+    assert store._opened
+    creation = store._opened.creation
+    assert await creation._has_arrived(task.id, None)
+    assert not await creation._has_arrived(late.id, None)
+    with pytest.raises(Exception, match="E11000"):
+        await place.db.tasks.insert_one({"_id": late.id, "state": "QUEUED"})
+    for query in (TaskQuery(), TaskQuery(owner=""), TaskQuery(states=frozenset(State))):
+        assert (await store.list_states(query)).items == [(task.id, S.QUEUED)]
+    for read in (store.get, store.get_state, store.delete):
+        with pytest.raises(Exception, match="there is no task"):
+            await read(late.id)
+    assert await store.history(late.id) == []
+    assert await store.create(late) == late.id, "whoever tries again on purpose is served"
+    assert await store.get(late.id) == late
+
+
+async def test_a_doubtful_task_is_gone_before_anything_is_claimed(store: MongoTaskStore) -> None:
+    doubtful, keyed, sure = make_task(), make_task(), make_task()
+    await store.create(doubtful)
+    await store.create(keyed, once=OnceKey("key", "digest"))
+    await store.create(sure)
+    assert store._opened
+    store._opened.creation._doubtful |= {doubtful.id, keyed.id}
+    claimed = await store.claim("one", lease_s=60, new_limit=9)
+    assert [task.id for task in claimed] == [keyed.id, sure.id]
+    assert not store._opened.creation._doubtful
+
+
+async def test_a_doubtful_task_that_is_driven_stays(store: MongoTaskStore) -> None:
+    task = make_task()
+    await store.create(task)
+    await store.claim("another server", lease_s=60, new_limit=9)
+    assert store._opened
+    store._opened.creation._doubtful.add(task.id)
+    await store.claim("one", lease_s=60, new_limit=9)
+    assert (await store.get(task.id)).claim is not None
+
+
+SECRET = "s3cr3t-pass"
+WRONG_URLS = [
+    f"mongodb://user:{SECRET}@host:port/",
+    f"mongodb://user:{SECRET}@/",
+    f"mongodb://user:{SECRET}/x@host/",
+    f"mongodb://us:er:{SECRET}@host/",
+    f"mongodb://user:{SECRET}@host/?replicaSet",
+    f"mongodb://user:%{SECRET}@host/",
+]
+
+
+@pytest.mark.parametrize("url", WRONG_URLS)
+def test_a_wrong_url_is_not_quoted(url: str) -> None:
+    with pytest.raises(StoreError) as refused:
+        connect(url)
+    assert SECRET not in str(refused.value)
+    assert refused.value.__cause__ is None
+    assert refused.value.__suppress_context__
+
+
+async def test_a_password_is_shown_nowhere(
+    mongod: Mongod, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    caplog.set_level("DEBUG")
+    for port in (mongod.port, free_port()):
+        store = MongoTaskStore(f"mongodb://user:{SECRET}@127.0.0.1:{port}/", database="no_such")
+        with pytest.raises(StoreError) as refused:
+            await store.open()
+        chain: list[BaseException | None] = [refused.value, refused.value.__cause__]
+        assert not any(SECRET in f"{error} {error!r}" for error in chain)
+        assert SECRET not in repr(store)
+    assert SECRET not in caplog.text
+    assert SECRET not in "".join(capfd.readouterr())
+
+
+async def test_what_the_url_says_of_safety_is_overruled() -> None:
+    client = connect("mongodb://h/?w=0&journal=false&readConcernLevel=local&retryWrites=false&timeoutMS=1000")
+    assert client.write_concern.document == {"w": "majority", "j": True}
+    assert client.read_concern.level == "majority"
+    assert client.options.timeout == 1.0
+    await client.close()
