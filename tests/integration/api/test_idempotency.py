@@ -10,7 +10,12 @@ import pytest
 from tesp_api.store.base import TaskQuery, TaskStore
 from tests.integration.api.life import TES, V1, RingingBell, finish, start
 
-TASK = {"name": "once", "executors": [{"image": "a", "command": ["b"]}], "resources": {"ram_gb": 1}}
+TASK = {
+    "name": "once",
+    "executors": [{"image": "a", "command": ["b"]}],
+    "resources": {"ram_gb": 1},
+    "tags": {"a": "1", "b": "2"},
+}
 
 
 async def post(
@@ -43,6 +48,7 @@ async def test_the_same_key_is_the_same_task(
         json.dumps(dict(reversed(TASK.items()))).encode(),
         json.dumps(TASK | {"id": "x", "state": "COMPLETE", "volumes": None, "unknown": 1}).encode(),
         json.dumps(TASK | {"resources": {"ram_gb": 1.0}}).encode(),
+        json.dumps(TASK | {"tags": {"b": "2", "a": "1"}}).encode(),
         b"\xef\xbb\xbf" + json.dumps(TASK).replace("once", "\\u006fnce").encode(),
     ],
 )

@@ -71,4 +71,6 @@ async def test_what_the_server_says_of_itself_follows(client: httpx.AsyncClient,
 
 
 async def test_a_path_that_only_begins_alike_is_another(client: httpx.AsyncClient) -> None:
-    assert (await client.get(f"{ROOT}x{TES}/tasks")).status_code == 404
+    answer = await client.get(f"{ROOT}x{TES}/tasks")
+    assert answer.status_code == 404
+    assert answer.json()["msg"].endswith(f" {ROOT}{ROOT}x{TES}/tasks")
