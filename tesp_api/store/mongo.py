@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 
 import pymongo
 from pymongo import AsyncMongoClient
@@ -30,6 +31,7 @@ from tesp_api.store.base import (
     Task,
     TaskQuery,
 )
+from tesp_api.store.gathering import Gathering
 from tesp_api.store.mongo_claims import MongoClaims
 from tesp_api.store.mongo_clock import MongoClock
 from tesp_api.store.mongo_connection import connect
@@ -40,6 +42,8 @@ from tesp_api.store.mongo_logs import LogKey
 from tesp_api.tes.states import State
 
 _NO_CHANGES = Changes()
+_READS_AT_ONCE = 2
+"""Questions for states on their way at one time; while they are, the next askers share one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +54,7 @@ class _Opened:
     db: Database
     creation: MongoCreation
     claims: MongoClaims
+    states: Gathering[str, State | None]
 
 
 class MongoTaskStore:
@@ -83,7 +88,8 @@ class MongoTaskStore:
                 raise translated(error) from error
             raise
         claims = MongoClaims(db.tasks, self._clock)
-        self._opened = _Opened(client, db, MongoCreation(db.tasks), claims)
+        states = Gathering(partial(mongo_changes.read_states, db.tasks), at_once=_READS_AT_ONCE)
+        self._opened = _Opened(client, db, MongoCreation(db.tasks), claims, states)
 
     async def aclose(self) -> None:
         opened, self._opened = self._opened, None
@@ -112,7 +118,10 @@ class MongoTaskStore:
 
     async def get_state(self, task_id: str) -> State:
         async with self._use() as opened:
-            return await mongo_changes.read_state(opened.db.tasks, task_id)
+            state = await opened.states.add(task_id)
+        if state is None:
+            raise TaskNotFound(task_id)
+        return state
 
     async def list_tasks(self, query: TaskQuery) -> Page[Task]:
         async with self._use() as opened:

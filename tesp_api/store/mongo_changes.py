@@ -43,6 +43,13 @@ async def read_state(tasks: Collection, task_id: str) -> State:
     return State(found["state"])
 
 
+async def read_states(tasks: Collection, ids: list[str]) -> list[State | None]:
+    """The states of these tasks, from an index; None where there is no such task."""
+    found = tasks.find({"_id": {"$in": ids}}, {"_id": 1, "state": 1}, hint=Index.BY_ID)
+    states = {one["_id"]: State(one["state"]) async for one in found if one.get("state") is not None}
+    return [states.get(task_id) for task_id in ids]
+
+
 async def cancel(tasks: Collection, clock: MongoClock, task_id: str, reason: str) -> State:
     """Move the task to CANCELING where the table allows it; return its state afterwards.
 
