@@ -90,8 +90,9 @@ class _PageReader:
 
     async def _end_of_stretch(self, walk: _Walk, before: str | None) -> str | None:
         """The id that ends the walk's next stretch: the older, the sparser the walk; None if it has no more
-        entries than that. Of a walk without that order, any id."""
-        cursor = self._tasks.find({"$and": [walk.along, _ids(before)]}, {"_id": 1}, hint=walk.index)
+        entries than that. Of a walk without that order, any id; `before` would not make it any shorter."""
+        where = {"$and": [walk.along, _ids(before)]} if walk.ordered else walk.along
+        cursor = self._tasks.find(where, {"_id": 1}, hint=walk.index)
         if walk.ordered:
             cursor = cursor.sort("_id", -1)
         found = await cursor.skip(self._stretch - 1).limit(1).to_list()
