@@ -155,7 +155,9 @@ async def test_a_newer_schema_is_refused_and_left_alone(tmp_path: Path) -> None:
     await (await opened(tmp_path)).aclose()
 
 
-async def test_a_database_takes_all_of_a_step_or_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_database_takes_all_of_a_step_or_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     store = await opened(tmp_path)
     task = make_task()
     await store.create(task)
