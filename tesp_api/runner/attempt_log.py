@@ -4,11 +4,15 @@ Source: TES 1.1, tesTaskLog. An executor is listed once it has ended, since clie
 stdout and stderr are kept beside the task and joined to the entry when it is shown.
 """
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from tesp_api.tes.states import State
+
+MOST_CHECKSUMS = 1000
+"""Files of either direction in an attempt's metadata, which every BASIC view shows."""
 
 _STATE_OF_EVENT = {"initializing": State.INITIALIZING, "executor_started": State.RUNNING}
 
@@ -74,6 +78,8 @@ class AttemptLog:
         ]
         self.system_logs = list(result.get("system_logs", ()))
         self.metadata |= {str(key): str(value) for key, value in result.get("metadata", {}).items()}
+        for direction in ("inputs", "outputs"):
+            self.metadata |= _checksums(direction, result.get(direction, ()))
         return Ending(State(result["state"]), result.get("reason") or "executors and outputs are done")
 
     def close(self, end_time: str, message: str | None = None) -> None:
@@ -94,6 +100,19 @@ class AttemptLog:
             if value:
                 entry[key] = value
         return entry
+
+
+def _checksums(direction: str, files: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """What was moved, as the metadata tells it: JSON in a string, since items of `outputs` hold no more.
+
+    Of very many files, the first are told, and how many there are besides.
+    """
+    if not files:
+        return {}
+    told = {direction: json.dumps([dict(file) for file in files[:MOST_CHECKSUMS]])}
+    if len(files) > MOST_CHECKSUMS:
+        told[f"{direction}_left_out"] = str(len(files) - MOST_CHECKSUMS)
+    return told
 
 
 def _executor_entry(source: Mapping[str, Any]) -> dict[str, Any]:

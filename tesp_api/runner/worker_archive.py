@@ -13,6 +13,11 @@ import tesp_api.worker
 PACKAGE = "tesp_worker"
 ENTRY = b"import tesp_worker.__main__\n"
 TIMESTAMP = (1980, 1, 1, 0, 0, 0)
+SEEN_BY_FEW = {
+    f"{PACKAGE}/transfer/{name}.py"
+    for name in ("connection", "http", "http_directory", "statements", "retry", "ftp", "ftp_session")
+}
+"""Imported by some tasks only, and compiled there in a few milliseconds: bytecode would double their size."""
 UNCHECKED_HASH_PYC = (0b01).to_bytes(4, "little")
 
 
@@ -20,8 +25,9 @@ UNCHECKED_HASH_PYC = (0b01).to_bytes(4, "little")
 def build_worker_archive() -> bytes:
     """The worker's package as a zipapp; the same bytes for the same source and Python.
 
-    Beside each source lies its bytecode for this Python, never checked against the source: where
-    the site has the same minor version nothing is compiled, elsewhere zipimport takes the source.
+    Beside each source that every task needs lies its bytecode for this Python, never checked against
+    the source: where the site has the same minor version, nothing of it is compiled; elsewhere
+    zipimport takes the source.
     Neither has docstrings, but lines keep their numbers.
     """
     root = Path(tesp_api.worker.__file__).parent
@@ -31,7 +37,8 @@ def build_worker_archive() -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         for name, source in sources.items():
-            _add(archive, f"{name}c", _compile(name, source))
+            if name not in SEEN_BY_FEW:
+                _add(archive, f"{name}c", _compile(name, source))
             _add(archive, name, _blank_docstrings(source))
     return buffer.getvalue()
 

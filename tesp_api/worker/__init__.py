@@ -30,13 +30,16 @@ task.json:
             network: "default" | "none" | "host",
             file_roots: [{path, mount: "copy" | "ro" | "rw"}],
             log_max_bytes, log_chunk_bytes, heartbeat_s,
-            bell: "tesp-0123abcd" | null}}   an abstract Unix datagram socket to send the job id to
+            bell: "tesp-0123abcd" | null,    an abstract Unix datagram socket to send the job id to
+            transfers: {stall_s, tries, pause_s}}}   (optional, as each of them: `order.Patience`)
 
 result.json:
     {version: 1, state: "COMPLETE" | "EXECUTOR_ERROR" | "SYSTEM_ERROR" | "CANCELED", reason,
      started_at, ended_at,
      executors: [{exit_code, started_at, ended_at, stdout_bytes, stderr_bytes}],   (those that started)
-     outputs: [{url, path, size_bytes}],
+     inputs: [{path, url, size_bytes, sha256}],   (each file; no url for content, no sha256 for a file
+                                                  that is mounted from where it lies)
+     outputs: [{url, path, size_bytes, sha256}],  (no sha256 for what lies in its place already)
      system_logs: ["..."],
      metadata: {"host": "...", "runtime": "docker 20.10.24"}}   (strings only)
 """

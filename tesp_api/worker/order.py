@@ -54,6 +54,15 @@ class FileRoot(NamedTuple):
     mount: str
 
 
+class Patience(NamedTuple):
+    """How long transfers wait for a silent server, and how often they try again without getting further."""
+
+    stall_s: float = 60.0
+    tries: int = 5
+    pause_s: float = 0.5
+    """Before the second try; doubled before each that follows."""
+
+
 class Site(NamedTuple):
     """What the destination's settings say about the machine the worker runs on."""
 
@@ -65,6 +74,7 @@ class Site(NamedTuple):
     log_chunk_bytes: int = 64 * 1024
     heartbeat_s: float = 10.0
     bell: str | None = None
+    transfers: Patience = Patience()
 
 
 class Order(NamedTuple):
@@ -159,4 +169,5 @@ def _parse_site(item: dict[str, Any]) -> Site:
         log_chunk_bytes=int(item.get("log_chunk_bytes") or default.log_chunk_bytes),
         heartbeat_s=float(item.get("heartbeat_s") or default.heartbeat_s),
         bell=item.get("bell"),
+        transfers=Patience(**(item.get("transfers") or {})),
     )

@@ -6,7 +6,7 @@ import contextlib
 import os
 import posixpath
 import stat
-from typing import Callable, Iterator, NamedTuple
+from typing import Any, Callable, Iterator, NamedTuple
 
 from .attempt import Attempt
 from .errors import StagingError
@@ -50,14 +50,14 @@ def stage_out(attempt: Attempt, tolerant: bool) -> None:
         except (Missing, StagingError) as error:
             missing.append(str(error))
 
-    sizes: dict[str, int] = {}
+    sent: dict[str, dict[str, Any]] = {}
     try:
-        _send_all(found, attempt, sizes)
+        _send_all(found, attempt, sent)
     finally:
         attempt.result.outputs += [
-            {"url": shown(item.url), "path": item.path, "size_bytes": sizes[item.url]}
+            {"url": shown(item.url), "path": item.path, **sent[item.url]}
             for item in found.values()
-            if item.url in sizes
+            if item.url in sent
         ]
     if missing and not tolerant:
         raise StagingError("; ".join(missing))
@@ -65,16 +65,16 @@ def stage_out(attempt: Attempt, tolerant: bool) -> None:
         attempt.record.message(text)
 
 
-def _send_all(found: dict[str, Found], attempt: Attempt, sizes: dict[str, int]) -> None:
-    """Send files of the site one by one, others a few at once; `sizes` gets the files that were sent."""
+def _send_all(found: dict[str, Found], attempt: Attempt, sent: dict[str, dict[str, Any]]) -> None:
+    """Send files of the site one by one, others a few at once; `sent` gets sizes and checksums by URL."""
 
     def call(item: Found) -> Callable[[], None]:
-        return lambda: _send(item, attempt, sizes)
+        return lambda: _send(item, attempt, sent)
 
     remote = []
     for item in found.values():
         if scheme_of(item.url) in ("", "file"):
-            _send(item, attempt, sizes)
+            _send(item, attempt, sent)
         else:
             remote.append(call(item))
     run_together(remote, attempt.cancellation)
@@ -210,7 +210,7 @@ def _skip(attempt: Attempt, path: str) -> None:
     )
 
 
-def _send(item: Found, attempt: Attempt, sizes: dict[str, int]) -> None:
+def _send(item: Found, attempt: Attempt, sent: dict[str, dict[str, Any]]) -> None:
     attempt.cancellation.check()
     transfer: Transfer = transfer_for(item.url)
     if item.is_directory:
@@ -223,9 +223,11 @@ def _send(item: Found, attempt: Attempt, sizes: dict[str, int]) -> None:
         raise StagingError(f"Cannot read the output {item.path}: {error.strerror}") from error
     try:
         status = os.fstat(descriptor)
-        if not item.in_place:
-            source = Source(descriptor, status.st_size, status.st_mode, posixpath.basename(item.path))
-            transfer.send_file(source, item.url, attempt.transfers)
-        sizes[item.url] = status.st_size
+        if item.in_place:
+            sent[item.url] = {"size_bytes": status.st_size}
+            return
+        name = posixpath.basename(item.path)
+        source = Source(descriptor, status.st_size, status.st_mtime_ns, status.st_mode, name)
+        sent[item.url] = transfer.send_file(source, item.url, attempt.transfers)._asdict()
     finally:
         os.close(descriptor)

@@ -21,6 +21,7 @@ class Result:
         self.reason = ""
         self.started_at = now()
         self.executors: list[dict[str, Any]] = []
+        self.inputs: list[dict[str, Any]] = []
         self.outputs: list[dict[str, Any]] = []
         self.metadata: dict[str, str] = {"host": os.uname().nodename}
 
@@ -42,6 +43,7 @@ class Result:
             "started_at": self.started_at,
             "ended_at": now(),
             "executors": self.executors,
+            "inputs": self.inputs,
             "outputs": self.outputs,
             "system_logs": system_logs,
             "metadata": self.metadata,

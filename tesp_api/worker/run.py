@@ -113,7 +113,7 @@ def _prepare(
         record.message(line)
     plan = plan_mounts(order, job.tree, rooted_binds(order))
     runtime.check_captures((*plan.captures, *plan.capture_patterns))
-    transfers = TransferSite(order.site.file_roots, cancellation, record.message)
+    transfers = TransferSite(order.site.file_roots, cancellation, record.message, order.site.transfers)
     view = View(plan.binds)
     return Attempt(order, job, record, result, cancellation, watchdog, runtime, plan, view, transfers)
 

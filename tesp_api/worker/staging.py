@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from typing import Callable
+import posixpath
+from typing import Any, Callable
 
 from .attempt import Attempt
 from .errors import StagingError, SystemFailure
@@ -12,9 +13,9 @@ from .mounts import TMP, Bind, MountPlan, mirrored
 from .order import Input, Order
 from .parallel import Background, run_together
 from .runtimes.base import Runtime
-from .transfer import Site, transfer_for
+from .transfer import Moved, Site, transfer_for
 from .transfer.roots import resolve_in_roots
-from .urls import scheme_of, shown
+from .urls import extend, scheme_of, shown
 
 
 def rooted_binds(order: Order) -> list[Bind]:
@@ -42,19 +43,35 @@ def stage_in(attempt: Attempt) -> None:
     images = Background(lambda: _check_images(attempt.order, attempt.runtime, attempt))
     make_mount_points(attempt.plan, attempt.job.tree)
     rooted = {
-        bind.target for bind in attempt.plan.binds if not bind.source.startswith(attempt.job.tree + "/")
+        bind.target: bind.source
+        for bind in attempt.plan.binds
+        if not bind.source.startswith(attempt.job.tree + "/")
     }
-    inputs = [item for item in attempt.order.inputs if item.path not in rooted]
-    remote = [item for item in inputs if item.content is None and scheme_of(item.url) not in ("", "file")]
-    for item in inputs:
-        if item not in remote:
-            _stage(item, attempt.job.tree, attempt.transfers)
+    entries: dict[str, list[dict[str, Any]]] = {item.path: [] for item in attempt.order.inputs}
 
     def call(item: Input) -> Callable[[], None]:
-        return lambda: _stage(item, attempt.job.tree, attempt.transfers)
+        return lambda: entries[item.path].extend(_stage(item, attempt.job.tree, attempt.transfers))
 
-    run_together([call(item) for item in remote], attempt.cancellation)
+    remote = []
+    try:
+        for item in attempt.order.inputs:
+            if item.path in rooted:
+                entries[item.path] += _mounted(item, rooted[item.path])
+            elif item.content is None and scheme_of(item.url) not in ("", "file"):
+                remote.append(call(item))
+            else:
+                call(item)()
+        run_together(remote, attempt.cancellation)
+    finally:
+        attempt.result.inputs = [entry for path in list(entries) for entry in entries[path]]
     images.join(attempt.cancellation)
+
+
+def _mounted(item: Input, source: str) -> list[dict[str, Any]]:
+    """An input that stays where it lies is not read, so it has no checksum."""
+    if item.type != "FILE":
+        return []
+    return [{"path": item.path, "url": shown(item.url), "size_bytes": os.stat(source).st_size}]
 
 
 def make_mount_points(plan: MountPlan, tree: str) -> None:
@@ -73,29 +90,45 @@ def make_mount_points(plan: MountPlan, tree: str) -> None:
             make_directories(place)
 
 
-def _stage(item: Input, tree: str, site: Site) -> None:
+def _stage(item: Input, tree: str, site: Site) -> list[dict[str, Any]]:
+    """Bring one input to its place; its files as result.json names them."""
     site.cancellation.check()
     place = mirrored(tree, item.path)
     make_directories(os.path.dirname(place))
     try:
         if item.content is not None:
-            _write_content(place, item.content)
-        elif item.type == "DIRECTORY":
+            return [{"path": item.path, **_write_content(place, item.content)._asdict()}]
+        transfer = transfer_for(item.url)
+        if item.type == "DIRECTORY":
             make_directories(place)
-            transfer_for(item.url).fetch_directory(item.url, place, site)
+            below = transfer.fetch_directory(item.url, place, site)
         else:
-            transfer_for(item.url).fetch_file(item.url, place, site)
+            below = {"": transfer.fetch_file(item.url, place, site)}
     except OSError as error:
         raise StagingError(f"Cannot store the input {item.path}: {error.strerror}") from error
+    return [
+        {
+            "path": posixpath.join(item.path, name) if name else item.path,
+            "url": shown(extend(item.url, name) if name else item.url),
+            **moved._asdict(),
+        }
+        for name, moved in below.items()
+    ]
 
 
-def _write_content(place: str, content: str) -> None:
+def _write_content(place: str, content: str) -> Moved:
+    from .transfer.moving import new_hash
+
+    data = content.encode("utf-8", "surrogatepass")
     descriptor = os.open(place, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
     try:
-        write_all(descriptor, content.encode("utf-8", "surrogatepass"))
+        write_all(descriptor, data)
         os.fchmod(descriptor, 0o666)
     finally:
         os.close(descriptor)
+    digest = new_hash("sha256")
+    digest.update(data)
+    return Moved(len(data), digest.hexdigest())
 
 
 def _check_images(order: Order, runtime: Runtime, attempt: Attempt) -> None:

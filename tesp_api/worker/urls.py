@@ -23,6 +23,17 @@ def shown(url: str) -> str:
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 
+def without_secrets(text: str, url: str) -> str:
+    """A server's answer without the secrets of the request's URL that it repeats."""
+    parts = urlsplit(url)
+    userinfo = parts.netloc.rpartition("@")[0]
+    values = [item.partition("=")[2] for item in parts.query.split("&")]
+    for secret in sorted((userinfo, userinfo.partition(":")[2], parts.query, *values), key=len, reverse=True):
+        if len(secret) > 2:
+            text = text.replace(secret, "***").replace(unquote(secret), "***")
+    return text
+
+
 def extend(url: str, relative: str) -> str:
     """The URL of a file below the directory that `url` names; a query stays at the end."""
     if not scheme_of(url):

@@ -8,6 +8,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
+from hashlib import sha256
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -111,10 +112,13 @@ def test_http_inputs_and_outputs(tmp_path: Path, shelf: Shelf) -> None:
     assert result["state"] == "COMPLETE", result
     assert shelf.files["/sent/x?sig=secret"] == shelf.files["/real"]
     assert (shelf.files["/sent/d/a%20b"], shelf.files["/sent/d/e/c"]) == (b"1\n", b"2\n")
+    big = {"size_bytes": 3_000_000, "sha256": sha256(shelf.files["/real"]).hexdigest()}
+    assert result["inputs"] == [{"path": "/in/x", "url": f"{shelf.url}/moved", **big}]
+    small = [{"size_bytes": 2, "sha256": sha256(text).hexdigest()} for text in (b"1\n", b"2\n")]
     assert result["outputs"] == [
-        {"url": f"{shelf.url}/sent/x", "path": "/out/x", "size_bytes": 3_000_000},
-        {"url": f"{shelf.url}/sent/d/a%20b", "path": "/out/d/a b", "size_bytes": 2},
-        {"url": f"{shelf.url}/sent/d/e/c", "path": "/out/d/e/c", "size_bytes": 2},
+        {"url": f"{shelf.url}/sent/x", "path": "/out/x", **big},
+        {"url": f"{shelf.url}/sent/d/a%20b", "path": "/out/d/a b", **small[0]},
+        {"url": f"{shelf.url}/sent/d/e/c", "path": "/out/d/e/c", **small[1]},
     ]
 
 
@@ -369,7 +373,8 @@ def test_a_name_that_is_no_utf_8_is_sent_and_told_readably(tmp_path: Path, shelf
     result = make(tmp_path, executors=[shell(script)], outputs=outputs).run()
     assert result["state"] == "COMPLETE", result
     assert shelf.files == {"/sent/a%FF": b"x\n"}
-    assert result["outputs"] == [{"url": f"{shelf.url}/sent/a%FF", "path": "/out/a?", "size_bytes": 2}]
+    told = {"size_bytes": 2, "sha256": sha256(b"x\n").hexdigest()}
+    assert result["outputs"] == [{"url": f"{shelf.url}/sent/a%FF", "path": "/out/a?", **told}]
 
 
 def test_a_tree_deeper_than_any_path_is_removed(tmp_path: Path) -> None:

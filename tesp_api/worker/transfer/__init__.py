@@ -11,7 +11,7 @@ from typing import Callable, NamedTuple, Protocol, cast
 
 from ..cancellation import Cancellation
 from ..errors import StagingError
-from ..order import FileRoot
+from ..order import FileRoot, Patience
 from ..urls import scheme_of, shown
 
 SCHEMES = {"": "file", "file": "file", "http": "http", "https": "http"}
@@ -24,6 +24,14 @@ class Site(NamedTuple):
     roots: tuple[FileRoot, ...]
     cancellation: Cancellation
     message: Callable[[str], None]
+    patience: Patience
+
+
+class Moved(NamedTuple):
+    """What arrived, whole: counted and hashed on its way."""
+
+    size_bytes: int
+    sha256: str
 
 
 class Source(NamedTuple):
@@ -31,6 +39,7 @@ class Source(NamedTuple):
 
     descriptor: int
     size_bytes: int
+    mtime_ns: int
     mode: int
     name: str
 
@@ -38,13 +47,16 @@ class Source(NamedTuple):
 class Transfer(Protocol):
     """What a protocol's module offers. Every function checks the cancellation as it goes."""
 
-    def fetch_file(self, url: str, destination: str, site: Site) -> None:
+    def fetch_file(self, url: str, destination: str, site: Site) -> Moved:
         """Write the URL's content to a new file. Raises: StagingError, Canceled."""
 
-    def fetch_directory(self, url: str, destination: str, site: Site) -> None:
-        """Merge the content of a directory into an existing one. Raises: StagingError, Canceled."""
+    def fetch_directory(self, url: str, destination: str, site: Site) -> dict[str, Moved]:
+        """Merge the content of a directory into an existing one; returns its files by relative path.
 
-    def send_file(self, source: Source, url: str, site: Site) -> None:
+        Raises: StagingError, Canceled.
+        """
+
+    def send_file(self, source: Source, url: str, site: Site) -> Moved:
         """Store the file at exactly this URL. Raises: StagingError, Canceled."""
 
     def make_directory(self, url: str, site: Site) -> None:

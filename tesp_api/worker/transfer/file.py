@@ -9,35 +9,35 @@ import secrets
 import stat
 
 from ..errors import StagingError
-from ..job import make_directories
+from ..job import make_directories, write_all
 from ..urls import shown
-from . import Site, Source
+from . import Moved, Site, Source
+from .moving import Reading, check_unchanged
 from .roots import resolve_in_roots, root_of
 
-COPY_BYTES = 8 * 1024 * 1024
-CANNOT_COPY_RANGE = {errno.EXDEV, errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, errno.EPERM, errno.EBADF}
 
-
-def fetch_file(url: str, destination: str, site: Site) -> None:
+def fetch_file(url: str, destination: str, site: Site) -> Moved:
     path, _ = resolve_in_roots(url, site.roots)
     if os.path.isdir(path):
         raise StagingError(f"Cannot read {shown(url)}: it is a directory, and its type must say DIRECTORY")
     try:
-        _copy_to_new(path, destination, site)
+        return _copy_to_new(path, destination, site)
     except OSError as error:
         raise StagingError(f"Cannot read {shown(url)}: {error.strerror}") from error
 
 
-def fetch_directory(url: str, destination: str, site: Site) -> None:
+def fetch_directory(url: str, destination: str, site: Site) -> dict[str, Moved]:
     """Links are followed as long as they stay in a file root; others are left out with a message."""
     path, _ = resolve_in_roots(url, site.roots)
+    moved: dict[str, Moved] = {}
     try:
-        _copy_directory(path, destination, site, (path,))
+        _copy_directory(path, destination, "", site, (path,), moved)
+        return moved
     except OSError as error:
         raise StagingError(f"Cannot read {error.filename or shown(url)}: {error.strerror}") from error
 
 
-def send_file(source: Source, url: str, site: Site) -> None:
+def send_file(source: Source, url: str, site: Site) -> Moved:
     """The file appears whole: it is written under a temporary name beside, then renamed."""
     path = _writable_path(url, site)
     temporary = os.path.join(
@@ -49,13 +49,14 @@ def send_file(source: Source, url: str, site: Site) -> None:
             temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666
         )
         try:
-            _copy(source.descriptor, descriptor, site)
+            moved = _copy(source, descriptor, site)
             if source.mode & 0o111:
                 os.fchmod(descriptor, os.fstat(descriptor).st_mode | 0o111)
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
         os.rename(temporary, path)
+        return moved
     except OSError as error:
         raise StagingError(f"Cannot write {shown(url)}: {error.strerror}") from error
     finally:
@@ -82,7 +83,9 @@ def _writable_path(url: str, site: Site) -> str:
     return path
 
 
-def _copy_directory(path: str, destination: str, site: Site, above: tuple[str, ...]) -> None:
+def _copy_directory(
+    path: str, destination: str, below: str, site: Site, above: tuple[str, ...], moved: dict[str, Moved]
+) -> None:
     """`above` are the real directories on the way here: one that comes again is a loop of links."""
     with os.scandir(path) as entries:
         names = sorted(entry.name for entry in entries)
@@ -95,59 +98,40 @@ def _copy_directory(path: str, destination: str, site: Site, above: tuple[str, .
             site.message(f"Left out {here}: a link to what is not there or in no file root")
         elif stat.S_ISDIR(mode) and real not in above:
             make_directories(there)
-            _copy_directory(real, there, site, (*above, real))
+            _copy_directory(real, there, f"{below}{name}/", site, (*above, real), moved)
         elif stat.S_ISREG(mode):
-            _copy_to_new(real, there, site)
+            moved[below + name] = _copy_to_new(real, there, site)
         else:
             site.message(f"Left out {here}: a loop of links, or no regular file")
 
 
-def _copy_to_new(path: str, destination: str, site: Site) -> None:
-    source = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+def _copy_to_new(path: str, destination: str, site: Site) -> Moved:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     try:
-        mode = os.fstat(source).st_mode
+        status = os.fstat(descriptor)
+        mode = status.st_mode
         if not stat.S_ISREG(mode):
             kind = errno.EISDIR if stat.S_ISDIR(mode) else errno.EINVAL
             raise OSError(kind, os.strerror(kind) if stat.S_ISDIR(mode) else "not a regular file", path)
+        source = Source(descriptor, status.st_size, status.st_mtime_ns, mode, path)
         target = os.open(destination, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
-            _copy(source, target, site)
+            moved = _copy(source, target, site)
             os.fchmod(target, 0o777 if mode & 0o111 else 0o666)
+            return moved
         finally:
             os.close(target)
     finally:
-        os.close(source)
+        os.close(descriptor)
 
 
-def _copy(source: int, target: int, site: Site) -> None:
-    """Copy from one file's position to the other's, in the kernel where it can."""
-    in_kernel = True
-    while True:
-        site.cancellation.check()
-        if in_kernel:
-            try:
-                if os.copy_file_range(source, target, COPY_BYTES):
-                    continue
-            except OSError as error:
-                if error.errno not in CANNOT_COPY_RANGE:
-                    raise
-            in_kernel = False  # also at the end: some file systems answer 0 for what can be read
-        try:
-            if not os.sendfile(target, source, None, COPY_BYTES):
-                return
-        except OSError as error:
-            if error.errno not in (errno.EINVAL, errno.ENOSYS):
-                raise
-            _copy_by_hand(source, target, site)
-            return
+def _copy(source: Source, target: int, site: Site) -> Moved:
+    """Through our hands rather than in the kernel: the bytes are hashed on their way.
 
-
-def _copy_by_hand(source: int, target: int, site: Site) -> None:
-    while True:
-        site.cancellation.check()
-        data = os.read(source, 1024 * 1024)
-        if not data:
-            return
-        view = memoryview(data)
-        while view:
-            view = view[os.write(target, view) :]
+    Raises: StagingError if the file changes meanwhile.
+    """
+    reading = Reading(source, site)
+    for data in reading:
+        write_all(target, data)
+    check_unchanged(source)
+    return reading.finish()

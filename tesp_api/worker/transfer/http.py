@@ -2,41 +2,42 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
-import os
 import secrets
-from typing import Callable, Iterator
+from typing import Iterable, Iterator
 from urllib.parse import quote, urljoin
 
 from ..errors import StagingError
-from ..job import write_all
 from ..urls import scheme_of, shown
-from . import BUFFER_BYTES, Site, Source
+from . import BUFFER_BYTES, Moved, Site, Source
 from .connection import Exchange
+from .moving import Partial, Reading
+from .retry import Passing, Refused, try_often
+from .statements import asked_pause_s, claims_of, range_of, validator_of
 
-TRIES = 3
-FIRST_PAUSE_S = 0.5
 MAX_REDIRECTS = 10
 REDIRECTS = (301, 302, 303, 307, 308)
+REDIRECTS_OF_PUT = (307, 308)
 PUT_REFUSED = (405, 501)
+PASSING = (408, 425, 429)
+LASTING = (501, 505)
+FOREIGN = (http.client.HTTPException,)
 
 
-class Passing(Exception):
-    """A failure that another try may mend."""
+def fetch_file(url: str, destination: str, site: Site) -> Moved:
+    with Partial(url, destination) as part:
+        return try_often(lambda: _get(url, part, site), url, site, FOREIGN, lambda: part.furthest)
 
 
-def fetch_file(url: str, destination: str, site: Site) -> None:
-    _try_often(lambda: _get(url, destination, site), url, site)
-
-
-def fetch_directory(url: str, destination: str, site: Site) -> None:
+def fetch_directory(url: str, destination: str, site: Site) -> dict[str, Moved]:
     raise StagingError(
         f"DIRECTORY inputs over http are not supported; list the files of {shown(url)} as FILE inputs"
     )
 
 
-def send_file(source: Source, url: str, site: Site) -> None:
-    _try_often(lambda: _send(source, url, site), url, site)
+def send_file(source: Source, url: str, site: Site) -> Moved:
+    return try_often(lambda: _send(source, url, site), url, site, FOREIGN)
 
 
 def make_directory(url: str, site: Site) -> None:
@@ -47,107 +48,148 @@ def is_in_place(url: str, host_path: str, site: Site) -> bool:
     return False
 
 
-def _try_often(attempt: Callable[[], None], url: str, site: Site) -> None:
-    for number in range(1, TRIES + 1):
-        try:
-            return attempt()
-        except (Passing, OSError, http.client.HTTPException) as error:
-            reason = str(error) or type(error).__name__
-            if isinstance(error, OSError) and error.errno in (28, 122):  # the disk is full, or the quota
-                raise StagingError(f"Cannot store {shown(url)}: {error.strerror}") from error
-            if number == TRIES:
-                raise StagingError(f"{shown(url)}: {reason} (tried {TRIES} times)") from error
-        site.cancellation.sleep(FIRST_PAUSE_S * 2 ** (number - 1))
-    return None
+def open_followed(url: str, headers: dict[str, str], site: Site) -> tuple[Exchange, str]:
+    """GET through redirects; the exchange to read and close, and the URL that it came from.
 
-
-def _get(url: str, destination: str, site: Site) -> None:
+    Raises: Refused, OSError, HTTPException.
+    """
     here = url
     for _ in range(MAX_REDIRECTS + 1):
-        with Exchange("GET", here, {"User-Agent": "tesp-worker"}) as exchange:
-            response = exchange.response
-            if response.status in REDIRECTS:
-                here = _redirected(url, here, response)
-                continue
-            _require(response, url, (200,))
-            return _save(response, url, destination, site)
-    raise StagingError(f"{shown(url)}: more than {MAX_REDIRECTS} redirects")
+        exchange = Exchange("GET", here, headers, site.patience.stall_s)
+        if exchange.response.status not in REDIRECTS:
+            return exchange, here
+        here = _redirected(here, exchange)
+    raise Refused(f"more than {MAX_REDIRECTS} redirects")
 
 
-def _redirected(url: str, here: str, response: http.client.HTTPResponse) -> str:
-    location = urljoin(here, response.headers.get("Location", ""))
+def _redirected(here: str, exchange: Exchange) -> str:
+    location = urljoin(here, exchange.response.headers.get("Location", ""))
+    exchange.close()
     if scheme_of(location) not in ("http", "https"):
-        raise StagingError(f"{shown(url)}: redirected to {shown(location)!r}, which is not followed")
+        raise Refused(f"redirected to {shown(location)!r}, which is not followed")
     return location
 
 
-def _save(response: http.client.HTTPResponse, url: str, destination: str, site: Site) -> None:
-    expected = response.length
-    received = 0
-    descriptor = os.open(destination, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
-    try:
-        while True:
-            site.cancellation.check()
-            data = response.read(BUFFER_BYTES)
-            if not data:
-                break
-            received += len(data)
-            write_all(descriptor, data)
-        os.fchmod(descriptor, 0o666)
-    finally:
-        os.close(descriptor)
-    if expected is not None and received != expected:
-        raise Passing(f"the server promised {expected} bytes and sent {received}")
-
-
-def _send(source: Source, url: str, site: Site) -> None:
-    status = _send_by("PUT", source, url, site, _file_body(source, site), source.size_bytes, {})
-    if status in PUT_REFUSED:
-        boundary = secrets.token_hex(16)
-        head, tail = _multipart_frame(boundary, source.name)
-        headers = {"Content-Type": f"multipart/form-data; boundary={boundary}"}
-        body = _multipart_body(head, _file_body(source, site), tail)
-        _send_by("POST", source, url, site, body, len(head) + source.size_bytes + len(tail), headers)
-
-
-def _send_by(
-    method: str,
-    source: Source,
-    url: str,
-    site: Site,
-    body: Iterator[bytes],
-    length: int,
-    headers: dict[str, str],
-) -> int:
-    all_headers = {"User-Agent": "tesp-worker", "Content-Length": str(length), **headers}
-    with Exchange(method, url, all_headers, body) as exchange:
-        if method == "PUT" and exchange.response.status in PUT_REFUSED:
-            return exchange.response.status
-        _require(exchange.response, url, range(200, 300), f"{method} of {source.name}: ")
-        return exchange.response.status
-
-
-def _require(
-    response: http.client.HTTPResponse, url: str, wanted: range | tuple[int, ...], what: str = ""
-) -> None:
-    if response.status in wanted:
+def require(response: http.client.HTTPResponse, wanted: Iterable[int], what: str = "") -> None:
+    """Raises: Passing, Refused for a status that is not wanted."""
+    status = response.status
+    if status in wanted:
         return
-    said = f"{what}status {response.status} {response.reason}"
-    if response.status >= 500 or response.status in (408, 429):
-        raise Passing(said)
-    raise StagingError(f"{shown(url)}: {said}")
+    said = f"{what}status {status} {response.reason}".rstrip()
+    if status in PASSING or (status >= 500 and status not in LASTING):
+        raise Passing(said, asked_pause_s(response.headers))
+    raise Refused(said)
 
 
-def _file_body(source: Source, site: Site) -> Iterator[bytes]:
-    """The file from its beginning, and exactly as long as was announced."""
-    position = 0
-    while position < source.size_bytes:
+def _get(url: str, part: Partial, site: Site) -> Moved:
+    """One try: what follows the bytes that are there, if they can be proved to be of the same version."""
+    asked = {}
+    if part.size_bytes and part.validator:
+        asked = {"Range": f"bytes={part.size_bytes}-", "If-Range": part.validator}
+    exchange, _ = open_followed(url, asked, site)
+    with exchange:
+        response = exchange.response
+        if asked and response.status == 206:
+            _require_same(response, part)
+        elif asked and response.status == 416:
+            part.restart()
+            raise Passing("status 416: it is shorter than it was")
+        else:
+            require(response, (200,))
+            length = response.length
+            part.restart(validator_of(response.headers), length, claims_of(response.headers))
+            if length is None and not response.chunked:
+                site.message(f"{shown(url)}: the server does not say how long it is, so this was not checked")
+        _receive(response, part, site)
+    return part.finish()
+
+
+def _require_same(response: http.client.HTTPResponse, part: Partial) -> None:
+    """Raises: Passing if the answer is not the rest of what is there, which is forgotten then."""
+    start, total = range_of(response.headers)
+    validator = validator_of(response.headers)
+    is_other = part.total is not None and total is not None and part.total != total
+    if start != part.size_bytes or is_other or validator not in ("", part.validator):
+        part.restart()
+        raise Passing("the server sent the rest of another version")
+    part.total = total if total is not None else part.total
+
+
+def _receive(response: http.client.HTTPResponse, part: Partial, site: Site) -> None:
+    """Read to the end that was announced: on a connection that stays open nothing follows."""
+    left = response.length
+    while left is None or left > 0:
         site.cancellation.check()
-        data = os.pread(source.descriptor, min(BUFFER_BYTES, source.size_bytes - position), position)
+        try:
+            data = response.read1(BUFFER_BYTES if left is None else min(BUFFER_BYTES, left))
+        except http.client.IncompleteRead:
+            raise Passing("the connection ended before the last chunk") from None
         if not data:
-            raise StagingError(f"{source.name} became shorter while it was sent")
-        position += len(data)
-        yield data
+            return
+        part.write(data)
+        left = None if left is None else left - len(data)
+
+
+def _send(source: Source, url: str, site: Site) -> Moved:
+    here = url
+    for _ in range(MAX_REDIRECTS + 1):
+        body = Reading(source, site, *(["md5"] if _is_presigned(here) else []))
+        headers = {"Content-Length": str(source.size_bytes)}
+        with Exchange("PUT", here, headers, site.patience.stall_s, body) as exchange:
+            response = exchange.response
+            if response.status in REDIRECTS_OF_PUT:
+                here = _redirected(here, exchange)
+                continue
+            if response.status in PUT_REFUSED:
+                return _post(source, here, site)
+            require(response, range(200, 300), f"PUT of {source.name}: ")
+            moved = body.finish()
+            if _is_presigned(here):
+                _check_etag(response, body)
+                return moved
+        _check_stored(here, moved, site)
+        return moved
+    raise Refused(f"more than {MAX_REDIRECTS} redirects")
+
+
+def _post(source: Source, url: str, site: Site) -> Moved:
+    boundary = secrets.token_hex(16)
+    head, tail = _multipart_frame(boundary, source.name)
+    headers = {
+        "Content-Type": f"multipart/form-data; boundary={boundary}",
+        "Content-Length": str(len(head) + source.size_bytes + len(tail)),
+    }
+    body = Reading(source, site)
+    framed = _multipart_body(head, body, tail)
+    with Exchange("POST", url, headers, site.patience.stall_s, framed) as exchange:
+        require(exchange.response, range(200, 300), f"POST of {source.name}: ")
+        return body.finish()
+
+
+def _is_presigned(url: str) -> bool:
+    """Whether this is S3's, where the ETag of a single PUT is its MD5."""
+    return "X-Amz-Signature=" in url
+
+
+def _check_etag(response: http.client.HTTPResponse, body: Reading) -> None:
+    """Raises: Passing if S3 has received something else. With keys of its own the ETag is no MD5."""
+    etag = response.headers.get("ETag", "").strip('"').lower()
+    is_other = response.headers.get("x-amz-server-side-encryption", "AES256") != "AES256" or any(
+        name.lower().startswith("x-amz-server-side-encryption-") for name in response.headers
+    )
+    if len(etag) == 32 and not is_other and etag != body.digest("md5"):
+        raise Passing(f"the server has stored something else: its MD5 is {etag}, not {body.digest('md5')}")
+
+
+def _check_stored(url: str, moved: Moved, site: Site) -> None:
+    """Raises: Passing if the server says that it has stored less or more. Many say nothing."""
+    silent = contextlib.suppress(OSError, http.client.HTTPException)
+    with silent, Exchange("HEAD", url, {}, site.patience.stall_s) as exchange:
+        headers = exchange.response.headers
+        size = headers.get("Content-Length", "")
+        is_told = exchange.response.status == 200 and size.isdigit() and not headers.get("Content-Encoding")
+        if is_told and int(size) != moved.size_bytes:
+            raise Passing(f"the server has stored {size} of {moved.size_bytes} bytes")
 
 
 def _multipart_frame(boundary: str, name: str) -> tuple[bytes, bytes]:
@@ -160,7 +202,7 @@ def _multipart_frame(boundary: str, name: str) -> tuple[bytes, bytes]:
     return head.encode(), f"\r\n--{boundary}--\r\n".encode()
 
 
-def _multipart_body(head: bytes, content: Iterator[bytes], tail: bytes) -> Iterator[bytes]:
+def _multipart_body(head: bytes, content: Iterable[bytes], tail: bytes) -> Iterator[bytes]:
     yield head
     yield from content
     yield tail

@@ -1,5 +1,6 @@
 """What the worker reports becomes one entry of a task's logs."""
 
+import json
 from typing import Any
 
 from tesp_api.runner.attempt_log import AttemptLog
@@ -70,7 +71,13 @@ def test_the_result_replaces_what_the_events_said() -> None:
         "logs": [{"start_time": T0, "end_time": T1, "exit_code": 2}],
         "outputs": [{"url": "file:///x", "path": "/x", "size_bytes": "7"}],
         "system_logs": ["all of it"],
-        "metadata": {"destination": "local", "host": "node1"},
+        "metadata": {
+            "destination": "local",
+            "host": "node1",
+            "inputs": json.dumps([{"path": "/i", "size_bytes": 1, "sha256": "01"}] * 1000),
+            "inputs_left_out": "2",
+            "outputs": '[{"url": "file:///x", "path": "/x", "size_bytes": 7, "sha256": "ab"}]',
+        },
     }
 
 
