@@ -59,7 +59,8 @@ def test_the_result_replaces_what_the_events_said() -> None:
             "executors": [
                 {"exit_code": 2, "started_at": T0, "ended_at": T1, "stdout_bytes": 0, "stderr_bytes": 0}
             ],
-            "outputs": [{"url": "file:///x", "path": "/x", "size_bytes": 7}],
+            "inputs": [{"path": "/i", "size_bytes": 1, "sha256": "01"}] * 1002,
+            "outputs": [{"url": "file:///x", "path": "/x", "size_bytes": 7, "sha256": "ab"}],
             "system_logs": ["all of it"],
             "metadata": {"host": "node1"},
         }
