@@ -44,6 +44,7 @@ from tesp_api.tes.states import State
 _NO_CHANGES = Changes()
 _READS_AT_ONCE = 2
 """Questions for states on their way at one time; while they are, the next askers share one."""
+_PATIENCE_S = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +89,8 @@ class MongoTaskStore:
                 raise translated(error) from error
             raise
         claims = MongoClaims(db.tasks, self._clock)
-        states = Gathering(partial(mongo_changes.read_states, db.tasks), at_once=_READS_AT_ONCE)
+        read_states = partial(mongo_changes.read_states, db.tasks)
+        states = Gathering(read_states, at_once=_READS_AT_ONCE, patience_s=_PATIENCE_S)
         self._opened = _Opened(client, db, MongoCreation(db.tasks), claims, states)
 
     async def aclose(self) -> None:

@@ -17,10 +17,8 @@ import logging
 import time
 
 import pymongo
-from bson.errors import InvalidDocument
 from pymongo import ReturnDocument
 from pymongo.errors import (
-    BulkWriteError,
     DocumentTooLarge,
     DuplicateKeyError,
     PyMongoError,
@@ -30,14 +28,12 @@ from pymongo.errors import (
 
 from tesp_api.errors import Fault, InvalidRequest, KeyReused, StoreUnavailable
 from tesp_api.store.base import OnceKey, Task
-from tesp_api.store.gathering import Gathering
 from tesp_api.store.mongo_documents import Collection, Document, new_document, once_hash
 from tesp_api.store.mongo_errors import meaning
 from tesp_api.tes.states import State
 
 SETTLE_TIMEOUT_S = 4.0
 _RETRY_S = 0.1
-_GROUPS_AT_ONCE = 2
 _NEVER_SENT = (ServerSelectionTimeoutError, WaitQueueTimeoutError)
 
 _log = logging.getLogger(__name__)
@@ -60,7 +56,6 @@ class MongoCreation:
         self._tasks = tasks
         self._doubtful: set[str] = set()
         self._settling = asyncio.Lock()
-        self._inserts = Gathering(self._insert_together, at_once=_GROUPS_AT_ONCE)
 
     async def create(self, task: Task, once: OnceKey | None) -> str:
         """See `TaskStore.create`.
@@ -74,8 +69,7 @@ class MongoCreation:
         document = new_document(task, once)
         while True:
             try:
-                if not await self._inserts.add(document):
-                    await self._tasks.insert_one(document)
+                await self._tasks.insert_one(document)
                 return task.id
             except DuplicateKeyError:
                 known = await self._known_as(task, once)
@@ -89,24 +83,6 @@ class MongoCreation:
                 if await self._has_arrived(task.id, once):
                     return task.id
                 raise StoreUnavailable(f"MongoDB: the task was not stored: {error}") from error
-
-    async def _insert_together(self, documents: list[Document]) -> list[bool]:
-        """Whether they were inserted; if not, each is to be tried alone, so that it is known which failed.
-
-        Callers at the same time share a round trip and a flush of the journal, if nothing stands in the way
-        of any of them.
-
-        Raises:
-            PyMongoError: it is not known what was inserted, or there was only one, which failed.
-        """
-        if len(documents) == 1:
-            await self._tasks.insert_one(documents[0])
-            return [True]
-        try:
-            await self._tasks.insert_many(documents, ordered=False)
-        except (BulkWriteError, InvalidDocument):
-            return [False] * len(documents)
-        return [True] * len(documents)
 
     async def settle(self) -> None:
         """Let no doubtful task stay that nobody has claimed; does nothing if there is none."""
