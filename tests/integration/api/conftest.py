@@ -1,4 +1,4 @@
-"""The API over a real SQLite store, without a runner: tests play the runner's part."""
+"""The API over each of the stores, without a runner: tests play the runner's part."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -8,19 +8,21 @@ import pytest
 from fastapi import FastAPI
 
 from tesp_api.api.application import build_api
+from tesp_api.app import build_store
 from tesp_api.bell import Bell
 from tesp_api.settings import Settings
 from tesp_api.store.base import TaskStore
-from tesp_api.store.sqlite import SqliteTaskStore
+from tests.integration.api.kinds import STORES, store_table
 from tests.integration.api.life import RingingBell, connect
 
 
-@pytest.fixture
-def settings(tmp_path: Path) -> Settings:
+@pytest.fixture(params=STORES)
+def settings(request: pytest.FixtureRequest, tmp_path: Path) -> Settings:
     roots = [{"path": str(tmp_path / "shared space"), "mount": "rw"}, {"path": "/data"}]
     return Settings.model_validate(
         {
             "data_dir": str(tmp_path / "data"),
+            "store": store_table(request, tmp_path),
             "server": {"max_body_bytes": 300_000},
             "logs": {"tail_bytes": 1000},
             "destinations": {"local": {"file_roots": roots}},
@@ -30,7 +32,7 @@ def settings(tmp_path: Path) -> Settings:
 
 @pytest.fixture
 async def store(settings: Settings) -> AsyncIterator[TaskStore]:
-    opened = SqliteTaskStore(settings.data_dir)
+    opened = build_store(settings)
     await opened.open()
     yield opened
     await opened.aclose()

@@ -291,7 +291,8 @@ HEADERS = [
     post("a length below zero", b"", headers=(("Content-Length", "-1"),)),
     post("two lengths", b"{}", headers=(("Content-Length", "2"), ("Content-Length", "3"))),
     post("a length of 10^30", b"", status=400, headers=(("Content-Length", "1" + "0" * 30),)),
-    post("a length beyond the limit", b"", status=413, headers=(("Content-Length", "999999999"),)),
+    post("a length beyond the limit", b"", status=413,
+         headers=(("Content-Length", "999999999"), ("Expect", "100-continue"))),
     post("a body that says it is packed", b"{}", headers=(("Content-Encoding", "gzip"),)),
 ]  # fmt: skip
 

@@ -11,10 +11,10 @@ from urllib.parse import urlsplit
 import uvicorn
 
 from tesp_api.api.application import build_api
+from tesp_api.app import build_store
 from tesp_api.bell import Bell
 from tesp_api.cli.http_protocol import LimitedHttpProtocol
 from tesp_api.settings import Settings
-from tesp_api.store.sqlite import SqliteTaskStore
 
 _TIMEOUT_S = 30
 
@@ -22,7 +22,7 @@ _TIMEOUT_S = 30
 @contextmanager
 def live_api(settings: Settings) -> Iterator[str]:
     """The address of a server that lives as long as the context."""
-    store = SqliteTaskStore(settings.data_dir)
+    store = build_store(settings)
 
     @asynccontextmanager
     async def lifespan(_: object) -> AsyncIterator[None]:

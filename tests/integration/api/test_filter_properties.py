@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
@@ -12,9 +11,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tesp_api.api.application import build_api
+from tesp_api.app import build_store
 from tesp_api.bell import Bell
 from tesp_api.settings import Settings
-from tesp_api.store.sqlite import SqliteTaskStore
+from tests.integration.api.kinds import STORES, store_table
 from tests.integration.api.life import TES, V1, connect
 
 TEXTS = [
@@ -52,10 +52,9 @@ _filters = st.fixed_dictionaries(
 class World:
     """A served store with tasks of every combination of names and tags, and what is known of them."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, configuration: Settings) -> None:
         self.runner = asyncio.Runner()
-        self.store = SqliteTaskStore(folder)
-        configuration = Settings.model_validate({"data_dir": str(folder)})
+        self.store = build_store(configuration)
         self.runner.run(self.store.open())
         self.app = build_api(self.store, Bell(), configuration, {})
         self.known: dict[str, dict[str, Any]] = {}
@@ -116,9 +115,11 @@ def matches(task: dict[str, Any], filters: Filters, prefix: str) -> bool:
     )
 
 
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    made = World(tmp_path_factory.mktemp("filters"))
+@pytest.fixture(scope="module", params=STORES)
+def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    folder = tmp_path_factory.mktemp("filters")
+    tables = {"data_dir": str(folder), "store": store_table(request, folder)}
+    made = World(Settings.model_validate(tables))
     yield made
     made.close()
 

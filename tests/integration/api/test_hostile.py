@@ -11,14 +11,16 @@ import pytest
 
 from tesp_api.settings import Settings
 from tests.integration.api.hostile_requests import HOSTILE, TASKS, Hostile, task
+from tests.integration.api.kinds import STORES, store_table
 from tests.integration.api.live import live_api, send_raw
 
 
-@pytest.fixture(scope="module")
-def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+@pytest.fixture(scope="module", params=STORES)
+def url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A server with a few tasks, one of them canceled."""
     folder = tmp_path_factory.mktemp("hostile")
-    settings = Settings.model_validate({"data_dir": str(folder), "server": {"max_body_bytes": 300_000}})
+    tables = {"server": {"max_body_bytes": 300_000}, "store": store_table(request, folder)}
+    settings = Settings.model_validate({"data_dir": str(folder)} | tables)
     with live_api(settings) as address:
         for number in range(3):
             made = httpx.post(f"{address}{TASKS}", json=task(name=f"t{number}", tags={"k": "v"}))
