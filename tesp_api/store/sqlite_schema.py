@@ -2,7 +2,8 @@
 
 What lists need (`tasks`, `tags`) is apart from what may be large (`requests`, `attempt_logs`,
 `log_chunks`), so that a list walks over small rows. Ids sort by age (UUIDv7): newest first is id
-descending, and every index that a list uses ends in the id.
+descending, and every index that a list uses ends in the id. `tags` repeats the state of its task, and tasks
+belong to generations by their age, so that lists by tag and by name need not look further.
 
 Times are integer microseconds since 1970 UTC. What clients' texts are compared by (names, tags) is kept
 as UTF-8 bytes: exact, case-sensitive, and free of what TEXT cannot hold.
