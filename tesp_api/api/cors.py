@@ -1,7 +1,8 @@
 """Lets web pages from elsewhere use the API, where the settings say from where.
 
-Source: TES 1.1, "CORS"; GA4GH's recommendation: any method and header that the API knows, a preflight's
-answer is good for 30 days, and no cookies (tokens go in the header Authorization).
+Every method and header that the API knows is allowed, but no cookies: tokens go in the header Authorization.
+A preflight's answer is good for 30 days, or as long as the browser keeps it.
+Source: TES 1.1, "CORS"; the WHATWG's Fetch standard.
 """
 
 from collections.abc import Collection
