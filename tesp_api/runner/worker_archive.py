@@ -14,8 +14,16 @@ PACKAGE = "tesp_worker"
 ENTRY = b"import tesp_worker.__main__\n"
 TIMESTAMP = (1980, 1, 1, 0, 0, 0)
 SEEN_BY_FEW = {
-    f"{PACKAGE}/transfer/{name}.py"
-    for name in ("connection", "http", "http_directory", "statements", "retry", "ftp", "ftp_session")
+    f"{PACKAGE}/{name}.py"
+    for name in (
+        "runtimes/apptainer",
+        "transfer/connection",
+        "transfer/ftp",
+        "transfer/ftp_session",
+        "transfer/http",
+        "transfer/http_directory",
+        "transfer/statements",
+    )
 }
 """Imported by some tasks only, and compiled there in a few milliseconds: bytecode would double their size."""
 UNCHECKED_HASH_PYC = (0b01).to_bytes(4, "little")

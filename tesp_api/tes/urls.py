@@ -4,7 +4,7 @@ from urllib.parse import unquote, urlsplit
 
 from tesp_api.tes.paths import has_control_characters, normal_path
 
-SUPPORTED_SCHEMES = ("http", "https", "file")
+SUPPORTED_SCHEMES = ("http", "https", "ftp", "ftps", "file")
 """What the worker can transfer, besides bare absolute paths; its registry must have just these."""
 
 FETCHED_SCHEMES = ("http", "https")
@@ -39,7 +39,9 @@ def url_fault(url: str) -> str | None:
         return f"the scheme {scheme[:40]!r} is not supported: supported are {_ACCEPTED}"
     if not url[len(scheme) :].startswith("://"):
         return f"is malformed: write {scheme}://, not {scheme}:"
-    return _file_fault(url) if scheme == "file" else _web_fault(url)
+    if scheme == "file":
+        return _file_fault(url)
+    return _web_fault(url) or (_ftp_fault(url) if scheme in ("ftp", "ftps") else None)
 
 
 def _file_fault(url: str) -> str | None:
@@ -60,3 +62,12 @@ def _web_fault(url: str) -> str | None:
     if not host or " " in host:
         return "has no host, or one with spaces"
     return None if parts.query.isascii() else "has letters beyond ASCII after the ?: percent-encode them"
+
+
+def _ftp_fault(url: str) -> str | None:
+    """FTP's commands are lines, and its paths know no query: Source: RFC 1738, section 3.2."""
+    if "?" in url or "#" in url:
+        return "has a ? or a #, which an FTP path can only have as %3F and %23"
+    if any(sign in unquote(url, "latin-1") for sign in "\r\n\0"):
+        return "has a line break or a NUL, which FTP cannot send"
+    return None if urlsplit(url).path.strip("/") else "names no file"

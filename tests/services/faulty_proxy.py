@@ -88,9 +88,10 @@ class FaultyProxy:
             return
         down = fault if fault and fault.way == "down" else None
         up = fault if fault and fault.way == "up" else None
+        is_cut = threading.Event()
         threads = [
-            threading.Thread(target=self._pump, args=(server, client, down, is_control), daemon=True),
-            threading.Thread(target=self._pump, args=(client, server, up, False), daemon=True),
+            threading.Thread(target=self._pump, args=(server, client, down, is_control, is_cut), daemon=True),
+            threading.Thread(target=self._pump, args=(client, server, up, False, is_cut), daemon=True),
         ]
         for thread in threads:
             thread.start()
@@ -99,7 +100,14 @@ class FaultyProxy:
         client.close()
         server.close()
 
-    def _pump(self, source: socket.socket, target: socket.socket, fault: Fault | None, ports: bool) -> None:
+    def _pump(
+        self,
+        source: socket.socket,
+        target: socket.socket,
+        fault: Fault | None,
+        ports: bool,
+        is_cut: threading.Event,
+    ) -> None:
         passed = 0
         try:
             while data := source.recv(65536):
@@ -107,31 +115,45 @@ class FaultyProxy:
                     data = self._with_own_ports(data)
                 if fault and passed + len(data) > fault.at_byte:
                     at = max(0, fault.at_byte - passed)
-                    spoiled = self._spoil(fault, data, at, source, target)
+                    spoiled = self._spoil(fault, data, at, source, target, is_cut)
                     if spoiled is None:
                         return
                     data, fault = spoiled, None
                 target.sendall(data)
                 passed += len(data)
-            target.shutdown(socket.SHUT_WR)
+            if not is_cut.is_set():
+                target.shutdown(socket.SHUT_WR)
         except OSError:
             for end in (source, target):
                 _shut(end)
 
     def _spoil(
-        self, fault: Fault, data: bytes, at: int, source: socket.socket, target: socket.socket
+        self,
+        fault: Fault,
+        data: bytes,
+        at: int,
+        source: socket.socket,
+        target: socket.socket,
+        is_cut: threading.Event,
     ) -> bytes | None:
         """What to send instead; None when nothing more is to be said."""
         if fault.kind == "corrupt":
             return data[:at] + bytes([data[at] ^ 0xFF]) + data[at + 1 :]
         target.sendall(data[:at])
-        if fault.kind == "stall":
-            self._closing.wait(60)
-        elif fault.kind == "cut":
+        if fault.kind == "truncate" and fault.way == "up":
+            target.shutdown(socket.SHUT_WR)
+            while source.recv(65536):  # the client notices nothing
+                pass
+        elif fault.kind == "cut":  # both connections are reset when they are closed
+            is_cut.set()
             for end in (source, target):
                 end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-        for end in (source, target):
-            _shut(end)
+                end.shutdown(socket.SHUT_RD)
+        else:
+            if fault.kind == "stall":
+                self._closing.wait(60)
+            for end in (source, target):
+                _shut(end)
         return None
 
     def _with_own_ports(self, data: bytes) -> bytes:

@@ -14,7 +14,7 @@ from ..errors import StagingError
 from ..order import FileRoot, Patience
 from ..urls import scheme_of, shown
 
-SCHEMES = {"": "file", "file": "file", "http": "http", "https": "http"}
+SCHEMES = {"": "file", "file": "file", "http": "http", "https": "http", "ftp": "ftp", "ftps": "ftp"}
 BUFFER_BYTES = 256 * 1024
 
 

@@ -66,7 +66,7 @@ def try_often(
 
 
 def _failure(url: str, error: Exception, tries: int, site: Site) -> StagingError:
-    reason = str(error) or type(error).__name__
+    reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
     if isinstance(error, socket.timeout):
         reason = f"nothing came or went for {site.patience.stall_s:g} s"
     times = "once" if tries == 1 else f"{tries} times"

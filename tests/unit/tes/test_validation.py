@@ -116,7 +116,8 @@ BAD_INPUT: list[tuple[str, Any, str]] = [
     ("output without url", task(outputs=[{"path": "/a"}]), "outputs[0].url"),
     ("output with an empty url", task(outputs=[{"path": "/a", "url": ""}]), "outputs[0].url"),
     ("output with null path", task(outputs=[{"path": None, "url": URL}]), "outputs[0].path"),
-    ("output to ftp", task(outputs=[{"path": "/a", "url": "ftp://h/a"}]), "outputs[0].url"),
+    ("output to gopher", task(outputs=[{"path": "/a", "url": "gopher://h/a"}]), "outputs[0].url"),
+    ("ftp with a query", task(outputs=[{"path": "/a", "url": "ftp://h/a?b"}]), "outputs[0].url"),
     ("pattern without prefix", task(outputs=[{"path": "/a/*", "url": URL}]), "outputs[0].path_prefix"),
     (
         "prefix of another directory",
