@@ -24,6 +24,7 @@ from tesp_api.store import (
 )
 from tesp_api.store.base import Changes, Claim, HistoryEntry, LogPart, OnceKey, Page, Stream, Task, TaskQuery
 from tesp_api.store.folder_lock import FolderLock
+from tesp_api.store.gathering import Gathering
 from tesp_api.store.sqlite_errors import translated
 from tesp_api.store.sqlite_logs import LogKey
 from tesp_api.store.sqlite_readers import SqliteReaders
@@ -37,6 +38,7 @@ DATABASE = "tesp.sqlite3"
 
 T = TypeVar("T")
 _NO_CHANGES = Changes()
+_PATIENCE_S = 0.25
 
 
 class SqliteTaskStore:
@@ -51,6 +53,8 @@ class SqliteTaskStore:
         self._lock = FolderLock(folder)
         self._writer: SqliteWriter | None = None
         self._readers: SqliteReaders | None = None
+        # The way to a thread and back costs more than the look itself: callers at the same time share it.
+        self._states = Gathering(self._read_states, at_once=2, patience_s=_PATIENCE_S)
 
     async def open(self) -> None:
         """See `TaskStore.open`.
@@ -96,7 +100,7 @@ class SqliteTaskStore:
         return found[0]
 
     async def get_state(self, task_id: str) -> State:
-        state = await self._read(lambda db: sqlite_rows.read_state(db, task_id))
+        state = await self._states.add(task_id)
         if state is None:
             raise TaskNotFound(task_id)
         return state
@@ -207,6 +211,9 @@ class SqliteTaskStore:
         """Now and the end of a lease that begins now, in microseconds; asked for as late as possible."""
         moment = self._clock()
         return to_micros(moment), to_micros(moment + timedelta(seconds=lease_s))
+
+    async def _read_states(self, ids: list[str]) -> list[State | None]:
+        return await self._read(lambda db: [sqlite_rows.read_state(db, task_id) for task_id in ids])
 
     async def _write(self, work: Callable[[sqlite3.Connection], T]) -> T:
         if self._writer is None:
