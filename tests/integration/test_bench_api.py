@@ -12,7 +12,7 @@ from bench.api_questions import LISTS
 pytestmark = pytest.mark.services
 
 QUESTIONS = {"create", "get_minimal", "get_full", *LISTS}
-SMALL = ["--tasks", "20000", "--few", "2000", "--samples", "10", "--seconds", "0.1"]
+SMALL = ["--tasks", "10000", "--few", "2000", "--samples", "10", "--seconds", "0.1"]
 
 
 def test_the_benchmark_gives_every_figure(tmp_path: Path) -> None:
