@@ -199,3 +199,24 @@ def test_server_and_database_are_killed_together(
         tasks = {name: second.wait(task_id, timeout_s=90) for name, task_id in ids.items()}
     assert {task["state"] for task in tasks.values()} == {"COMPLETE"}
     assert {name: (shared / name).read_text() for name in names} == dict.fromkeys(names, "ran\n")
+
+
+def test_two_servers_on_one_database_share_the_work_and_do_not_disturb_each_other(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    """Each has its own embedded Pulsar, so both stay alive here; either answers for all tasks."""
+    shared = tmp_path / "shared"
+    names = [f"task-{number}" for number in range(16)]
+    limit = {"TESP_API_DESTINATIONS__LOCAL__MAX_RUNNING": "4"}
+    with TespServer(environment | limit) as one, TespServer(environment | limit) as two:
+        sleeper = one.create(a_task("sleeper", shared, waits=True))
+        one.wait(sleeper, states={"RUNNING"})
+        assert two.client.post(f"/ga4gh/tes/v1/tasks/{sleeper}:cancel").status_code == 200
+        assert one.wait(sleeper)["state"] == "CANCELED"
+        (shared / "go_on").touch()
+        ids = {name: (one, two)[turn % 2].create(a_task(name, shared)) for turn, name in enumerate(names)}
+        tasks = {name: (two, one)[turn % 2].wait(ids[name]) for turn, name in enumerate(names)}
+        assert one.get(sleeper) == two.get(sleeper)
+    assert {task["state"] for task in tasks.values()} == {"COMPLETE"}
+    assert {name: (shared / name).read_text() for name in names} == dict.fromkeys(names, "ran\n")
+    assert all(len(task["logs"]) == 1 for task in tasks.values())
