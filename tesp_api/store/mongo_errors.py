@@ -3,6 +3,8 @@
 Source: https://github.com/mongodb/mongo/blob/master/src/mongo/base/error_codes.yml
 """
 
+import re
+
 import bson.errors
 import pymongo.errors
 from pymongo.errors import OperationFailure, PyMongoError
@@ -94,6 +96,7 @@ def translated(error: Exception) -> StoreError:
     """The store's error for one of the driver's.
 
     The driver's texts name hosts and ports, never credentials: those of a wrong URL, which may quote
-    it, do not come here (`mongo_connection.connect`).
+    it, do not come here (`mongo_connection.connect`). What it says about its own state is cut off.
     """
-    return meaning(error)(f"MongoDB: {error} ({type(error).__name__})")
+    text = re.split(r",? \(configured timeouts|, Timeout: |, Topology Description", str(error))[0]
+    return meaning(error)(f"MongoDB: {text} ({type(error).__name__})")

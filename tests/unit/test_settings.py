@@ -123,6 +123,37 @@ def test_a_secret_is_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "hush-hush" not in repr(load_settings())
 
 
+@pytest.mark.parametrize(
+    ("url", "kind"),
+    [
+        ("sqlite:", "sqlite"),
+        ("mongodb://user:hush-hush@host:27017/?replicaSet=rs0", "mongodb"),
+        ("mongodb+srv://user:hush-hush@cluster.example.org/", "mongodb"),
+    ],
+)
+def test_the_stores_url_says_which_store_and_is_never_shown(
+    monkeypatch: pytest.MonkeyPatch, url: str, kind: str
+) -> None:
+    monkeypatch.setenv("TESP_API_STORE__URL", url)
+    settings = load_settings()
+    assert settings.store.kind == kind
+    assert settings.store.url.get_secret_value() == url
+    assert "hush" not in f"{settings!r} {settings} {settings.store} {settings.model_dump_json()}"
+
+
+@pytest.mark.parametrize("url", ["", "sqlite", "sqlite:file", "postgres://user:hush-hush@host", "mongodb:x"])
+def test_another_store_is_refused_without_quoting_its_url(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.setenv("TESP_API_STORE__URL", url)
+    message = refused()
+    assert '  store.url: must be "sqlite:"' in message
+    assert "hush" not in message
+
+
+@pytest.mark.parametrize("name", ["", "a b", "a.b", "$a", "a/b", "x" * 64])
+def test_a_database_has_a_plain_name(name: str) -> None:
+    assert "  store.database" in refused(store={"database": name})
+
+
 @pytest.mark.parametrize("profile", PROFILES)
 def test_each_profile_of_the_shipped_file_loads(profile: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TESP_API_SETTINGS", str(SHIPPED))

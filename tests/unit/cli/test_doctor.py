@@ -10,6 +10,7 @@ from typer.testing import CliRunner, Result
 
 from tesp_api.cli.main import app
 from tesp_api.store.folder_lock import FolderLock
+from tests.services.mongod import Mongod
 from tests.services.pulsar_rest import free_port
 
 
@@ -128,3 +129,33 @@ def test_a_pulsar_that_does_not_answer_fails(monkeypatch: pytest.MonkeyPatch) ->
     assert result.exit_code == 1
     assert found(result, "Pulsar of far")["level"] == "fail"
     assert "hush-hush" not in result.output
+
+
+def test_a_mongodb_that_is_away_fails_and_its_password_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TESP_API_STORE__URL", f"mongodb://user:hush-hush@127.0.0.1:{free_port()}/")
+    result = doctor("--json")
+    assert result.exit_code == 1
+    store = found(result, "store")
+    assert store["level"] == "fail"
+    assert "127.0.0.1" in store["found"]
+    assert "store.url" in store["mend"]
+    assert "hush" not in result.output
+
+
+def test_a_wrong_url_of_mongodb_fails_without_being_quoted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TESP_API_STORE__URL", "mongodb://user:hush/hush@host:port/")
+    result = doctor("--json")
+    assert "not a usable MongoDB URL" in found(result, "store")["found"]
+    assert "hush" not in result.output
+
+
+@pytest.mark.services
+def test_a_mongodb_that_works_is_told(mongod: Mongod, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TESP_API_STORE__URL", mongod.url)
+    monkeypatch.setenv("TESP_API_STORE__DATABASE", "doctor")
+    try:
+        result = doctor("--json")
+    finally:
+        mongod.drop("doctor")
+    assert result.exit_code == 0, result.output
+    assert found(result, "store")["found"] == "MongoDB, database doctor: opens, reads and writes"

@@ -47,6 +47,15 @@ def test_other_codes_do_not_pass(code: int | None) -> None:
     assert type(translated(OperationFailure("it broke", code))) is StoreError
 
 
+def test_what_the_driver_says_about_itself_is_cut_off() -> None:
+    refused = "db:27017: [Errno 111] Connection refused (configured timeouts: connectTimeoutMS: 2000.0ms)"
+    error = pymongo.errors.ServerSelectionTimeoutError(
+        f"{refused}, Timeout: 3.0s, Topology Description: <...>"
+    )
+    expected = "MongoDB: db:27017: [Errno 111] Connection refused (ServerSelectionTimeoutError)"
+    assert str(translated(error)) == expected
+
+
 def test_an_unknown_kind_of_error_means_what_its_parent_means() -> None:
     class Newer(pymongo.errors.AutoReconnect):
         """Of a later version of the driver."""
