@@ -17,6 +17,7 @@ SEEN_BY_FEW = {
     f"{PACKAGE}/{name}.py"
     for name in (
         "runtimes/apptainer",
+        "runtimes/podman",
         "transfer/connection",
         "transfer/ftp",
         "transfer/ftp_session",

@@ -50,8 +50,6 @@ def _source_faults(field: str, item: dict[str, Any]) -> Iterator[Fault]:
         return
     if fault := urls.url_fault(url):
         yield Fault(f"{field}.url", fault)
-    elif item.get("type") == "DIRECTORY" and urls.scheme_of(url) in urls.FETCHED_SCHEMES:
-        yield Fault(f"{field}.url", "is a DIRECTORY, which cannot be fetched by HTTP: name each file")
 
 
 def _pattern_faults(field: str, item: dict[str, Any]) -> Iterator[Fault]:

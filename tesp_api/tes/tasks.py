@@ -60,9 +60,9 @@ class Input(_Part):
     description: Text | None = Field(None, description="For people; nothing depends on it.")
     url: Text | None = Field(
         None,
-        description="Where to fetch it: `http://`, `https://`, `file://` or an absolute path. The latter two "
-        "are read at the compute site, and must lie in a folder that service-info lists as storage. "
-        "Needed unless there is content.",
+        description="Where to fetch it: `http://`, `https://`, `ftp://`, `ftps://`, `file://` or an absolute "
+        "path. The latter two are read at the compute site, and must lie in a folder that service-info "
+        "lists as storage. Needed unless there is content.",
         examples=["https://example.org/genome.fa"],
     )
     path: Place = Field(
@@ -71,7 +71,9 @@ class Input(_Part):
         examples=["/data/genome.fa"],
     )
     type: Type = Field(
-        FileType.FILE, description="A DIRECTORY is fetched with all below it, and not by HTTP."
+        FileType.FILE,
+        description="A DIRECTORY is fetched with all below it; by HTTP, as far as the server's index pages "
+        "list it.",
     )
     content: Text | None = Field(
         None,
@@ -93,8 +95,8 @@ class Output(_Part):
     description: Text | None = Field(None, description="For people; nothing depends on it.")
     url: TargetUrl = Field(
         description="Where to send it: `http://` and `https://` by PUT (by POST where PUT is refused), "
-        "`file://` or an absolute path at the compute site, in a storage folder. For a DIRECTORY or with "
-        "wildcards it is the directory to which relative paths are added.",
+        "`ftp://`, `ftps://`, `file://` or an absolute path at the compute site, in a storage "
+        "folder. For a DIRECTORY or with wildcards it is the directory to which relative paths are added.",
         examples=["file:///data/results/counts.txt"],
     )
     path: Place = Field(

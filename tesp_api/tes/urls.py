@@ -7,9 +7,6 @@ from tesp_api.tes.paths import has_control_characters, normal_path
 SUPPORTED_SCHEMES = ("http", "https", "ftp", "ftps", "file")
 """What the worker can transfer, besides bare absolute paths; its registry must have just these."""
 
-FETCHED_SCHEMES = ("http", "https")
-"""The schemes of servers, which know files but no directories."""
-
 _ACCEPTED = ", ".join(f"{scheme}://" for scheme in SUPPORTED_SCHEMES) + " and absolute paths"
 _LOCAL_HOSTS = frozenset({"", "localhost"})
 

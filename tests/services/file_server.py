@@ -22,6 +22,8 @@ class FileServer(ThreadingHTTPServer):
         self.requests: list[tuple[str, str, dict[str, str]]] = []
         self.answers: deque[tuple[int, dict[str, str]]] = deque()
         """Given to the next requests in place of the file."""
+        self.moves: dict[str, str] = {}
+        """Where requests for a path are redirected to."""
         self.etag: str | None = "sha"
         """ "sha": of the content; None: not told; anything else: as it is."""
         self.more_headers: dict[str, str] = {}
@@ -74,6 +76,12 @@ class _Handler(BaseHTTPRequestHandler):
         if not self._begin():
             return
         server = self.server
+        if self.path in server.moves:
+            self.send_response(302)
+            self.send_header("Location", server.moves[self.path])
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
         body = server.files.get(self.path)
         if body is None:
             self.send_error(404)

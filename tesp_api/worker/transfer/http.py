@@ -6,10 +6,9 @@ import contextlib
 import http.client
 import secrets
 from typing import Iterable, Iterator
-from urllib.parse import quote, urljoin
+from urllib.parse import quote, unquote, urljoin
 
-from ..errors import StagingError
-from ..urls import scheme_of, shown
+from ..urls import http_origin, scheme_of, shown
 from . import BUFFER_BYTES, Moved, Site, Source
 from .connection import Exchange
 from .moving import Partial, Reading
@@ -25,15 +24,16 @@ LASTING = (501, 505)
 FOREIGN = (http.client.HTTPException,)
 
 
-def fetch_file(url: str, destination: str, site: Site) -> Moved:
+def fetch_file(url: str, destination: str, site: Site, may_move: bool = True) -> Moved:
+    """Only with `may_move` are redirects followed to another place."""
     with Partial(url, destination) as part:
-        return try_often(lambda: _get(url, part, site), url, site, FOREIGN, lambda: part.furthest)
+        return try_often(lambda: _get(url, part, site, may_move), url, site, FOREIGN, lambda: part.furthest)
 
 
 def fetch_directory(url: str, destination: str, site: Site) -> dict[str, Moved]:
-    raise StagingError(
-        f"DIRECTORY inputs over http are not supported; list the files of {shown(url)} as FILE inputs"
-    )
+    from .http_directory import fetch_listed
+
+    return fetch_listed(url, destination, site)
 
 
 def send_file(source: Source, url: str, site: Site) -> Moved:
@@ -48,8 +48,12 @@ def is_in_place(url: str, host_path: str, site: Site) -> bool:
     return False
 
 
-def open_followed(url: str, headers: dict[str, str], site: Site) -> tuple[Exchange, str]:
+def open_followed(
+    url: str, headers: dict[str, str], site: Site, may_move: bool = True
+) -> tuple[Exchange, str]:
     """GET through redirects; the exchange to read and close, and the URL that it came from.
+
+    Without `may_move`, only redirects to another spelling of the same place are followed.
 
     Raises: Refused, OSError, HTTPException.
     """
@@ -59,7 +63,16 @@ def open_followed(url: str, headers: dict[str, str], site: Site) -> tuple[Exchan
         if exchange.response.status not in REDIRECTS:
             return exchange, here
         here = _redirected(here, exchange)
+        if not may_move and place_of(here) != place_of(url):
+            raise Refused(f"redirected out of the directory, to {shown(here)}")
     raise Refused(f"more than {MAX_REDIRECTS} redirects")
+
+
+def place_of(url: str) -> tuple[str, str, int, str]:
+    """Scheme, host, port and decoded path: without what may differ in two names of one place."""
+    origin = http_origin(url)
+    path = unquote(origin.target.partition("?")[0], errors="surrogateescape")
+    return origin.scheme, origin.host, origin.port, path
 
 
 def _redirected(here: str, exchange: Exchange) -> str:
@@ -81,12 +94,12 @@ def require(response: http.client.HTTPResponse, wanted: Iterable[int], what: str
     raise Refused(said)
 
 
-def _get(url: str, part: Partial, site: Site) -> Moved:
+def _get(url: str, part: Partial, site: Site, may_move: bool) -> Moved:
     """One try: what follows the bytes that are there, if they can be proved to be of the same version."""
     asked = {}
     if part.size_bytes and part.validator:
         asked = {"Range": f"bytes={part.size_bytes}-", "If-Range": part.validator}
-    exchange, _ = open_followed(url, asked, site)
+    exchange, _ = open_followed(url, asked, site, may_move)
     with exchange:
         response = exchange.response
         if asked and response.status == 206:

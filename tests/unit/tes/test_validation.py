@@ -70,7 +70,6 @@ BAD_INPUT: list[tuple[str, Any, str]] = [
     ("url without host", task(inputs=[{"path": "/a", "url": "http:///k"}]), "inputs[0].url"),
     ("file on another host", task(inputs=[{"path": "/a", "url": "file://h/k"}]), "inputs[0].url"),
     ("url of a wrong type", task(inputs=[{"path": "/a", "url": 3}]), "inputs[0].url"),
-    ("http directory", task(inputs=[{"path": "/a", "url": URL, "type": "DIRECTORY"}]), "inputs[0].url"),
     (
         "content of a directory",
         task(inputs=[{"path": "/a", "content": "x", "type": "DIRECTORY"}]),
