@@ -65,6 +65,7 @@ class _Handler(BaseHTTPRequestHandler):
         if not self.server.answers:
             return True
         status, headers = self.server.answers.popleft()
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))  # else a reset may outrun the answer
         self.send_response(status)
         for name, value in {"Content-Length": "0", **headers}.items():
             self.send_header(name, value)
