@@ -117,7 +117,7 @@ def _stage(item: Input, tree: str, site: Site) -> list[dict[str, Any]]:
 
 
 def _write_content(place: str, content: str) -> Moved:
-    import hashlib  # four milliseconds that a task without content has no need of
+    import hashlib  # three milliseconds, which a task without content is spared
 
     data = content.encode("utf-8", "surrogatepass")
     descriptor = os.open(place, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
