@@ -77,7 +77,10 @@ class MongoTaskStore:
             StoreUnavailable: MongoDB does not answer.
             StoreError: the URL is wrong, or a newer TESP made the database, or something else did.
         """
-        client = connect(self._url)
+        try:
+            client = await connect(self._url)
+        except FOREIGN as error:
+            raise translated(error) from error
         try:
             db = client[self._database]
             with pymongo.timeout(None):  # indexes and migrations of a large database take a while

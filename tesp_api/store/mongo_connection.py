@@ -24,13 +24,34 @@ _SAFETY: dict[str, Any] = {
     "journal": True,
     "readConcernLevel": "majority",
     "readPreference": "primary",
-    "retryWrites": True,
     "retryReads": True,
 }
 """What the URL may not: a write that was acknowledged survives, and everybody reads it from then on."""
 
 
-def connect(url: str) -> AsyncMongoClient[Document]:
+async def connect(url: str) -> AsyncMongoClient[Document]:
+    """A client that repeats a write where its answer is lost, if MongoDB can tell that it is the same.
+
+    A server that stands alone cannot. PyMongo knows that, but 4.20 forgets it when a connection breaks off
+    while it is made, and then sends what such a server refuses (IllegalOperation): so it must be told.
+
+    Raises:
+        PyMongoError: MongoDB does not answer.
+        StoreError: the URL cannot be used.
+    """
+    client = make_client(url, retry_writes=False)
+    try:
+        hello = await client.admin.command("hello")
+        if "setName" not in hello and hello.get("msg") != "isdbgrid":
+            return client
+    except BaseException:
+        await client.close()
+        raise
+    await client.close()
+    return make_client(url, retry_writes=True)
+
+
+def make_client(url: str, *, retry_writes: bool) -> AsyncMongoClient[Document]:
     """A client, which connects when it is first used.
 
     Raises:
@@ -42,7 +63,7 @@ def connect(url: str) -> AsyncMongoClient[Document]:
         timeouts: dict[str, Any] = {
             name: value for name, value in _TIMEOUTS_MS.items() if name.lower() not in chosen
         }
-        return AsyncMongoClient(url, appname="tesp", **timeouts, **_SAFETY)
+        return AsyncMongoClient(url, appname="tesp", retryWrites=retry_writes, **timeouts, **_SAFETY)
     except (PyMongoError, ValueError, TypeError) as error:
         raise StoreError(
             f"store.url is not a usable MongoDB URL ({type(error).__name__}):"

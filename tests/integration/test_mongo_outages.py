@@ -95,6 +95,7 @@ async def create_until(
             acknowledged.add(await store.create(task, once=once))
         except StoreUnavailable:
             refused.add(task.id)
+            await asyncio.sleep(0.01)
             while keyed:
                 try:
                     acknowledged.add(await store.create(make_task(), once=once))
@@ -114,19 +115,8 @@ async def stored(place: MongoPlace) -> set[str]:
     return {found["_id"] async for found in place.db.tasks.find({"state": {"$exists": True}}, {"_id": 1})}
 
 
-@pytest.mark.parametrize("keyed", [False, True], ids=["plain", "keyed"])
-@pytest.mark.parametrize("outage", ["pause", "kill", "long-pause"])
-async def test_creates_in_flight_are_stored_if_and_only_if_acknowledged(
-    server: Mongod, place: MongoPlace, outage: str, keyed: bool
-) -> None:
-    store = await place.open()
-    over = asyncio.Event()
-    acknowledged: set[str] = set()
-    refused: set[str] = set()
-    creators = [
-        asyncio.create_task(create_until(store, over, acknowledged, refused, keyed=keyed))
-        for _ in range(CREATORS)
-    ]
+async def go_through(server: Mongod, outage: str, acknowledged: set[str]) -> None:
+    """An outage, with tasks created before and after it."""
     await grown(acknowledged, 200)
     if outage == "kill":
         server.kill()
@@ -137,8 +127,22 @@ async def test_creates_in_flight_are_stored_if_and_only_if_acknowledged(
         await asyncio.sleep(LIMIT_S if outage == "long-pause" else OPERATION_TIMEOUT_S + 1)
         server.resume()
     await grown(acknowledged, len(acknowledged) + 200)
-    over.set()
-    await asyncio.gather(*creators)
+
+
+@pytest.mark.parametrize("keyed", [False, True], ids=["plain", "keyed"])
+@pytest.mark.parametrize("outage", ["pause", "kill", "long-pause"])
+async def test_creates_in_flight_are_stored_if_and_only_if_acknowledged(
+    server: Mongod, place: MongoPlace, outage: str, keyed: bool
+) -> None:
+    store = await place.open()
+    over = asyncio.Event()
+    acknowledged: set[str] = set()
+    refused: set[str] = set()
+    async with asyncio.TaskGroup() as creators:
+        for _ in range(CREATORS):
+            creators.create_task(create_until(store, over, acknowledged, refused, keyed=keyed))
+        await go_through(server, outage, acknowledged)
+        over.set()
     await works_again(store)
     await store.claim("one", lease_s=60, new_limit=0)
     assert await stored(place) == acknowledged

@@ -8,7 +8,7 @@ from tesp_api.errors import InvalidRequest, StoreError, StoreUnavailable
 from tesp_api.store import mongo_removal
 from tesp_api.store.base import Changes, OnceKey, TaskQuery
 from tesp_api.store.mongo import MongoTaskStore
-from tesp_api.store.mongo_connection import connect
+from tesp_api.store.mongo_connection import connect, make_client
 from tesp_api.store.mongo_documents import Database
 from tesp_api.tes.states import State
 from tests.factories import make_task
@@ -148,7 +148,7 @@ WRONG_URLS = [
 @pytest.mark.parametrize("url", WRONG_URLS)
 def test_a_wrong_url_is_not_quoted(url: str) -> None:
     with pytest.raises(StoreError) as refused:
-        connect(url)
+        make_client(url, retry_writes=True)
     assert SECRET not in str(refused.value)
     assert refused.value.__cause__ is None
     assert refused.value.__suppress_context__
@@ -170,8 +170,18 @@ async def test_a_password_is_shown_nowhere(
 
 
 async def test_what_the_url_says_of_safety_is_overruled() -> None:
-    client = connect("mongodb://h/?w=0&journal=false&readConcernLevel=local&retryWrites=false&timeoutMS=1000")
+    url = "mongodb://h/?w=0&journal=false&readConcernLevel=local&retryWrites=false&timeoutMS=1000"
+    client = make_client(url, retry_writes=True)
     assert client.write_concern.document == {"w": "majority", "j": True}
     assert client.read_concern.level == "majority"
     assert client.options.timeout == 1.0
     await client.close()
+
+
+async def test_only_who_can_tell_is_sent_the_same_write_twice(
+    mongod: Mongod, mongod_replica_set: Mongod
+) -> None:
+    for server in (mongod, mongod_replica_set):
+        client = await connect(server.url)
+        assert client.options.retry_writes == server.replica_set
+        await client.close()
