@@ -9,6 +9,7 @@ How it is built: `mongo_connection` the client, `mongo_schema` collections, inde
 mean.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -231,13 +232,22 @@ class MongoTaskStore:
 
     @asynccontextmanager
     async def _use(self) -> AsyncIterator[_Opened]:
-        """The open store, for one operation; the driver's errors become ours."""
+        """The open store, for one operation; the driver's errors become ours.
+
+        A cancellation that the driver swallowed is raised again: it sends by `asyncio.wait_for`, which until
+        Python 3.12 loses one that comes when the sending is just done. Source: CPython issue 86296.
+        """
         if self._opened is None:
             raise StoreUnavailable("the store is not open")
+        task = asyncio.current_task()
+        cancelled_before = task.cancelling() if task else 0
         try:
             yield self._opened
         except FOREIGN as error:
             raise translated(error) from error
+        finally:
+            if task and task.cancelling() > cancelled_before:
+                raise asyncio.CancelledError
 
 
 def _check_same_task(task_id: str, claim: Claim) -> None:

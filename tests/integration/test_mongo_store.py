@@ -1,8 +1,11 @@
 """What else only the MongoDB store has: the limits of documents, doubtful creations, credentials."""
 
+import asyncio
+import contextlib
 import os
 
 import pytest
+from pymongo.errors import AutoReconnect
 
 from tesp_api.errors import InvalidRequest, StoreError, StoreUnavailable
 from tesp_api.store import mongo_removal
@@ -185,3 +188,34 @@ async def test_only_who_can_tell_is_sent_the_same_write_twice(
         client = await connect(server.url)
         assert client.options.retry_writes == server.replica_set
         await client.close()
+
+
+# The driver may swallow a cancellation, when it comes while a command is being sent.
+
+
+@pytest.mark.parametrize("outcome", ["an answer", "a failure"])
+async def test_a_cancellation_that_the_driver_swallows_is_not_lost(
+    store: MongoTaskStore, monkeypatch: pytest.MonkeyPatch, outcome: str
+) -> None:
+    assert store._opened
+    reached = asyncio.Event()
+
+    async def swallows(*_: object) -> str:
+        with contextlib.suppress(asyncio.CancelledError):
+            reached.set()
+            await asyncio.Event().wait()
+        if outcome == "a failure":
+            raise AutoReconnect("connection closed")
+        return "id"
+
+    monkeypatch.setattr(store._opened.creation, "create", swallows)
+    creating = asyncio.create_task(store.create(make_task()))
+    await reached.wait()
+    creating.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await creating
+    monkeypatch.undo()
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0):
+            await store.check()
+    await store.check()
