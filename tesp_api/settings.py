@@ -16,6 +16,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    IPvAnyNetwork,
     SecretStr,
     ValidationError,
     field_validator,
@@ -90,6 +91,111 @@ class RetentionSettings(_Table):
     )
 
 
+class ChannelSettings(_Table):
+    """How workers reach this server: a listener of its own, apart from the API.
+
+    Workers of an embedded Pulsar use a socket in the data folder, and need none of this.
+    """
+
+    host: str = "127.0.0.1"
+    port: int | None = Field(None, ge=0, le=65535, description="listens there; nowhere, unless set")
+    url: str | None = Field(
+        None, description="what sites call it: https://tesp.example.org:8443; a destination may differ"
+    )
+    certificate: Path | None = Field(None, description="PEM; with it the listener speaks TLS")
+    private_key: Path | None = Field(None, description="PEM; left out if the certificate's file has it")
+
+    @model_validator(mode="after")
+    def _fits(self) -> "ChannelSettings":
+        _check_web_url("url", self.url)
+        if self.private_key and not self.certificate:
+            raise ValueError("private_key needs a certificate")
+        return self
+
+
+class TransferSettings(_Table):
+    """How workers move files, and from and to where they may.
+
+    A name is refused that `deny_*` holds, or that is not among `allow_*` where that is set. Names are
+    checked when a task is created, addresses when the worker connects to them, redirects included.
+    """
+
+    stall_s: Seconds = Field(60.0, description="a server that is silent so long has failed")
+    tries: int = Field(5, ge=1, le=100, description="so often without getting any further")
+    pause_s: Seconds = Field(0.5, description="before the second try; doubled before each one after it")
+    at_once: int = Field(4, ge=1, le=64, description="files on their way at one time, for each task")
+    allow_schemes: tuple[str, ...] = Field((), description="http, https, ftp, ftps, s3, file")
+    deny_schemes: tuple[str, ...] = ()
+    allow_hosts: tuple[str, ...] = Field((), description='names, with wildcards: "*.example.org"')
+    deny_hosts: tuple[str, ...] = ()
+    allow_buckets: tuple[str, ...] = Field((), description="of s3:// URLs; with wildcards")
+    deny_buckets: tuple[str, ...] = ()
+    allow_networks: tuple[IPvAnyNetwork, ...] = Field((), description='such as "192.0.2.0/24"')
+    deny_networks: tuple[IPvAnyNetwork, ...] = ()
+    local_networks: tuple[IPvAnyNetwork, ...] = Field(
+        (),
+        description="of loopback, link-local and cloud metadata addresses, which are denied, these are not",
+    )
+
+
+class CredentialSettings(_Table):
+    """A named secret, for the URLs that begin with `url_prefix`: of S3, or of HTTP and FTP."""
+
+    url_prefix: str = Field(description="s3://lab/, https://data.example.org/private/")
+    users: tuple[str, ...] | None = Field(None, description="whose tasks may use it; everybody's, unless set")
+    by_name_only: bool = Field(
+        False, description="only for tasks that name it in the backend parameter `credentials`"
+    )
+    username: str | None = Field(None, description="http, ftp")
+    password: SecretStr | None = Field(None, description="http, ftp")
+    bearer_token: SecretStr | None = Field(None, description="http: sent as Authorization: Bearer")
+    headers: dict[str, SecretStr] = Field(default_factory=dict, description="http: sent as they are")
+    endpoint: str | None = Field(None, description="s3: https://s3.example.org; Amazon's, unless set")
+    region: str = Field("us-east-1", description="s3")
+    access_key_id: SecretStr | None = Field(None, description="s3; without it requests are not signed")
+    secret_access_key: SecretStr | None = Field(None, description="s3")
+    session_token: SecretStr | None = Field(None, description="s3")
+    path_style: bool = Field(True, description="s3: ENDPOINT/BUCKET/KEY rather than BUCKET.ENDPOINT/KEY")
+    max_upload_bytes: Bytes = Field(
+        5 * 1024**3, description="s3: of one output of a site that cannot reach the channel"
+    )
+
+    @model_validator(mode="after")
+    def _fits_kind(self) -> "CredentialSettings":
+        scheme = self.url_prefix.partition("://")[0]
+        if scheme not in ("http", "https", "ftp", "ftps", "s3") or not self.url_prefix.startswith(
+            f"{scheme}://"
+        ):
+            raise ValueError("url_prefix must begin with http://, https://, ftp://, ftps:// or s3://")
+        of_s3 = {"endpoint", "region", "access_key_id", "secret_access_key", "session_token", "path_style"}
+        of_s3 |= {"max_upload_bytes"}
+        of_http = {"bearer_token", "headers"}
+        of_login = {"username", "password"}
+        foreign = self.model_fields_set & (
+            of_login | of_http if scheme == "s3" else of_s3 if "http" in scheme else of_s3 | of_http
+        )
+        if foreign:
+            raise ValueError(f"{', '.join(sorted(foreign))}: not for {scheme}:// URLs")
+        if (self.access_key_id is None) != (self.secret_access_key is None):
+            raise ValueError("access_key_id and secret_access_key belong together")
+        if self.password is not None and self.username is None:
+            raise ValueError("password needs a username")
+        if self.bearer_token is not None and self.username is not None:
+            raise ValueError("username and bearer_token exclude each other")
+        _check_web_url("endpoint", self.endpoint)
+        return self
+
+    @property
+    def kind(self) -> Literal["s3", "login"]:
+        """Which protocols it is for."""
+        return "s3" if self.url_prefix.startswith("s3://") else "login"
+
+
+def _check_web_url(name: str, url: str | None) -> None:
+    if url is not None and not re.match(r"https?://[^/?#@\s]+(/[^?#@\s]*)?$", url):
+        raise ValueError(f"{name} must be http:// or https:// with a host, and without user, ? and #")
+
+
 class FileRoot(_Table):
     """A folder that tasks may name with `file://` URLs or bare absolute paths."""
 
@@ -129,9 +235,18 @@ class DestinationSettings(_Table):
     )
     network: Literal["default", "none", "host"] = "default"
     file_roots: tuple[FileRoot, ...] = ()
+    channel_url: str | None = Field(None, description="what this site calls the channel, if not channel.url")
+    channel_ca: Path | None = Field(None, description="PEM: the authority of the channel's certificate")
+    staging: Literal["worker", "gateway"] = Field(
+        "worker", description="who moves files; gateway: this server does, for nodes without a network"
+    )
+    gateway_max_bytes: Bytes = Field(
+        10 * 1024**3, description="gateway: of one task's inputs, and of its outputs"
+    )
 
     @model_validator(mode="after")
     def _fits_kind(self) -> "DestinationSettings":
+        _check_web_url("channel_url", self.channel_url)
         if self.kind == "rest" and not self.url:
             raise ValueError('kind = "rest" needs a url')
         if self.kind == "rest" and not str(self.url).startswith(("http://", "https://")):
@@ -197,12 +312,20 @@ class Settings(_Table):
         description="the embedded store and the embedded Pulsar live here; one server at a time",
     )
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    secret_key: SecretStr | None = Field(
+        None,
+        description="seals tasks' secrets and signs work orders: 32 characters or more, the same for all "
+        "servers on one database; made in the data folder, unless set",
+    )
     server: ServerSettings = ServerSettings()
     store: StoreSettings = StoreSettings()
     service: ServiceSettings = ServiceSettings()
     logs: LogSettings = LogSettings()
     scheduler: SchedulerSettings = SchedulerSettings()
     retention: RetentionSettings = RetentionSettings()
+    channel: ChannelSettings = ChannelSettings()
+    transfers: TransferSettings = TransferSettings()
+    credentials: dict[str, CredentialSettings] = Field(default_factory=dict)
     destinations: dict[str, DestinationSettings] = Field(
         default_factory=lambda: {"local": DestinationSettings()}, min_length=1
     )
@@ -211,6 +334,21 @@ class Settings(_Table):
     @classmethod
     def _resolved(cls, data_dir: Path) -> Path:
         return data_dir.expanduser().absolute()
+
+    @field_validator("secret_key")
+    @classmethod
+    def _long_enough(cls, key: SecretStr | None) -> SecretStr | None:
+        if key is not None and len(key.get_secret_value()) < 32:
+            raise ValueError("must have 32 characters or more; `openssl rand -hex 32` makes one")
+        return key
+
+    @field_validator("credentials")
+    @classmethod
+    def _can_be_listed(cls, named: dict[str, CredentialSettings]) -> dict[str, CredentialSettings]:
+        for name in named:
+            if not re.fullmatch(r"[A-Za-z0-9_.-]{1,64}", name):
+                raise ValueError(f"{name[:80]!r} must be 1 to 64 letters, digits, dots, hyphens, underscores")
+        return named
 
     @model_validator(mode="after")
     def _one_embedded(self) -> "Settings":

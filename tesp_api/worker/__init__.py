@@ -31,7 +31,20 @@ task.json:
             file_roots: [{path, mount: "copy" | "ro" | "rw"}],
             log_max_bytes, log_chunk_bytes, heartbeat_s,
             bell: "tesp-0123abcd" | null,    an abstract Unix datagram socket to send the job id to
-            transfers: {stall_s, tries, pause_s}}}   (optional, as each of them: `order.Patience`)
+            transfers: {stall_s, tries, pause_s}},   (optional, as each of them: `order.Patience`)
+     channel: {url, ca_pem, token} | null,   how to reach the API: "unix:/path/of/socket" or http(s)://...;
+                                             ca_pem may be null; the token is good while the attempt lives
+     lent: {gets: {S3_URL: signed_url},      for a site without a channel; null elsewhere
+            listings: {S3_URL: [{name, size_bytes, url}]},
+            forms: [{s3_url, is_prefix, url, fields, max_bytes}]} | null}
+
+The channel: HTTP with JSON bodies and `Authorization: Bearer TOKEN`. Errors are {detail}: 400 for a body that
+is wrong, 401 for a token that is forged or not of this server, 403 for a URL that is not the attempt's, 410
+when the attempt has ended, 503 when the API cannot say now (ask again).
+    POST /channel/v1/logins {}                                -> {logins: [{url_prefix, username, password,
+                                                                            headers}]}
+    POST /channel/v1/sign {asks: [{operation, url, parameters}]} -> {signed: [{method, url, headers}]}
+                                                              at most 500 (`transfer.lending.Ask`)
 
 result.json:
     {version: 1, state: "COMPLETE" | "EXECUTOR_ERROR" | "SYSTEM_ERROR" | "CANCELED", reason,

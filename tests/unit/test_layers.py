@@ -17,9 +17,10 @@ LAYERS = {
     "bell": set[str](),
     "store": {"store", "tes", "errors"},
     "pulsar": {"pulsar", "tes", "errors"},
+    "storage": {"storage", "tes", "errors", "settings"},
     "worker": {"worker"},
-    "runner": {"runner", "worker", "pulsar", "store", "tes", "errors", "settings", "bell"},
-    "api": {"api", "store", "tes", "errors", "settings", "bell"},
+    "runner": {"runner", "worker", "pulsar", "store", "storage", "tes", "errors", "settings", "bell"},
+    "api": {"api", "store", "storage", "tes", "errors", "settings", "bell"},
 }
 """Each layer, and the layers that it may import. `cli` and `app` put things together and may import all."""
 

@@ -13,6 +13,7 @@ from ..cancellation import Cancellation
 from ..errors import StagingError
 from ..order import FileRoot, Patience
 from ..urls import scheme_of, shown
+from .lending import Lender, NoLender
 
 SCHEMES = {"": "file", "file": "file", "http": "http", "https": "http", "ftp": "ftp", "ftps": "ftp"}
 BUFFER_BYTES = 256 * 1024
@@ -25,6 +26,7 @@ class Site(NamedTuple):
     cancellation: Cancellation
     message: Callable[[str], None]
     patience: Patience
+    lender: Lender = NoLender()
 
 
 class Moved(NamedTuple):
