@@ -1,4 +1,5 @@
-"""Creation in MongoDB: one insert, and what to do when its answer does not arrive.
+"""Creation in MongoDB: one insert, shared by those who create at the same time, and what to do when its
+answer does not arrive.
 
 Then the task may be stored, or not, or be stored later: the command may lie in the socket of a server that
 hangs. So the question is put as a change that settles it. Under the task's id either the task is
@@ -15,25 +16,34 @@ this process dies before that, or another replica has claimed the task by then, 
 import asyncio
 import logging
 import time
+from collections.abc import Sequence
 
 import pymongo
 from pymongo import ReturnDocument
 from pymongo.errors import (
+    BulkWriteError,
     DocumentTooLarge,
     DuplicateKeyError,
     PyMongoError,
     ServerSelectionTimeoutError,
     WaitQueueTimeoutError,
+    WriteConcernError,
+    WriteError,
 )
 
 from tesp_api.errors import Fault, InvalidRequest, KeyReused, StoreUnavailable
 from tesp_api.store.base import OnceKey, Task
+from tesp_api.store.gathering import Gathering
 from tesp_api.store.mongo_documents import Collection, Document, new_document, once_hash
-from tesp_api.store.mongo_errors import meaning
+from tesp_api.store.mongo_errors import FOREIGN, meaning
 from tesp_api.tes.states import State
 
 SETTLE_TIMEOUT_S = 4.0
 _RETRY_S = 0.1
+_INSERTS_AT_ONCE = 1
+"""Groups on their way at one time; while one is, the next one gathers."""
+_PATIENCE_S = 0.25
+_DUPLICATE_KEY = 11000
 _NEVER_SENT = (ServerSelectionTimeoutError, WaitQueueTimeoutError)
 
 _log = logging.getLogger(__name__)
@@ -54,6 +64,7 @@ class MongoCreation:
 
     def __init__(self, tasks: Collection) -> None:
         self._tasks = tasks
+        self._inserts = Gathering(self._insert, at_once=_INSERTS_AT_ONCE, patience_s=_PATIENCE_S)
         self._doubtful: set[str] = set()
         self._settling = asyncio.Lock()
 
@@ -69,8 +80,10 @@ class MongoCreation:
         document = new_document(task, once)
         while True:
             try:
-                await self._tasks.insert_one(document)
-                return task.id
+                fault = await self._inserts.add(document)
+                if fault is None:
+                    return task.id
+                raise fault
             except DuplicateKeyError:
                 known = await self._known_as(task, once)
                 if known is not None:
@@ -83,6 +96,28 @@ class MongoCreation:
                 if await self._has_arrived(task.id, once):
                     return task.id
                 raise StoreUnavailable(f"MongoDB: the task was not stored: {error}") from error
+
+    async def _insert(self, documents: list[Document]) -> Sequence[Exception | None]:
+        """For each document None if it went in, else why not; raises what concerns them all."""
+        if len(documents) == 1:
+            return [await self._insert_alone(documents[0])]
+        try:
+            await self._tasks.insert_many(documents, ordered=False)
+        except BulkWriteError as error:
+            return _outcomes(error, len(documents))
+        except FOREIGN as error:
+            if meaning(error) is StoreUnavailable:
+                raise
+            # One cannot be sent, and hides which others went in: those are found by their ids.
+            return [await self._insert_alone(document) for document in documents]
+        return [None] * len(documents)
+
+    async def _insert_alone(self, document: Document) -> Exception | None:
+        try:
+            await self._tasks.insert_one(document)
+        except FOREIGN as error:
+            return error
+        return None
 
     async def settle(self) -> None:
         """Let no doubtful task stay that nobody has claimed; does nothing if there is none."""
@@ -142,6 +177,17 @@ class MongoCreation:
             {"_id": task_id}, change, {"state": 1}, upsert=True, return_document=moment
         )
         return found is not None and "state" in found
+
+
+def _outcomes(error: BulkWriteError, total: int) -> list[Exception | None]:
+    """For each of `total` documents what insertion alone would have raised, or None."""
+    outcomes: list[Exception | None] = [None] * total
+    for fault in error.details["writeConcernErrors"]:  # of all that went in
+        outcomes = [WriteConcernError(fault["errmsg"], fault["code"], fault)] * total
+    for fault in error.details["writeErrors"]:
+        kind = DuplicateKeyError if fault["code"] == _DUPLICATE_KEY else WriteError
+        outcomes[fault["index"]] = kind(fault["errmsg"], fault["code"], fault)
+    return outcomes
 
 
 def _too_large() -> InvalidRequest:

@@ -44,6 +44,28 @@ async def test_what_is_too_large_is_the_clients_fault(store: MongoTaskStore) -> 
     assert (await store.list_states(TaskQuery())).items == []
 
 
+async def test_of_tasks_that_come_together_each_has_its_own_outcome(store: MongoTaskStore) -> None:
+    """They share an insert: what is wrong with one is not the others' fault."""
+    good = [make_task() for _ in range(30)]
+    known = good[0]
+    too_large = make_task(inputs=[{"path": "/in", "content": os.urandom(20 * 1024**2).decode("latin-1")}])
+    keyed = [make_task(), make_task()]
+    outcomes = await asyncio.gather(
+        *(store.create(task) for task in good),
+        store.create(known),
+        store.create(too_large),
+        store.create(keyed[0], once=OnceKey("key", "one body")),
+        store.create(keyed[1], once=OnceKey("key", "another body")),
+        return_exceptions=True,
+    )
+    assert outcomes[:31] == [task.id for task in [*good, known]]
+    assert isinstance(outcomes[31], InvalidRequest)
+    assert sorted(type(outcome).__name__ for outcome in outcomes[32:]) == ["KeyReused", "str"]
+    page = await store.list_states(TaskQuery())
+    winner = next(outcome for outcome in outcomes[32:] if isinstance(outcome, str))
+    assert {task_id for task_id, _ in page.items} == {*(task.id for task in good), winner}
+
+
 async def test_logs_that_outgrow_the_document_are_refused_and_nothing_is_lost(store: MongoTaskStore) -> None:
     task = make_task()
     await store.create(task)
