@@ -12,6 +12,10 @@
     │   ├── DataFolderInUse         (stops the start)
     │   ├── TransitionRefused       409   the task is not in a state from which this can be done
     │   └── ClaimLost               (another process, or nobody, owns the task now)
+    ├── ChannelError                500   what a worker asked for is not lent
+    │   ├── WorkOrderRefused        401   the token is not of this server
+    │   ├── NotLent                 403   the URL is not the attempt's, or has no credential
+    │   └── AttemptOver             410   the attempt has ended
     └── PulsarError                 502 → SYSTEM_ERROR
         ├── PulsarUnavailable       503   ask again later; no task ends because of it alone
         ├── PulsarRefused           502 → SYSTEM_ERROR   a wrong token, an unknown manager
@@ -137,6 +141,32 @@ class ClaimLost(StoreError):
     def __init__(self, task_id: str) -> None:
         self.task_id = task_id
         super().__init__(f"task {task_id} is claimed by another process")
+
+
+class ChannelError(TespError):
+    """A worker asked for what it does not get; the text is part of the reason that the user reads."""
+
+
+class WorkOrderRefused(ChannelError):
+    """The token of a worker is not one that this server made; `claimed_task_id` may be anybody's invention."""
+
+    http_status = 401
+
+    def __init__(self, reason: str, *, claimed_task_id: str = "") -> None:
+        self.claimed_task_id = claimed_task_id
+        super().__init__(f"the work order is refused: {reason}")
+
+
+class NotLent(ChannelError):
+    """The attempt has no right to this URL, or the settings have no credential for it."""
+
+    http_status = 403
+
+
+class AttemptOver(ChannelError):
+    """The task has ended, is being canceled, or is at a later attempt."""
+
+    http_status = 410
 
 
 class PulsarError(TespError):
