@@ -30,5 +30,6 @@ def make_task(**changes: Any) -> Task:
         state=changes.pop("state", State.QUEUED),
         created_at=created_at,
         warnings=changes.pop("warnings", ()),
+        sealed=changes.pop("sealed", ""),
         request=changes.pop("request", None) or make_request(**changes),
     )

@@ -57,7 +57,8 @@ class Task:
     which live beside the task (`read_log`). `attempt` is 0 until a first job has been recorded.
     `live` says that the runner still has something to do for it, be it only cleaning up.
     `warnings` are what creation said about the document (a backend parameter left out); they are shown
-    among the system_logs, and never change.
+    among the system_logs, and never change. `sealed` holds the logins that were split off its URLs,
+    encrypted (`storage.sealing`); "" if there were none, and once the task is retired.
     """
 
     id: str
@@ -71,6 +72,7 @@ class Task:
     live: bool = True
     claim: Claim | None = None
     warnings: Sequence[str] = ()
+    sealed: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -301,7 +303,9 @@ class TaskStore(Protocol):
         """
 
     async def retire(self, claim: Claim) -> None:
-        """Say that nothing is left to do: the task is no longer live, its job is forgotten, the claim ends.
+        """Say that nothing is left to do: the task is no longer live, and the claim ends.
+
+        Its job is forgotten, and so is what was sealed.
 
         Raises:
             ClaimLost: `claim` is no longer the task's claim.

@@ -102,7 +102,7 @@ async def change(
 
 
 async def end_life(tasks: Collection, claim: Claim) -> None:
-    """Nothing is left to do: no job, no claim, not live.
+    """Nothing is left to do: no job, no claim, no secrets, not live.
 
     Raises:
         ClaimLost: the claim is not the task's present one.
@@ -110,7 +110,7 @@ async def end_life(tasks: Collection, claim: Claim) -> None:
     """
     ended = await tasks.update_one(
         held(claim) | {"state": {"$in": _FINAL}},
-        {"$set": {"live": False}, "$unset": {"job": 1, "claim": 1, "begun": 1, "free_at": 1}},
+        {"$set": {"live": False}, "$unset": {"job": 1, "claim": 1, "begun": 1, "free_at": 1, "sealed": 1}},
     )
     if not ended.matched_count:
         raise TaskNotOver(claim.task_id, await _state_under(tasks, claim))

@@ -15,6 +15,7 @@ lies in a collection of its own.
     epoch, claim the number of claims so far, and {owner, call} of the present one
     job          {destination, id}
     ended_at     when it reached a final state
+    sealed       the logins of its URLs, encrypted, while it is live
 
 BSON strings must be valid UTF-8, but JSON texts may carry lone surrogates, and field names can hold neither
 NULs nor, safely, dots and dollars. So nothing of a client's is a field name, and names and tags are kept as
@@ -120,6 +121,8 @@ def new_document(task: Task, once: OnceKey | None) -> Document:
     }
     if len(name) > NAME_LIMIT:
         document["name_full"] = name
+    if task.sealed:
+        document["sealed"] = task.sealed
     if once is not None:
         document["once"] = {"key": once_hash(task.owner, once.key), "digest": once.body_digest}
     return document
@@ -143,6 +146,7 @@ def to_task(document: Mapping[str, Any]) -> Task:
         claim=claim
         and Claim(document["_id"], claim["owner"], document["epoch"], from_micros(document["free_at"])),
         warnings=tuple(from_json(document["warnings"])),
+        sealed=document.get("sealed", ""),
     )
 
 

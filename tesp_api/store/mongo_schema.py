@@ -85,7 +85,16 @@ TASK_INDEXES = (
 
 Migration = Callable[[Database], Awaitable[None]]
 
-MIGRATIONS: tuple[Migration, ...] = ()
+
+async def _allow_sealed_logins(_: Database) -> None:
+    """Older documents stay as they are: without `sealed`, a task has no logins of its own.
+
+    The version keeps servers away that know nothing of it: they would run such tasks without their logins,
+    and leave these where they are.
+    """
+
+
+MIGRATIONS: tuple[Migration, ...] = (_allow_sealed_logins,)
 """What leads from version n + 1 to version n + 2, at index n.
 
 A step may be interrupted and run again, and run while another process does the same: each of its writes

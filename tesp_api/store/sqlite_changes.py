@@ -63,7 +63,7 @@ def change(
 
 
 def end_life(connection: sqlite3.Connection, claim: Claim) -> None:
-    """Nothing is left to do: no job, no claim, not live.
+    """Nothing is left to do: no job, no claim, no secrets, not live.
 
     Raises:
         ClaimLost: the claim is not the task's present one.
@@ -78,6 +78,7 @@ def end_life(connection: sqlite3.Connection, claim: Claim) -> None:
         " claim_owner = NULL, claim_expires_at = NULL WHERE id = ?",
         (claim.task_id,),
     )
+    connection.execute("DELETE FROM sealed_logins WHERE task_id = ?", (claim.task_id,))
 
 
 def _enter(

@@ -59,6 +59,8 @@ def _insert(connection: sqlite3.Connection, task: Task) -> bool:
         "INSERT INTO requests VALUES (?, ?, ?)",
         (task.id, to_json(task.request), to_json(tuple(task.warnings))),
     )
+    if task.sealed:
+        connection.execute("INSERT INTO sealed_logins VALUES (?, ?)", (task.id, task.sealed))
     for tag in tags_of(task.request):
         connection.execute("INSERT INTO tags VALUES (?, ?, ?, ?)", (*tag, task.id, State.QUEUED))
     return True

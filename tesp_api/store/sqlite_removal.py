@@ -45,7 +45,7 @@ def _remove(connection: sqlite3.Connection, task_id: str) -> None:
         "DELETE FROM tags WHERE key = ? AND value = ? AND task_id = ?",
         [(key, value, task_id) for key, value in read_tags(connection, task_id)],
     )
-    for table in ("requests", "attempt_logs", "log_chunks", "history", "once_keys"):
+    for table in ("requests", "sealed_logins", "attempt_logs", "log_chunks", "history", "once_keys"):
         connection.execute(f"DELETE FROM {table} WHERE task_id = ?", (task_id,))  # noqa: S608
     _leave_generation(connection, task_id)
     connection.execute("DELETE FROM tasks WHERE id = ?", (task_id,))

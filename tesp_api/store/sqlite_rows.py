@@ -17,7 +17,8 @@ _IDS_PER_QUERY = 500
 
 _COLUMNS = (
     "t.id, t.owner, t.state, t.created_at, t.attempt, t.live, t.destination, t.job_id, "
-    "t.claim_owner, t.claim_epoch, t.claim_expires_at, r.document, r.warnings"
+    "t.claim_owner, t.claim_epoch, t.claim_expires_at, r.document, r.warnings, "
+    "(SELECT s.sealed FROM sealed_logins AS s WHERE s.task_id = t.id)"
 )
 
 
@@ -110,7 +111,8 @@ def _grouped(logs: Iterable[tuple[str, str]]) -> dict[str, list[Mapping[str, Any
 
 
 def _task(row: tuple[Any, ...], logs: Sequence[Mapping[str, Any]]) -> Task:
-    task_id, owner, state, created_at, attempt, live, destination, job_id, *claim, request, warnings = row
+    task_id, owner, state, created_at, attempt, live, destination, job_id, *rest = row
+    *claim, request, warnings, sealed = rest
     return Task(
         id=task_id,
         owner=owner,
@@ -123,6 +125,7 @@ def _task(row: tuple[Any, ...], logs: Sequence[Mapping[str, Any]]) -> Task:
         live=bool(live),
         claim=_claim(task_id, *claim),
         warnings=tuple(json.loads(warnings)),
+        sealed=sealed or "",
     )
 
 

@@ -66,6 +66,17 @@ async def test_older_documents_are_migrated_once_while_several_servers_open(
     assert len(await opened[0].claim("one", lease_s=60, new_limit=99)) == 20
 
 
+async def test_tasks_of_version_1_have_nothing_sealed(place: MongoPlace, store: MongoTaskStore) -> None:
+    await store.create(old := make_task())
+    await place.db.meta.update_one({"_id": "schema"}, {"$set": {"version": 1}})
+    again = await place.open()
+    await again.create(make_task(sealed="logins"))
+    assert [task.sealed for task in (await again.list_tasks(TaskQuery())).items] == ["logins", ""]
+    assert await again.get(old.id) == old
+    meta = await place.db.meta.find_one({"_id": "schema"})
+    assert meta == {"_id": "schema", "version": mongo_schema.newest_version()}
+
+
 async def test_a_migration_that_was_interrupted_is_done_by_the_next(
     place: MongoPlace, store: MongoTaskStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:

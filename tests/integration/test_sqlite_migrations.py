@@ -152,3 +152,20 @@ async def test_the_upgrade_ends_where_a_new_database_begins(tmp_path: Path) -> N
     assert upgraded.execute("PRAGMA integrity_check").fetchone() == ("ok",)
     upgraded.close()
     new.close()
+
+
+async def test_tasks_of_version_2_have_nothing_sealed(tmp_path: Path) -> None:
+    db = sqlite3.connect(tmp_path / DATABASE, isolation_level=None)
+    for statement in (*MIGRATIONS[0], *MIGRATIONS[1], "PRAGMA user_version = 2"):
+        db.execute(statement)
+    old = make_task().id
+    db.execute(
+        "INSERT INTO tasks (id, owner, name, state, created_at) VALUES (?, '', x'', 'QUEUED', 1)", (old,)
+    )
+    db.execute("INSERT INTO requests VALUES (?, '{\"executors\":[]}', '[]')", (old,))
+    db.close()
+    store = await opened(tmp_path)
+    new = make_task(sealed="logins")
+    await store.create(new)
+    assert [task.sealed for task in (await store.list_tasks(TaskQuery())).items] == ["logins", ""]
+    await store.aclose()

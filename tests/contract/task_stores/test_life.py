@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tesp_api.errors import ClaimLost, TaskNotFound, TaskNotOver, TransitionRefused
-from tesp_api.store.base import Changes, Claim, HistoryEntry, Job, Task, TaskStore
+from tesp_api.store.base import Changes, Claim, HistoryEntry, Job, Task, TaskQuery, TaskStore
 from tesp_api.tes.states import FINAL, TRANSITIONS, State
 from tests.contract.task_stores.conftest import Driver, FakeClock
 from tests.factories import make_request, make_task
@@ -44,7 +44,9 @@ async def test_a_store_that_is_open_can_be_used(store: TaskStore) -> None:
 
 async def test_a_new_task_is_read_as_it_was_written(store: TaskStore) -> None:
     created_at = datetime(2026, 2, 3, 4, 5, 6, 789, tzinfo=UTC)
-    made = make_task(owner="alice", created_at=created_at, tags={"a": "b"}, warnings=("one", "ž"))
+    made = make_task(
+        owner="alice", created_at=created_at, tags={"a": "b"}, warnings=("one", "ž"), sealed="x" * 9
+    )
     await store.create(made)
     assert await store.get(made.id) == made
     assert await store.history(made.id) == [HistoryEntry(created_at, S.QUEUED, 0, "created")]
@@ -221,6 +223,18 @@ async def test_of_many_same_transitions_at_once_one_wins(store: TaskStore, runne
     answers = await asyncio.gather(*tries, return_exceptions=True)
     assert sorted(type(answer).__name__ for answer in answers) == ["Task"] + ["TransitionRefused"] * 9
     assert await states(store, claim.task_id) == [S.QUEUED, S.INITIALIZING]
+
+
+async def test_what_is_sealed_stays_until_the_task_is_retired(store: TaskStore, runner: Driver) -> None:
+    made = make_task(sealed="sealed logins")
+    claim = await runner.take(made)
+    await lead(store, claim, S.RUNNING)
+    (listed,) = (await store.list_tasks(TaskQuery())).items
+    moved = await store.transition(made.id, S.COMPLETE, claim=claim, reason="done")
+    assert {listed.sealed, moved.sealed, (await store.get(made.id)).sealed} == {"sealed logins"}
+    await store.retire(claim)
+    assert (await store.get(made.id)).sealed == ""
+    await store.delete(made.id)
 
 
 async def test_a_retired_task_is_left_in_peace(store: TaskStore, runner: Driver, task: Task) -> None:
