@@ -5,8 +5,10 @@ protocol carries little of it: the truth about a job is what its worker wrote be
 `metadata/tesp/` in the job directory (see `tesp_api.worker` for the files), read with `read_file`.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 from typing import Protocol
 
 
@@ -73,6 +75,26 @@ class PulsarTransport(Protocol):
 
     async def write_file(self, job_id: str, name: str, data: bytes) -> None:
         """Put `metadata/tesp/{name}` into the job's directory, also while the job runs."""
+
+    async def set_up(self, job_id: str) -> None:
+        """Make the job's directory, if there is none yet; `launch` does the rest. May be repeated."""
+
+    async def place_file(self, job_id: str, name: str, source: Path) -> None:
+        """Put a file of any size into `inputs/` of a job that is set up, replacing an earlier one.
+
+        `name` is flat. `source` may be gone afterwards, since a Pulsar on this machine takes the very
+        file. Of several such calls and of `fetch_file`, a Pulsar with few threads is sent one at a time.
+
+        Raises:
+            PulsarRefused: there is no such job.
+        """
+
+    async def fetch_file(self, job_id: str, name: str, sink: Callable[[bytes], None]) -> bool:
+        """Give the content of `metadata/tesp/{name}`, of any size, to `sink` piece by piece.
+
+        `sink` is called in a thread, and what it raises ends the transfer. False if there is no such
+        file, or no such job.
+        """
 
     async def wait_for_news(self, job_id: str, timeout_s: float) -> None:
         """Return as soon as the job may have news, at the latest after `timeout_s`; may be early."""

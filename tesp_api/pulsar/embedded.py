@@ -50,6 +50,7 @@ class EmbeddedPulsar:
         self._pulsar = LocalPulsar(folder, python)
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix=f"pulsar-{name}")
         self._news: dict[str, _News] = {}
+        self._stream = asyncio.Semaphore(1)
 
     async def open(self) -> None:
         """Start Pulsar and listen to the bell; `bell` is None afterwards if a stranger has its name."""
@@ -77,6 +78,16 @@ class EmbeddedPulsar:
 
     async def write_file(self, job_id: str, name: str, data: bytes) -> None:
         await self._in_thread(self._pulsar.job(job_id).write, name, data)
+
+    async def set_up(self, job_id: str) -> None:
+        await self._in_thread(self._pulsar.set_up, job_id)
+
+    async def place_file(self, job_id: str, name: str, source: Path) -> None:
+        await self._in_thread(self._pulsar.job(job_id).place_input, name, source)
+
+    async def fetch_file(self, job_id: str, name: str, sink: Callable[[bytes], None]) -> bool:
+        async with self._stream:  # a slow disk must not take all the threads
+            return await self._in_thread(self._pulsar.job(job_id).pour, name, sink)
 
     async def wait_for_news(self, job_id: str, timeout_s: float) -> None:
         """Return when the worker rang, the job's process ended, or the time is up.

@@ -9,6 +9,7 @@ from pathlib import PurePosixPath
 
 from tesp_api.errors import PulsarRefused
 
+INPUTS = "inputs"
 TOOL_FILES = "tool_files"
 WORKER_FILE = "tesp-worker.pyz"
 TASK_FILE = "task.json"
@@ -17,6 +18,8 @@ STARTED_FILE = "started"
 RESULT_FILE = "result.json"
 
 JOB_ID = re.compile(r"[A-Za-z0-9-]{1,255}")
+INPUT_NAME = re.compile(r"[A-Za-z0-9-]{1,64}")
+PIECE_BYTES = 1024 * 1024  # of a file on its way: large, since each piece costs a change of threads
 
 
 def check_job_id(job_id: str) -> str:
@@ -40,6 +43,17 @@ def check_file_name(name: str) -> str:
     plain = name and not path.is_absolute() and ".." not in path.parts and "\0" not in name
     if not plain or str(path) != name or name == ".":
         raise PulsarRefused(f"{name!r} cannot be a file of a job: it has to be a plain relative path")
+    return name
+
+
+def check_input_name(name: str) -> str:
+    """Return the name of a file in `inputs/`.
+
+    Raises:
+        PulsarRefused: it holds anything but letters, digits and hyphens.
+    """
+    if not INPUT_NAME.fullmatch(name):
+        raise PulsarRefused(f"{name!r} cannot be an input of a job: only letters, digits and hyphens can")
     return name
 
 

@@ -4,22 +4,27 @@ Everything here blocks; call it from a thread.
 """
 
 import contextlib
+import errno
 import json
 import os
 import shutil
 import stat
+from collections.abc import Callable
 from pathlib import Path
 from uuid import uuid4
 
 from tesp_api.errors import PulsarRefused
 from tesp_api.pulsar.base import JobOrder, JobState, JobStatus
 from tesp_api.pulsar.job_files import (
+    INPUTS,
+    PIECE_BYTES,
     STARTED_FILE,
     TASK_FILE,
     TESP_FOLDER,
     TOOL_FILES,
     WORKER_FILE,
     check_file_name,
+    check_input_name,
     check_job_id,
     last_words,
 )
@@ -63,6 +68,35 @@ class LocalJob:
         if not self.folder.is_dir():
             raise PulsarRefused(f"there is no job {self.job_id} to write {name} for")
         write_atomically(path, data)
+
+    def place_input(self, name: str, source: Path) -> None:
+        """Move a file into `inputs/`; it is copied from another file system.
+
+        Raises:
+            PulsarRefused: there is no such job, or the name is none of an input.
+        """
+        path = self.folder / INPUTS / check_input_name(name)
+        if not self.folder.is_dir():
+            raise PulsarRefused(f"there is no job {self.job_id} to place {name} for")
+        path.parent.mkdir(exist_ok=True)
+        try:
+            source.replace(path)
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+            shutil.copyfile(source, path)
+
+    def pour(self, name: str, sink: Callable[[bytes], None]) -> bool:
+        """Give a file below `metadata/tesp/` to `sink` piece by piece; False if there is none."""
+        path = self.tesp / check_file_name(name)
+        try:
+            file = path.open("rb", buffering=0)
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            return False
+        with file:
+            while piece := file.read(PIECE_BYTES):
+                sink(piece)
+        return True
 
     def has_started(self) -> bool:
         """Whether a worker has claimed the job, alive or not."""

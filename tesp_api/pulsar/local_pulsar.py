@@ -109,6 +109,13 @@ class LocalPulsar:
     def job(self, job_id: str) -> LocalJob:
         return LocalJob(self._staging, job_id)
 
+    def set_up(self, job_id: str) -> None:
+        """Make the job's directory, if there is none yet."""
+        job = self.job(job_id)
+        with self._alone(job_id):
+            if not job.folder.is_dir():
+                self._manager().setup_job(job_id, None, None)
+
     def launch(self, order: JobOrder) -> None:
         """Start the job unless it has a process or its worker has started already."""
         job = self.job(order.job_id)

@@ -7,6 +7,8 @@ Only asking moves such a job's state, and every answer is Pulsar's memory, so no
 import asyncio
 import json
 from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from tesp_api.errors import PulsarRefused, PulsarUnavailable
@@ -18,6 +20,7 @@ from tesp_api.pulsar.job_files import (
     TESP_FOLDER,
     WORKER_FILE,
     check_file_name,
+    check_input_name,
     check_job_id,
     last_words,
     worker_command,
@@ -65,6 +68,7 @@ class RestPulsar:
         self._root = f"/managers/{in_path(manager)}" if manager is not None else ""
         self._command = worker_command(python)
         self._waiting: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
+        self._stream = asyncio.Semaphore(1)  # each blocks one of Pulsar's few threads
 
     async def open(self) -> None:
         """Nothing is asked yet: a Pulsar that is down must not keep the server from starting."""
@@ -136,6 +140,27 @@ class RestPulsar:
         await self._upload(job_id, "metadata", f"{TESP_FOLDER}/{name}", data)
         self._wake(job_id)
 
+    async def set_up(self, job_id: str) -> None:
+        if await self._state_or_none(job_id) == LOST:
+            await self._set_up(job_id)
+
+    async def place_file(self, job_id: str, name: str, source: Path) -> None:
+        path = self._job(job_id, "/files")
+        async with self._stream:
+            if await self._state_or_none(job_id) == LOST:
+                raise PulsarRefused(f"there is no job {job_id} to place {name} for")
+            await self._http.send_file(path, {"type": "input", "name": check_input_name(name)}, source)
+
+    async def fetch_file(self, job_id: str, name: str, sink: Callable[[bytes], None]) -> bool:
+        query = {"type": "output_metadata", "name": f"{TESP_FOLDER}/{check_file_name(name)}"}
+        try:
+            async with self._stream:
+                await self._http.fetch(self._job(job_id, "/files"), query, sink)
+        except PulsarFault:
+            await self.check()
+            return False
+        return True
+
     async def wait_for_news(self, job_id: str, timeout_s: float) -> None:
         """Wait out the time; only what this process itself does to the job ends the wait early."""
         event = asyncio.Event()
@@ -178,14 +203,17 @@ class RestPulsar:
     async def _place(self, order: JobOrder) -> None:
         """Make the job directory, if there is none yet, and put the files of the order into it."""
         job_id = order.job_id
-        answer = await self._json("POST", f"{self._root}/jobs", {"job_id": job_id})
-        if (given := str(answer.get("job_id", job_id))) != job_id:
-            await self._http.send("DELETE", f"{self._root}/jobs/{in_path(given)}")
-            raise PulsarRefused(f"Pulsar {self.name!r} invents job ids: remove `assign_ids` from its app.yml")
+        await self._set_up(job_id)
         await asyncio.gather(
             self._upload(job_id, "tool", WORKER_FILE, order.worker),
             self._upload(job_id, "tool", TASK_FILE, order.task_json),
         )
+
+    async def _set_up(self, job_id: str) -> None:
+        answer = await self._json("POST", f"{self._root}/jobs", {"job_id": job_id})
+        if (given := str(answer.get("job_id", job_id))) != job_id:
+            await self._http.send("DELETE", f"{self._root}/jobs/{in_path(given)}")
+            raise PulsarRefused(f"Pulsar {self.name!r} invents job ids: remove `assign_ids` from its app.yml")
 
     async def _has_started(self, job_id: str) -> bool:
         return await self.read_file(job_id, STARTED_FILE) is not None

@@ -5,15 +5,19 @@ log line, no exception and no `request.url` above ever holds it.
 """
 
 import asyncio
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from urllib.parse import quote
 
 import httpx
 
 from tesp_api.errors import PulsarError, PulsarRefused, PulsarUnavailable
+from tesp_api.pulsar.job_files import PIECE_BYTES
 
 CONNECTIONS = 4  # a stock Pulsar has four threads; more requests would only wait there
 KEEPALIVE_S = 1.0  # gunicorn closes an idle connection after 2 s: be first
 CONNECT_TIMEOUT_S = 5.0
+BINARY = {"Content-Type": "application/octet-stream"}
 
 # Foreign exceptions, the nearest class in an exception's ancestry decides
 FOREIGN_ERRORS: dict[type[Exception], tuple[type[PulsarError], str]] = {
@@ -72,7 +76,7 @@ class PulsarHttp:
             PulsarUnavailable: it could not be asked, or is passing through a bad time.
             PulsarRefused: it will not do this: a wrong token, not a Pulsar at all.
         """
-        headers = {} if body is None else {"Content-Type": "application/octet-stream"}
+        headers = {} if body is None else BINARY
         try:
             async with self._slots:
                 answer = await self._client.request(
@@ -83,6 +87,35 @@ class PulsarHttp:
         if answer.status_code != httpx.codes.OK:
             raise judge(self._name, answer.status_code)
         return answer.content
+
+    async def send_file(self, path: str, query: dict[str, str], source: Path) -> None:
+        """POST a file of any size as the body, read as it is sent. Raises: as `send`."""
+        size_bytes = (await asyncio.to_thread(source.stat)).st_size
+        headers = {**BINARY, "Content-Length": str(size_bytes)}
+        try:
+            async with self._slots:
+                answer = await self._client.post(path, params=query, content=_pieces(source), headers=headers)
+        except (httpx.HTTPError, httpx.InvalidURL) as exc:
+            raise translate(self._name, exc) from exc
+        if answer.status_code != httpx.codes.OK:
+            raise judge(self._name, answer.status_code)
+
+    async def fetch(self, path: str, query: dict[str, str], sink: Callable[[bytes], None]) -> None:
+        """GET a body of any size and give it to `sink`, in a thread, as it comes. Raises: as `send`."""
+        try:
+            async with self._slots, self._client.stream("GET", path, params=query) as answer:
+                if answer.status_code != httpx.codes.OK:
+                    raise judge(self._name, answer.status_code)
+                async for piece in answer.aiter_bytes(PIECE_BYTES):
+                    await asyncio.to_thread(sink, piece)
+        except (httpx.HTTPError, httpx.InvalidURL) as exc:
+            raise translate(self._name, exc) from exc
+
+
+async def _pieces(source: Path) -> AsyncIterator[bytes]:
+    with await asyncio.to_thread(source.open, "rb", 0) as file:
+        while piece := await asyncio.to_thread(file.read, PIECE_BYTES):
+            yield piece
 
 
 class TokenTransport(httpx.AsyncBaseTransport):

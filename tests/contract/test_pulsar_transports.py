@@ -259,3 +259,79 @@ async def test_a_job_survives_kill_9_of_its_host(site: Site, job_id: str, cancel
     assert await transport.read_file(job_id, "runs") == b"run\n"
     await transport.clean(job_id)
     assert not (site.staging / job_id).exists()
+
+
+# files of any size: what the gateway moves
+
+
+@pytest.mark.parametrize("name", ["../x", "a/b", "", ".", "..", "a b", "/etc/passwd"])
+async def test_odd_names_of_inputs_are_refused(
+    transport: PulsarTransport, job_id: str, tmp_path: Path, name: str
+) -> None:
+    (tmp_path / "source").write_bytes(b"x")
+    await transport.set_up(job_id)
+    with pytest.raises(PulsarRefused):
+        await transport.place_file(job_id, name, tmp_path / "source")
+
+
+async def test_an_input_needs_a_job_that_is_set_up(
+    transport: PulsarTransport, job_id: str, tmp_path: Path
+) -> None:
+    (tmp_path / "source").write_bytes(b"x")
+    with pytest.raises(PulsarRefused):
+        await transport.place_file(job_id, "1", tmp_path / "source")
+    assert (await transport.status(job_id)).state is JobState.UNKNOWN
+
+
+async def test_a_job_that_is_set_up_waits_and_can_be_cleaned(transport: PulsarTransport, job_id: str) -> None:
+    await transport.set_up(job_id)
+    await transport.write_file(job_id, "inputs.json", b"{}")
+    await transport.set_up(job_id)
+    assert await has_state(transport, job_id, JobState.PENDING)
+    assert await transport.read_file(job_id, "inputs.json") == b"{}"
+    await transport.clean(job_id)
+    assert await has_state(transport, job_id, JobState.UNKNOWN)
+
+
+async def test_a_file_is_fetched_whole(transport: PulsarTransport, job_id: str) -> None:
+    await transport.launch(tiny_order(job_id, until="go"))
+    pieces: list[bytes] = []
+    assert not await transport.fetch_file(job_id, "out/000001", pieces.append)
+    for data in (bytes(range(256)) * 20_000, b""):
+        await transport.write_file(job_id, "out/000001", data)
+        pieces.clear()
+        assert await transport.fetch_file(job_id, "out/000001", pieces.append)
+        assert b"".join(pieces) == data
+    assert not await transport.fetch_file("task-of-nobody-1", "out/000001", pieces.append)
+
+
+async def test_what_the_sink_raises_ends_the_transfer(transport: PulsarTransport, job_id: str) -> None:
+    class Enough(Exception):
+        pass
+
+    def sink(_: bytes) -> None:
+        raise Enough
+
+    await transport.launch(tiny_order(job_id, until="go"))
+    await transport.write_file(job_id, "out/000001", b"x" * 3_000_000)
+    with pytest.raises(Enough):
+        await transport.fetch_file(job_id, "out/000001", sink)
+    assert await transport.fetch_file(job_id, "out/000001", lambda _: None), "the way is free again"
+
+
+async def test_placed_inputs_are_there_when_the_worker_starts(
+    site: Site, job_id: str, tmp_path: Path
+) -> None:
+    transport = site.transport
+    contents = {"1": b"", "2-000001": bytes(range(256)) * 20_000}
+    await transport.set_up(job_id)
+    for name, data in [("2-000001", b"an earlier try"), *contents.items()]:
+        (tmp_path / name).write_bytes(data)
+        await transport.place_file(job_id, name, tmp_path / name)
+    await transport.launch(tiny_order(job_id))
+    assert b"COMPLETE" in await result_of(transport, job_id)
+    placed = {path.name: path.read_bytes() for path in (site.staging / job_id / "inputs").iterdir()}
+    assert placed == contents
+    await eventually(lambda: has_state(transport, job_id, JobState.ENDED))
+    await transport.clean(job_id)
+    assert not (site.staging / job_id).exists()

@@ -2,21 +2,27 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from tesp_api.errors import PulsarRefused
 from tesp_api.pulsar.base import JobOrder, JobState, JobStatus
-from tesp_api.pulsar.job_files import check_file_name, check_job_id
+from tesp_api.pulsar.job_files import check_file_name, check_input_name, check_job_id
 
 
 @dataclass(slots=True)
 class FakeJob:
-    """One job directory: the order as it came over the wire, and the files of `metadata/tesp/`."""
+    """One job directory: the order as it came over the wire, and the files of `metadata/tesp/`.
 
-    order: JobOrder
-    state: JobState = JobState.RUNNING
+    Until it `is_launched` it is only set up.
+    """
+
+    order: JobOrder = field(default_factory=lambda: JobOrder("", b"", b""))
+    is_launched: bool = False
+    state: JobState = JobState.PENDING
     files: dict[str, bytes] = field(default_factory=dict)
+    inputs: dict[str, bytes] = field(default_factory=dict)
     news: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -73,10 +79,12 @@ class FakePulsar:
         await self._pass("launch")
         job_id = check_job_id(order.job_id)
         self.launches.append(job_id)
-        if job_id in self.jobs:
+        job = self.jobs.setdefault(job_id, FakeJob())
+        if job.is_launched:
             return
-        copy = JobOrder(job_id, bytes(order.worker), bytes(order.task_json))
-        self.jobs[job_id] = FakeJob(copy)
+        job.is_launched = True
+        job.order = JobOrder(job_id, bytes(order.worker), bytes(order.task_json))
+        job.state = JobState.RUNNING
         files, ends = self._scripts.get(job_id, ({}, False))
         for name, data in files.items():
             self.put(job_id, name, data)
@@ -100,6 +108,23 @@ class FakePulsar:
         if check_job_id(job_id) not in self.jobs:
             raise PulsarRefused(f"there is no job {job_id} to write {name} for")
         self.jobs[job_id].files[name] = bytes(data)
+
+    async def set_up(self, job_id: str) -> None:
+        await self._pass("set_up")
+        self.jobs.setdefault(check_job_id(job_id), FakeJob())
+
+    async def place_file(self, job_id: str, name: str, source: Path) -> None:
+        await self._pass("place_file")
+        check_input_name(name)
+        if check_job_id(job_id) not in self.jobs:
+            raise PulsarRefused(f"there is no job {job_id} to place {name} for")
+        self.jobs[job_id].inputs[name] = source.read_bytes()
+
+    async def fetch_file(self, job_id: str, name: str, sink: Callable[[bytes], None]) -> bool:
+        data = await self.read_file(job_id, name)
+        if data is not None:
+            await asyncio.to_thread(sink, data)
+        return data is not None
 
     async def wait_for_news(self, job_id: str, timeout_s: float) -> None:
         await self._pass("wait_for_news")
