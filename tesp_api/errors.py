@@ -15,6 +15,7 @@
     ├── ChannelError                500   what a worker asked for is not lent
     │   ├── WorkOrderRefused        401   the token is not of this server
     │   ├── NotLent                 403   the URL is not the attempt's, or has no credential
+    │   ├── SealBroken              403   the key that sealed a task's logins is not the server's
     │   └── AttemptOver             410   the attempt has ended
     └── PulsarError                 502 → SYSTEM_ERROR
         ├── PulsarUnavailable       503   ask again later; no task ends because of it alone
@@ -161,6 +162,18 @@ class NotLent(ChannelError):
     """The attempt has no right to this URL, or the settings have no credential for it."""
 
     http_status = 403
+
+
+class SealBroken(ChannelError):
+    """What was sealed for a task cannot be opened."""
+
+    http_status = 403
+
+    def __init__(self, task_id: str) -> None:
+        super().__init__(
+            f"the logins that came in the URLs of task {task_id} cannot be read any more: the server's key "
+            "(secret_key, or the file secret.key in its data folder) is not the one that sealed them"
+        )
 
 
 class AttemptOver(ChannelError):

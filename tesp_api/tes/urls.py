@@ -3,6 +3,7 @@
 from urllib.parse import unquote, urlsplit
 
 from tesp_api.tes.paths import has_control_characters, normal_path
+from tesp_api.tes.userinfo import userinfo_fault
 
 SUPPORTED_SCHEMES = ("http", "https", "ftp", "ftps", "file")
 """What the worker can transfer, besides bare absolute paths; its registry must have just these."""
@@ -36,6 +37,8 @@ def url_fault(url: str) -> str | None:
         return f"the scheme {scheme[:40]!r} is not supported: supported are {_ACCEPTED}"
     if not url[len(scheme) :].startswith("://"):
         return f"is malformed: write {scheme}://, not {scheme}:"
+    if fault := userinfo_fault(url):
+        return fault
     if scheme == "file":
         return _file_fault(url)
     return _web_fault(url) or (_ftp_fault(url) if scheme in ("ftp", "ftps") else None)
@@ -54,8 +57,8 @@ def _web_fault(url: str) -> str | None:
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port
-    except ValueError as error:
-        return f"is malformed: {error}"
+    except ValueError:  # whose text may have a part of a password
+        return "is malformed: its host or port cannot be read; / ? # and @ in a password are %2F %3F %23 %40"
     if not host or " " in host:
         return "has no host, or one with spaces"
     return None if parts.query.isascii() else "has letters beyond ASCII after the ?: percent-encode them"

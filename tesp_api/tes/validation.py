@@ -1,7 +1,7 @@
 """From a request's body to a task that can be stored, or to all that is wrong with it at once."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
@@ -13,6 +13,7 @@ from tesp_api.tes.backend_parameters import leave_out_unsupported
 from tesp_api.tes.json_body import BODY, read_json
 from tesp_api.tes.placement import placement_faults
 from tesp_api.tes.tasks import TaskDocument
+from tesp_api.tes.userinfo import UrlLogin, split_off_logins
 
 _MOST_FAULTS = 100
 
@@ -31,10 +32,14 @@ _MESSAGES = {
 
 @dataclass(frozen=True, slots=True)
 class NewTask:
-    """A valid task: the `document` to store (TES JSON), and `warnings` that its system_logs will show."""
+    """A valid task: the `document` to store (TES JSON), and `warnings` that its system_logs will show.
+
+    `logins` are what stood before the @ in its URLs, which the document no longer has.
+    """
 
     document: dict[str, Any]
     warnings: tuple[str, ...] = ()
+    logins: tuple[UrlLogin, ...] = field(default=(), repr=False)
 
 
 def read_task(body: bytes) -> NewTask:
@@ -63,9 +68,10 @@ def validate_task(data: Any) -> NewTask:
     faults += placement_faults(data)
     _leave_out_empty_contents(document)
     warnings = leave_out_unsupported(document, faults)
+    logins = split_off_logins(document, faults)
     if faults:
         raise InvalidRequest(_first(faults))
-    return NewTask(document, warnings)
+    return NewTask(document, warnings, logins)
 
 
 def _leave_out_empty_contents(document: dict[str, Any]) -> None:
