@@ -21,6 +21,7 @@ from tesp_api.api.root_path import RootPath
 from tesp_api.api.tasks import TaskEndpoints
 from tesp_api.bell import Bell
 from tesp_api.settings import Settings
+from tesp_api.storage.admission import Admission
 from tesp_api.store.base import TaskStore
 
 
@@ -35,14 +36,15 @@ def build_api(
 ) -> FastAPI:
     """The API over an opened store; `checks` are what `/readyz` asks besides the store, by name."""
     root_path = settings.server.root_path
+    admission = Admission(settings)
     document = openapi_document(version("tesp-api"), root_path)
     app = FastAPI(title="TESP", openapi_url=None, docs_url=None, redoc_url=None, lifespan=lifespan)
     app.routes.extend(
         [
-            *TaskEndpoints(store, bell, settings, tes_1_0=False).routes("/ga4gh/tes/v1"),
-            *TaskEndpoints(store, bell, settings, tes_1_0=True).routes("/v1"),
-            *BulkEndpoint(store, bell).routes("/tesp/v1"),
-            *DryRunEndpoint(settings, next_destination).routes("/tesp/v1"),
+            *TaskEndpoints(store, bell, settings, admission, tes_1_0=False).routes("/ga4gh/tes/v1"),
+            *TaskEndpoints(store, bell, settings, admission, tes_1_0=True).routes("/v1"),
+            *BulkEndpoint(store, bell, admission).routes("/tesp/v1"),
+            *DryRunEndpoint(settings, admission, next_destination).routes("/tesp/v1"),
             *ExtensionEndpoints(store).routes("/tesp/v1"),
             *HealthEndpoints({"store": store.check, **checks}).routes(),
             *DocsEndpoints(document, root_path).routes(),

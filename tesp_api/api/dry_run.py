@@ -10,6 +10,7 @@ from starlette.routing import Route
 from tesp_api.api.answers import json_answer
 from tesp_api.errors import Fault, InvalidRequest
 from tesp_api.settings import Settings
+from tesp_api.storage.admission import Admission
 from tesp_api.tes.paths import is_within, normal_path
 from tesp_api.tes.urls import local_path
 from tesp_api.tes.validation import read_task
@@ -21,9 +22,12 @@ NextDestination = Callable[[], str]
 class DryRunEndpoint:
     """`POST /tesp/v1/tasks:validate`."""
 
-    def __init__(self, settings: Settings, next_destination: NextDestination | None) -> None:
+    def __init__(
+        self, settings: Settings, admission: Admission, next_destination: NextDestination | None
+    ) -> None:
         """Where no `next_destination` is given, nothing is said about destinations."""
         self._settings = settings
+        self._admission = admission
         self._next_destination = next_destination
 
     def routes(self, prefix: str) -> list[Route]:
@@ -34,7 +38,7 @@ class DryRunEndpoint:
         """The faults of the task in the body, and what would happen to one that has none."""
         body = await request.body()
         try:
-            new = read_task(body)
+            new = self._admission.admit(read_task(body))
         except InvalidRequest as error:
             return json_answer(_report(faults=error.faults))
         if self._next_destination is None:

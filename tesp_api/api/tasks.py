@@ -16,6 +16,7 @@ from tesp_api.api.queries import read_list_query, read_view
 from tesp_api.api.service_info import service_info, service_info_1_0
 from tesp_api.bell import Bell
 from tesp_api.settings import Settings
+from tesp_api.storage.admission import Admission
 from tesp_api.store.base import TaskQuery, TaskStore
 from tesp_api.tes.tasks import View
 from tesp_api.tes.validation import read_task
@@ -25,9 +26,12 @@ from tesp_api.tes.views import Json, task_view
 class TaskEndpoints:
     """Creates, shows, lists and cancels tasks. Starlette's own routes: these paths are polled hard."""
 
-    def __init__(self, store: TaskStore, bell: Bell, settings: Settings, *, tes_1_0: bool) -> None:
+    def __init__(
+        self, store: TaskStore, bell: Bell, settings: Settings, admission: Admission, *, tes_1_0: bool
+    ) -> None:
         self._store = store
         self._bell = bell
+        self._admission = admission
         # The store keeps the last half of a long log in one piece, and only that.
         self._tail_bytes = min(settings.logs.tail_bytes, max(1, settings.logs.max_bytes // 2))
         self._tes_1_0 = tes_1_0
@@ -55,7 +59,7 @@ class TaskEndpoints:
     async def create_task(self, request: Request) -> Response:
         """Store the task of the body, whatever content type is given; once for each Idempotency-Key."""
         key = read_key(request.headers)
-        task = queued_task(read_task(await request.body()))
+        task = queued_task(self._admission.admit(read_task(await request.body())))
         return json_answer({"id": await store_task(task, key, self._store, self._bell)})
 
     async def get_task(self, request: Request) -> Response:

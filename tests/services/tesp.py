@@ -17,6 +17,8 @@ import httpx
 from tesp_api.pulsar.processes import kill_tree, processes_in
 
 START_TIMEOUT_S = 60.0
+LOOPBACK_ALLOWED = {"TESP_API_TRANSFERS__LOCAL_NETWORKS": '@json ["127.0.0.0/8", "::1/128"]'}
+"""The servers that tests start are on loopback; a test that wants it denied overrides this."""
 FINAL = {"COMPLETE", "EXECUTOR_ERROR", "SYSTEM_ERROR", "CANCELED", "PREEMPTED"}
 
 
@@ -90,6 +92,7 @@ class TespServer:
         return inherited | {
             "PYTHONPATH": repository,
             "TESP_API_DATA_DIR": str(self.data),
+            **LOOPBACK_ALLOWED,
             **self.environment,
         }
 

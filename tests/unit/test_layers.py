@@ -17,7 +17,7 @@ LAYERS = {
     "bell": set[str](),
     "store": {"store", "tes", "errors"},
     "pulsar": {"pulsar", "tes", "errors"},
-    "storage": {"storage", "tes", "errors", "settings"},
+    "storage": {"storage", "worker", "tes", "errors", "settings"},
     "worker": {"worker"},
     "runner": {"runner", "worker", "pulsar", "store", "storage", "tes", "errors", "settings", "bell"},
     "api": {"api", "store", "storage", "tes", "errors", "settings", "bell"},

@@ -68,6 +68,9 @@ def _settings(folder: Path, results: Path, runtime: Choice) -> str:
 [default]
 data_dir = {json.dumps(str(folder / "data"))}
 
+[default.transfers]
+local_networks = ["127.0.0.0/8"]
+
 [default.destinations.local]
 runtimes = {json.dumps(runtime.engines)}
 allow_bubblewrap = {json.dumps(runtime.bubblewrap)}
