@@ -1,0 +1,181 @@
+"""The worker channel: where workers get logins and signed requests, each for its own attempt alone.
+
+An application of its own, on a listener of its own: nothing of the API is reachable here, nor the channel
+from the API. The protocol is described in `tesp_api.worker`.
+"""
+
+import logging
+from typing import Any, Protocol
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from tesp_api.api.channel_bodies import read_asks, read_object
+from tesp_api.api.errors import RETRY_AFTER_S
+from tesp_api.errors import AttemptOver, TaskNotFound, TespError, WorkOrderRefused
+from tesp_api.settings import CredentialSettings
+from tesp_api.storage.credentials import Credentials
+from tesp_api.storage.logins import Logins
+from tesp_api.storage.s3_grants import S3Grants
+from tesp_api.storage.work_orders import WorkOrders
+from tesp_api.store.base import Task, TaskStore
+from tesp_api.tes.states import FINAL, State
+
+_log = logging.getLogger(__name__)
+
+_TO_CLEAN_UP = frozenset({"abort_upload"})
+"""What a worker may still ask while its task is being canceled: nothing is brought in or out any more."""
+
+
+class Signed(Protocol):
+    """A request to make as it is."""
+
+    @property
+    def method(self) -> str: ...
+
+    @property
+    def url(self) -> str: ...
+
+    @property
+    def headers(self) -> dict[str, str]: ...
+
+
+class Signer(Protocol):
+    """Signs requests of S3 with the keys of a credential."""
+
+    def sign(
+        self, operation: str, url: str, parameters: dict[str, str], rule: CredentialSettings
+    ) -> Signed: ...
+
+
+class ChannelEndpoints:
+    """`/channel/v1`. The work order that comes with each request decides what it gets."""
+
+    def __init__(
+        self,
+        store: TaskStore,
+        work_orders: WorkOrders,
+        credentials: Credentials,
+        logins: Logins,
+        signer: Signer,
+    ) -> None:
+        self._store = store
+        self._work_orders = work_orders
+        self._credentials = credentials
+        self._logins = logins
+        self._signer = signer
+
+    def routes(self) -> list[Route]:
+        """The endpoints as routes."""
+        return [
+            Route("/channel/v1/logins", self.lend_logins, methods=["POST"]),
+            Route("/channel/v1/sign", self.sign, methods=["POST"]),
+        ]
+
+    async def lend_logins(self, request: Request) -> Response:
+        """All logins that the URLs of the task need."""
+        task = await self._task_of(request)
+        await read_object(request)
+        _require_going_on(task)
+        return _answer({"logins": self._logins.of(task)})
+
+    async def sign(self, request: Request) -> Response:
+        """Each request that is asked for, signed, or none of them."""
+        task = await self._task_of(request)
+        asks = read_asks(await read_object(request))
+        if not all(ask.operation in _TO_CLEAN_UP for ask in asks):
+            _require_going_on(task)
+        grants = S3Grants(task, self._credentials)
+        signed = [
+            self._signer.sign(ask.operation, ask.url, dict(ask.parameters), grants.credential_for(ask).rule)
+            for ask in asks
+        ]
+        return _answer(
+            {"signed": [{"method": one.method, "url": one.url, "headers": one.headers} for one in signed]}
+        )
+
+    async def _task_of(self, request: Request) -> Task:
+        """The task of the work order, which must be at the attempt that the order is for.
+
+        Raises:
+            WorkOrderRefused: there is none, or not one of this server.
+            AttemptOver: the attempt has ended.
+        """
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer":
+            raise WorkOrderRefused("none came with the request, as Authorization: Bearer TOKEN")
+        try:
+            order = self._work_orders.read(token.strip())
+        except WorkOrderRefused as refusal:
+            request.state.task_id = f"{refusal.claimed_task_id} (as it says)"
+            raise
+        request.state.task_id = order.task_id
+        try:
+            task = await self._store.get(order.task_id)
+        except TaskNotFound:
+            raise AttemptOver(f"task {order.task_id} does not exist any more") from None
+        if task.attempt != order.attempt:
+            raise AttemptOver(f"task {task.id} is at attempt {task.attempt}, not {order.attempt}")
+        if task.state in FINAL:
+            raise AttemptOver(f"task {task.id} has ended {task.state}")
+        return task
+
+
+def build_channel(endpoints: ChannelEndpoints) -> Starlette:
+    """The channel as an ASGI application."""
+    return Starlette(
+        routes=list(endpoints.routes()),
+        exception_handlers={
+            TespError: _answer_refusal,
+            HTTPException: _answer_http_error,
+            ClientDisconnect: _answer_nobody,
+            Exception: _answer_unexpected,
+        },
+    )
+
+
+def _require_going_on(task: Task) -> None:
+    if task.state is State.CANCELING:
+        raise AttemptOver(f"task {task.id} is being canceled")
+
+
+async def _answer_refusal(request: Request, error: Exception) -> Response:
+    """Say no, and log whom; a token is never part of an error."""
+    assert isinstance(error, TespError)  # noqa: S101 - registered for these alone
+    client = request.client.host if request.client else "this machine"
+    task_id = getattr(request.state, "task_id", "unknown")
+    _log.warning(
+        "%s refused with %d: task %s, from %s: %s",
+        request.url.path,
+        error.http_status,
+        task_id,
+        client,
+        error,
+    )
+    if error.http_status == 503:
+        headers = {"Retry-After": str(RETRY_AFTER_S)}
+        return _answer({"detail": "the server cannot say now: ask again"}, 503, headers)
+    if error.http_status >= 500:
+        return _answer({"detail": "something went wrong in the server; its log says what"}, 500)
+    return _answer({"detail": str(error)}, error.http_status)
+
+
+async def _answer_http_error(_: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101 - registered for these alone
+    return _answer({"detail": error.detail}, error.status_code, dict(error.headers or {}))
+
+
+async def _answer_nobody(_: Request, __: Exception) -> Response:
+    return _answer({"detail": "the request was not complete"}, 400)
+
+
+async def _answer_unexpected(_: Request, __: Exception) -> Response:
+    """Starlette raises the error again after this answer, and the HTTP server logs its traceback."""
+    return _answer({"detail": "something went wrong in the server; its log says what"}, 500)
+
+
+def _answer(body: dict[str, Any], status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    return JSONResponse(body, status, {"Cache-Control": "no-store", **(headers or {})})
