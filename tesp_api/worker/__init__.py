@@ -6,6 +6,7 @@ of the rest of `tesp_api`. The API and the worker share only files in the Pulsar
     tool_files/tesp-worker.pyz       this package
     tool_files/task.json             the order, written by `runner/job_plan.py`
     task/                            the worker's own: the files of the task; removed at its end
+    inputs/                          what the gateway has brought, by flat names
     metadata/tesp/                   the worker's truth, read by the API:
         started                      JSON {pid, pid_started, host, at}; made with O_EXCL: a second worker
                                      exits; pid_started is null where there is no /proc
@@ -17,6 +18,8 @@ of the rest of `tesp_api`. The API and the worker share only files in the Pulsar
                                      the executor's stdout or stderr, cut every `log_chunk_bytes`:
                                      chunk n begins at byte n * log_chunk_bytes. Beyond log_max_bytes
                                      the middle chunks are deleted; sizes always count every byte
+        inputs.json                  from a gateway: what it has brought; its last file before the launch
+        out/{000001}                 for a gateway: outputs to send; there until the API removes the job
         result.json                  the end of it all; written to a temporary name, then renamed
 
 Events: `initializing`, `executor_started` {executor}, `executor_ended` {executor, exit_code,
@@ -31,6 +34,8 @@ task.json:
             file_roots: [{path, mount: "copy" | "ro" | "rw"}],
             log_max_bytes, log_chunk_bytes, heartbeat_s,
             bell: "tesp-0123abcd" | null,    an abstract Unix datagram socket to send the job id to
+            staging: "worker" | "gateway",   gateway: the API moves what is not of this site; URLs of
+                                             servers come without their secrets then
             transfers: {stall_s, tries, pause_s}},   (optional, as each of them: `order.Patience`)
      channel: {url, ca_pem, token} | null,   how to reach the API: "unix:/path/of/socket" or http(s)://...;
                                              ca_pem may be null; the token is good while the attempt lives
@@ -46,6 +51,11 @@ when the attempt has ended, 503 when the API cannot say now (ask again).
     POST /channel/v1/sign {asks: [{operation, url, parameters}]} -> {signed: [{method, url, headers}]}
                                                               at most 500 (`transfer.lending.Ask`)
 
+inputs.json:
+    {inputs: {"0": [{name, file, size_bytes, sha256}]},   by the number of the task's input; name is "" for
+                                                          the input itself; file is null for a directory
+     messages: ["..."]}                                   for `system_logs`
+
 result.json:
     {version: 1, state: "COMPLETE" | "EXECUTOR_ERROR" | "SYSTEM_ERROR" | "CANCELED", reason,
      started_at, ended_at,
@@ -53,6 +63,9 @@ result.json:
      inputs: [{path, url, size_bytes, sha256}],   (each file; no url for content, no sha256 for a file
                                                   that is mounted from where it lies)
      outputs: [{url, path, size_bytes, sha256}],  (no sha256 for what lies in its place already)
+     left: [{output, below, path, file, size_bytes, sha256}],   (for a gateway: to be sent to the URL of
+                                                  the task's output of this number, extended by `below`,
+                                                  "" or "/a%20b/c"; file is null for an empty directory)
      system_logs: ["..."],
      metadata: {"host": "...", "runtime": "docker 20.10.24"}}   (strings only)
 """

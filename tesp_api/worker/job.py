@@ -23,6 +23,9 @@ class JobDirectory:
         self.heartbeat = os.path.join(self.metadata, "heartbeat")
         self.events = os.path.join(self.metadata, "events.ndjson")
         self.result = os.path.join(self.metadata, "result.json")
+        self.inputs = os.path.join(self.path, "inputs")
+        self.brought = os.path.join(self.metadata, "inputs.json")
+        self.out = os.path.join(self.metadata, "out")
 
     def close_to_others(self) -> None:
         """Let no other user of the site in: Pulsar writes its files readable to all."""

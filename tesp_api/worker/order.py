@@ -75,6 +75,12 @@ class Site(NamedTuple):
     heartbeat_s: float = 10.0
     bell: str | None = None
     transfers: Patience = Patience()
+    staging: str = "worker"
+    """ "gateway": the API moves what is not of this site."""
+
+    @property
+    def has_gateway(self) -> bool:
+        return self.staging == "gateway"
 
 
 class Order(NamedTuple):
@@ -170,4 +176,5 @@ def _parse_site(item: dict[str, Any]) -> Site:
         heartbeat_s=float(item.get("heartbeat_s") or default.heartbeat_s),
         bell=item.get("bell"),
         transfers=Patience(**(item.get("transfers") or {})),
+        staging=item.get("staging") or default.staging,
     )

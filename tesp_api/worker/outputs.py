@@ -12,7 +12,7 @@ from .attempt import Attempt
 from .errors import StagingError
 from .order import Output
 from .parallel import run_together
-from .transfer import Source, Transfer, transfer_for
+from .transfer import Source, transfer_for
 from .urls import extend, scheme_of, shown
 from .view import View
 from .wildcards import compile_name, has_wildcard
@@ -28,6 +28,8 @@ class Found(NamedTuple):
     """The same without links."""
     is_directory: bool
     in_place: bool
+    output: int = 0
+    """The number of the declared output that it belongs to."""
 
 
 class Missing(Exception):
@@ -44,9 +46,9 @@ def stage_out(attempt: Attempt, tolerant: bool) -> None:
     attempt.check_sources()
     missing: list[str] = []
     found: dict[str, Found] = {}
-    for output in attempt.order.outputs:
+    for number, output in enumerate(attempt.order.outputs):
         try:
-            found.update((item.url, item) for item in find_output(output, attempt))
+            found.update((item.url, item._replace(output=number)) for item in find_output(output, attempt))
         except (Missing, StagingError) as error:
             missing.append(str(error))
 
@@ -73,7 +75,7 @@ def _send_all(found: dict[str, Found], attempt: Attempt, sent: dict[str, dict[st
 
     remote = []
     for item in found.values():
-        if scheme_of(item.url) in ("", "file"):
+        if scheme_of(item.url) in ("", "file") or attempt.order.site.has_gateway:
             _send(item, attempt, sent)
         else:
             remote.append(call(item))
@@ -212,10 +214,12 @@ def _skip(attempt: Attempt, path: str) -> None:
 
 def _send(item: Found, attempt: Attempt, sent: dict[str, dict[str, Any]]) -> None:
     attempt.cancellation.check()
-    transfer: Transfer = transfer_for(item.url)
+    is_left = attempt.order.site.has_gateway and scheme_of(item.url) not in ("", "file")
     if item.is_directory:
-        if not item.in_place:
-            transfer.make_directory(item.url, attempt.transfers)
+        if is_left:
+            _leave(item, None, attempt)
+        elif not item.in_place:
+            transfer_for(item.url).make_directory(item.url, attempt.transfers)
         return
     try:
         descriptor = attempt.view.open_regular(item.resolved, os.O_RDONLY)
@@ -228,6 +232,16 @@ def _send(item: Found, attempt: Attempt, sent: dict[str, dict[str, Any]]) -> Non
             return
         name = posixpath.basename(item.path)
         source = Source(descriptor, status.st_size, status.st_mtime_ns, status.st_mode, name)
-        sent[item.url] = transfer.send_file(source, item.url, attempt.transfers)._asdict()
+        if is_left:
+            _leave(item, source, attempt)
+        else:
+            transfer = transfer_for(item.url)
+            sent[item.url] = transfer.send_file(source, item.url, attempt.transfers)._asdict()
     finally:
         os.close(descriptor)
+
+
+def _leave(item: Found, source: Source | None, attempt: Attempt) -> None:
+    from .gateway import leave  # few sites have one
+
+    leave(item, source, attempt)

@@ -23,6 +23,7 @@ class Result:
         self.executors: list[dict[str, Any]] = []
         self.inputs: list[dict[str, Any]] = []
         self.outputs: list[dict[str, Any]] = []
+        self.left: list[dict[str, Any]] = []
         self.metadata: dict[str, str] = {"host": os.uname().nodename}
 
     def end(self, state: str, reason: str) -> None:
@@ -45,6 +46,7 @@ class Result:
             "executors": self.executors,
             "inputs": self.inputs,
             "outputs": self.outputs,
+            "left": self.left,
             "system_logs": system_logs,
             "metadata": self.metadata,
         }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import posixpath
-from typing import Any, Callable
+from typing import Any, Callable, Dict
 
 from .attempt import Attempt
 from .errors import StagingError, SystemFailure
@@ -16,6 +16,9 @@ from .runtimes.base import Runtime
 from .transfer import Moved, Site, transfer_for
 from .transfer.roots import resolve_in_roots
 from .urls import extend, scheme_of, shown
+
+Fetch = Callable[[Input, str, Site], Dict[str, Moved]]
+"""Brings an input to a place; returns its files by relative name, "" being the input itself."""
 
 
 def rooted_binds(order: Order) -> list[Bind]:
@@ -48,23 +51,45 @@ def stage_in(attempt: Attempt) -> None:
         if not bind.source.startswith(attempt.job.tree + "/")
     }
     entries: dict[str, list[dict[str, Any]]] = {item.path: [] for item in attempt.order.inputs}
+    take = _taking(attempt)
 
-    def call(item: Input) -> Callable[[], None]:
-        return lambda: entries[item.path].extend(_stage(item, attempt.job.tree, attempt.transfers))
+    def call(item: Input, fetch: Fetch) -> Callable[[], None]:
+        return lambda: entries[item.path].extend(_stage(item, attempt.job.tree, attempt.transfers, fetch))
 
     remote = []
     try:
-        for item in attempt.order.inputs:
+        for number, item in enumerate(attempt.order.inputs):
             if item.path in rooted:
                 entries[item.path] += _mounted(item, rooted[item.path])
-            elif item.content is None and scheme_of(item.url) not in ("", "file"):
-                remote.append(call(item))
+            elif _is_remote(item):
+                remote.append(call(item, take(number) if take else _fetch))
             else:
-                call(item)()
+                call(item, _fetch)()
         run_together(remote, attempt.cancellation)
     finally:
         attempt.result.inputs = [entry for path in list(entries) for entry in entries[path]]
     images.join(attempt.cancellation)
+
+
+def _is_remote(item: Input) -> bool:
+    return item.content is None and scheme_of(item.url) not in ("", "file")
+
+
+def _taking(attempt: Attempt) -> Callable[[int], Fetch] | None:
+    """How to take what the gateway has brought for the input of a number; None without a gateway."""
+    if not attempt.order.site.has_gateway or not any(_is_remote(item) for item in attempt.order.inputs):
+        return None
+    from .gateway import Brought
+
+    brought = Brought(attempt)
+    return lambda number: lambda item, place, _: brought.take(number, item.path, place)
+
+
+def _fetch(item: Input, place: str, site: Site) -> dict[str, Moved]:
+    transfer = transfer_for(item.url)
+    if item.type == "DIRECTORY":
+        return transfer.fetch_directory(item.url, place, site)
+    return {"": transfer.fetch_file(item.url, place, site)}
 
 
 def _mounted(item: Input, source: str) -> list[dict[str, Any]]:
@@ -90,7 +115,7 @@ def make_mount_points(plan: MountPlan, tree: str) -> None:
             make_directories(place)
 
 
-def _stage(item: Input, tree: str, site: Site) -> list[dict[str, Any]]:
+def _stage(item: Input, tree: str, site: Site, fetch: Fetch) -> list[dict[str, Any]]:
     """Bring one input to its place; its files as result.json names them."""
     site.cancellation.check()
     place = mirrored(tree, item.path)
@@ -98,12 +123,9 @@ def _stage(item: Input, tree: str, site: Site) -> list[dict[str, Any]]:
     try:
         if item.content is not None:
             return [{"path": item.path, **_write_content(place, item.content)._asdict()}]
-        transfer = transfer_for(item.url)
         if item.type == "DIRECTORY":
             make_directories(place)
-            below = transfer.fetch_directory(item.url, place, site)
-        else:
-            below = {"": transfer.fetch_file(item.url, place, site)}
+        below = fetch(item, place, site)
     except OSError as error:
         raise StagingError(f"Cannot store the input {item.path}: {error.strerror}") from error
     return [
