@@ -3,19 +3,24 @@
 import ast
 import importlib.util
 import io
+import lzma
 import marshal
 import zipfile
 from functools import cache
 from pathlib import Path
+from types import CodeType
 
 import tesp_api.worker
+from tesp_api.worker import archive as loader
 
-PACKAGE = "tesp_worker"
-ENTRY = b"import tesp_worker.__main__\n"
 TIMESTAMP = (1980, 1, 1, 0, 0, 0)
+LOADER = "archive.py"
+MARSHAL_FORMAT_OF_ALL = 2
+"""What every Python 3 can read."""
 SEEN_BY_FEW = {
-    f"{PACKAGE}/{name}.py"
+    f"{loader.PACKAGE}/{name}.py"
     for name in (
+        "gateway",
         "runtimes/apptainer",
         "runtimes/podman",
         "transfer/connection",
@@ -26,46 +31,45 @@ SEEN_BY_FEW = {
         "transfer/statements",
     )
 }
-"""Imported by some tasks only, and compiled there in a few milliseconds: bytecode would double their size."""
-UNCHECKED_HASH_PYC = (0b01).to_bytes(4, "little")
+"""Imported by some tasks only, and compiled there in a few milliseconds: bytecode would treble their size."""
 
 
 @cache
 def build_worker_archive() -> bytes:
     """The worker's package as a zipapp; the same bytes for the same source and Python.
 
-    Beside each source that every task needs lies its bytecode for this Python, never checked against
-    the source: where the site has the same minor version, nothing of it is compiled; elsewhere
-    zipimport takes the source.
-    Neither has docstrings, but lines keep their numbers.
+    It has the sources and, of the modules that every task needs, bytecode for this Python: where the
+    site has the same minor version, nothing of those is compiled. Neither has docstrings, but lines
+    keep their numbers.
     """
     root = Path(tesp_api.worker.__file__).parent
-    sources = {"__main__.py": ENTRY}
-    for path in sorted(root.rglob("*.py")):
-        sources[f"{PACKAGE}/{path.relative_to(root).as_posix()}"] = path.read_bytes()
+    files = {path.relative_to(root).as_posix(): path.read_bytes() for path in sorted(root.rglob("*.py"))}
+    main = files.pop(LOADER)
+    sources = {f"{loader.PACKAGE}/{name}": _blank_docstrings(source) for name, source in files.items()}
+    codes = {
+        name: None if name in SEEN_BY_FEW else _compile(name, source) for name, source in sources.items()
+    }
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
-        for name, source in sources.items():
-            if name not in SEEN_BY_FEW:
-                _add(archive, f"{name}c", _compile(name, source))
-            _add(archive, name, _blank_docstrings(source))
+        _add(archive, "__main__.py", _blank_docstrings(main))
+        _add(archive, loader.SOURCES, marshal.dumps(sources, MARSHAL_FORMAT_OF_ALL))
+        _add(archive, loader.BYTECODE, _pack_bytecode(codes))
     return buffer.getvalue()
 
 
-def _compile(name: str, source: bytes) -> bytes:
+def _pack_bytecode(codes: dict[str, CodeType | None]) -> bytes:
+    """By lzma, which saves a sixth of what zlib makes of it."""
+    return importlib.util.MAGIC_NUMBER + lzma.compress(marshal.dumps(codes), preset=9 | lzma.PRESET_EXTREME)
+
+
+def _compile(name: str, source: bytes) -> CodeType:
     tree = ast.parse(source)
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef):
             _drop_annotations(node)
         if isinstance(node, ast.expr | ast.stmt):  # columns double the size, and tracebacks need lines only
             node.col_offset, node.end_col_offset, node.end_lineno = 0, 0, node.lineno
-    code = compile(tree, name, "exec", dont_inherit=True, optimize=2)
-    return (
-        importlib.util.MAGIC_NUMBER
-        + UNCHECKED_HASH_PYC
-        + importlib.util.source_hash(source)
-        + marshal.dumps(code)
-    )
+    return compile(tree, name, "exec", dont_inherit=True, optimize=2)
 
 
 def _drop_annotations(function: ast.FunctionDef) -> None:

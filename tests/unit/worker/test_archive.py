@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
+import tesp_api.worker.run
 from tesp_api.runner.worker_archive import build_worker_archive
 
-SIZE_LIMIT_BYTES = 150 * 1024
+SIZE_LIMIT_BYTES = 112 * 1024
+"""Its base64 has to fit into a message of 150 KiB."""
 PYENV = Path.home() / ".pyenv" / "versions"
 
 
@@ -46,14 +48,55 @@ def test_every_python_starts_it(python: str, tmp_path: Path) -> None:
     assert "SYSTEM_ERROR" in result and "task.json" in result  # there was none
 
 
+def run_inside(python: str, first: str, archive: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the archive inside another program, after `first`; an exception and a module's place are shown."""
+    script = f"""
+import builtins, runpy, sys, traceback
+sys.argv = {[str(archive), *arguments]!r}
+{first}
+try:
+    runpy.run_path(sys.argv[0], run_name="__main__")
+except Exception:
+    traceback.print_exc()
+print(sys.modules["tesp_worker.run"].__file__)
+"""
+    return subprocess.run([python, "-I", "-S", "-c", script], capture_output=True, check=False, text=True)
+
+
 def test_this_python_compiles_nothing(tmp_path: Path) -> None:
     archive = tmp_path / "tesp-worker.pyz"
     archive.write_bytes(build_worker_archive())
-    script = (
-        f"import sys; sys.path.insert(0, {str(archive)!r}); import tesp_worker.run as m; print(m.__file__)"
-    )
-    done = subprocess.run([sys.executable, "-I", "-S", "-c", script], capture_output=True, check=True)
-    assert done.stdout.decode().strip().endswith("tesp_worker/run.pyc")
+    (tmp_path / "job").mkdir()
+    first = """
+def compile(source, file, *rest, original=compile, **options):
+    assert not str(file).startswith("tesp_worker"), file
+    return original(source, file, *rest, **options)
+builtins.compile = compile
+"""
+    done = run_inside(sys.executable, first, archive, str(tmp_path / "job"))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (tmp_path / "job" / "metadata" / "tesp" / "result.json").exists()
+
+
+def test_it_starts_where_python_has_no_lzma(tmp_path: Path) -> None:
+    archive = tmp_path / "tesp-worker.pyz"
+    archive.write_bytes(build_worker_archive())
+    (tmp_path / "job").mkdir()
+    done = run_inside(sys.executable, "sys.modules['lzma'] = None", archive, str(tmp_path / "job"))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (tmp_path / "job" / "metadata" / "tesp" / "result.json").exists()
+
+
+@pytest.mark.parametrize("python", pythons())
+def test_tracebacks_show_lines_and_modules_their_place(python: str, tmp_path: Path) -> None:
+    archive = tmp_path / "tesp-worker.pyz"
+    archive.write_bytes(build_worker_archive())
+    done = run_inside(python, "", archive)  # without its argument
+    source = Path(tesp_api.worker.run.__file__).read_text().splitlines()
+    number = next(index for index, line in enumerate(source, 1) if "JobDirectory(arguments[0])" in line)
+    where = f'  File "tesp_worker/run.py", line {number}, in main\n    {source[number - 1].strip()}\n'
+    assert where in done.stderr
+    assert done.stdout == f"{archive}/tesp_worker/run.py\n"
 
 
 def test_no_heavy_module_is_imported_at_the_start(tmp_path: Path) -> None:
