@@ -6,6 +6,7 @@ Modules are imported when their first URL comes up: most tasks need one at most.
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
 from typing import Callable, NamedTuple, Protocol, cast
 
@@ -13,10 +14,15 @@ from ..cancellation import Cancellation
 from ..errors import StagingError
 from ..order import FileRoot, Patience
 from ..urls import scheme_of, shown
+from .guard import Guard
 from .lending import Lender, NoLender
 
 SCHEMES = {"": "file", "file": "file", "http": "http", "https": "http", "ftp": "ftp", "ftps": "ftp"}
 BUFFER_BYTES = 256 * 1024
+
+
+def any_size(place: str, size_bytes: int) -> None:
+    """Let files be as large as they are."""
 
 
 class Site(NamedTuple):
@@ -27,6 +33,10 @@ class Site(NamedTuple):
     message: Callable[[str], None]
     patience: Patience
     lender: Lender = NoLender()
+    guard: Guard = Guard()
+    check_size: Callable[[str, int], None] = any_size
+    """Told of each file that is being fetched how large it is by now, and will be as soon as that is known;
+    raises StagingError if that is too much."""
 
 
 class Moved(NamedTuple):
@@ -66,6 +76,13 @@ class Transfer(Protocol):
 
     def is_in_place(self, url: str, host_path: str, site: Site) -> bool:
         """Whether this very file or directory is already what the URL names."""
+
+
+def close_connections() -> None:
+    """Close those that wait to be used again."""
+    module = sys.modules.get(f"{__name__}.connection")
+    if module is not None:
+        module.IDLE.close()
 
 
 def transfer_for(url: str) -> Transfer:

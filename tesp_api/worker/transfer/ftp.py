@@ -77,7 +77,7 @@ def _insist(
 
 
 def _fetch(session: Session, url: str, destination: str, site: Site) -> Moved:
-    with Partial(url, destination) as part:
+    with Partial(url, destination, site) as part:
         return _insist(session, url, site, lambda: _retrieve(session, url, part, site), lambda: part.furthest)
 
 

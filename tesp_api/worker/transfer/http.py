@@ -26,7 +26,7 @@ FOREIGN = (http.client.HTTPException,)
 
 def fetch_file(url: str, destination: str, site: Site, may_move: bool = True) -> Moved:
     """Only with `may_move` are redirects followed to another place."""
-    with Partial(url, destination) as part:
+    with Partial(url, destination, site) as part:
         return try_often(lambda: _get(url, part, site, may_move), url, site, FOREIGN, lambda: part.furthest)
 
 
@@ -59,7 +59,7 @@ def open_followed(
     """
     here = url
     for _ in range(MAX_REDIRECTS + 1):
-        exchange = Exchange("GET", here, headers, site.patience.stall_s)
+        exchange = Exchange("GET", here, headers, site.patience.stall_s, guard=site.guard)
         if exchange.response.status not in REDIRECTS:
             return exchange, here
         here = _redirected(here, exchange)
@@ -148,7 +148,7 @@ def _send(source: Source, url: str, site: Site) -> Moved:
     for _ in range(MAX_REDIRECTS + 1):
         body = Reading(source, site, *(["md5"] if _is_presigned(here) else []))
         headers = {"Content-Length": str(source.size_bytes)}
-        with Exchange("PUT", here, headers, site.patience.stall_s, body) as exchange:
+        with Exchange("PUT", here, headers, site.patience.stall_s, body, guard=site.guard) as exchange:
             response = exchange.response
             if response.status in REDIRECTS_OF_PUT:
                 here = _redirected(here, exchange)
@@ -174,7 +174,7 @@ def _post(source: Source, url: str, site: Site) -> Moved:
     }
     body = Reading(source, site)
     framed = _multipart_body(head, body, tail)
-    with Exchange("POST", url, headers, site.patience.stall_s, framed) as exchange:
+    with Exchange("POST", url, headers, site.patience.stall_s, framed, guard=site.guard) as exchange:
         require(exchange.response, range(200, 300), f"POST of {source.name}: ")
         return body.finish()
 
@@ -197,7 +197,7 @@ def _check_etag(response: http.client.HTTPResponse, body: Reading) -> None:
 def _check_stored(url: str, moved: Moved, site: Site) -> None:
     """Raises: Passing if the server says that it has stored less or more. Many say nothing."""
     silent = contextlib.suppress(OSError, http.client.HTTPException)
-    with silent, Exchange("HEAD", url, {}, site.patience.stall_s) as exchange:
+    with silent, Exchange("HEAD", url, {}, site.patience.stall_s, guard=site.guard) as exchange:
         headers = exchange.response.headers
         size = headers.get("Content-Length", "")
         is_told = exchange.response.status == 200 and size.isdigit() and not headers.get("Content-Encoding")

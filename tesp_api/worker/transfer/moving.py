@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from typing import Any, Iterator, NamedTuple
 
 from ..errors import StagingError
@@ -29,8 +30,9 @@ class Claim(NamedTuple):
 class Partial:
     """A file that is being fetched, over as many connections as it takes."""
 
-    def __init__(self, url: str, destination: str) -> None:
+    def __init__(self, url: str, destination: str, site: Site) -> None:
         self._url = url
+        self._check_size = partial(site.check_size, destination)
         self._descriptor = os.open(destination, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
         self.validator = ""
         """What the server calls this version of the file; without one, no part of it is kept."""
@@ -42,7 +44,11 @@ class Partial:
         self.restart()
 
     def restart(self, validator: str = "", total: int | None = None, claims: tuple[Claim, ...] = ()) -> None:
-        """Forget what was received; what follows is checked against `total` and `claims`."""
+        """Forget what was received; what follows is checked against `total` and `claims`.
+
+        Raises: StagingError if `total` is too much for this site.
+        """
+        self._check_size(total or 0)
         os.ftruncate(self._descriptor, 0)
         os.lseek(self._descriptor, 0, os.SEEK_SET)
         self.size_bytes = 0
@@ -50,7 +56,8 @@ class Partial:
         self._hashes = {name: new_hash(name) for name in ("sha256", *(claim.hash_name for claim in claims))}
 
     def write(self, data: bytes) -> None:
-        """Raises: StagingError when the disk does not take it."""
+        """Raises: StagingError when the disk does not take it, or it is too much for this site."""
+        self._check_size(max(self.size_bytes + len(data), self.total or 0))
         for digest in self._hashes.values():
             digest.update(data)
         try:
