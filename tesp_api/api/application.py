@@ -10,6 +10,7 @@ from starlette.types import Lifespan
 from tesp_api.api.body_limit import BodyLimit
 from tesp_api.api.bulk import BulkEndpoint
 from tesp_api.api.cors import Cors
+from tesp_api.api.creation import Creation
 from tesp_api.api.docs import DocsEndpoints
 from tesp_api.api.dry_run import DryRunEndpoint, NextDestination
 from tesp_api.api.errors import install_error_answers
@@ -21,7 +22,6 @@ from tesp_api.api.root_path import RootPath
 from tesp_api.api.tasks import TaskEndpoints
 from tesp_api.bell import Bell
 from tesp_api.settings import Settings
-from tesp_api.storage.admission import Admission
 from tesp_api.store.base import TaskStore
 
 
@@ -36,15 +36,15 @@ def build_api(
 ) -> FastAPI:
     """The API over an opened store; `checks` are what `/readyz` asks besides the store, by name."""
     root_path = settings.server.root_path
-    admission = Admission(settings)
+    creation = Creation(store, bell, settings)
     document = openapi_document(version("tesp-api"), root_path)
     app = FastAPI(title="TESP", openapi_url=None, docs_url=None, redoc_url=None, lifespan=lifespan)
     app.routes.extend(
         [
-            *TaskEndpoints(store, bell, settings, admission, tes_1_0=False).routes("/ga4gh/tes/v1"),
-            *TaskEndpoints(store, bell, settings, admission, tes_1_0=True).routes("/v1"),
-            *BulkEndpoint(store, bell, admission).routes("/tesp/v1"),
-            *DryRunEndpoint(settings, admission, next_destination).routes("/tesp/v1"),
+            *TaskEndpoints(store, bell, settings, creation, tes_1_0=False).routes("/ga4gh/tes/v1"),
+            *TaskEndpoints(store, bell, settings, creation, tes_1_0=True).routes("/v1"),
+            *BulkEndpoint(creation).routes("/tesp/v1"),
+            *DryRunEndpoint(settings, creation, next_destination).routes("/tesp/v1"),
             *ExtensionEndpoints(store).routes("/tesp/v1"),
             *HealthEndpoints({"store": store.check, **checks}).routes(),
             *DocsEndpoints(document, root_path).routes(),

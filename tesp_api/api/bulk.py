@@ -9,13 +9,11 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from tesp_api.api.answers import json_answer
-from tesp_api.api.creation import queued_task, store_task
+from tesp_api.api.creation import Creation
 from tesp_api.api.errors import error_body
 from tesp_api.api.idempotency import read_key
-from tesp_api.bell import Bell
 from tesp_api.errors import Fault, InvalidRequest, StoreUnavailable
-from tesp_api.storage.admission import Admission
-from tesp_api.store.base import Task, TaskStore
+from tesp_api.store.base import Task
 from tesp_api.tes.json_body import read_json
 from tesp_api.tes.validation import validate_task
 
@@ -31,10 +29,8 @@ _log = logging.getLogger(__name__)
 class BulkEndpoint:
     """`POST /tesp/v1/tasks:bulk`."""
 
-    def __init__(self, store: TaskStore, bell: Bell, admission: Admission) -> None:
-        self._store = store
-        self._bell = bell
-        self._admission = admission
+    def __init__(self, creation: Creation) -> None:
+        self._creation = creation
 
     def routes(self, prefix: str) -> list[Route]:
         """The endpoint as a route."""
@@ -49,7 +45,7 @@ class BulkEndpoint:
             StoreUnavailable: not one task could be stored because the store does not answer.
         """
         key = read_key(request.headers)
-        tasks = await _read_tasks(_documents_in(await request.body()), self._admission)
+        tasks = await _read_tasks(_documents_in(await request.body()), self._creation)
         room = asyncio.Semaphore(_AT_ONCE)
         outcomes = await asyncio.gather(
             *(self._store_one(task, _own_key(key, index), room) for index, task in enumerate(tasks))
@@ -67,7 +63,7 @@ class BulkEndpoint:
             return task
         async with room:
             try:
-                return await store_task(task, key, self._store, self._bell)
+                return await self._creation.store(task, key)
             except Exception as error:
                 return error
 
@@ -82,12 +78,12 @@ def _documents_in(body: bytes) -> list[Any]:
     return documents
 
 
-async def _read_tasks(documents: list[Any], admission: Admission) -> list[Task | InvalidRequest]:
+async def _read_tasks(documents: list[Any], creation: Creation) -> list[Task | InvalidRequest]:
     """Each document as a task or as what is wrong with it. Ids grow, so lists show the same order."""
     tasks: list[Task | InvalidRequest] = []
     for index, document in enumerate(documents):
         try:
-            tasks.append(queued_task(admission.admit(validate_task(document))))
+            tasks.append(creation.queued_task(validate_task(document)))
         except InvalidRequest as error:
             tasks.append(error)
         if index % _BETWEEN_PAUSES == 0:

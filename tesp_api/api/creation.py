@@ -1,7 +1,11 @@
-"""Stores a task and wakes the runner: what all endpoints that create tasks have in common."""
+"""Admits tasks, stores them and wakes the runner: what all endpoints that create tasks have in common."""
 
 from tesp_api.api.idempotency import once_key
 from tesp_api.bell import Bell
+from tesp_api.settings import Settings
+from tesp_api.storage.admission import Admission
+from tesp_api.storage.sealing import Sealer
+from tesp_api.storage.server_key import ServerKey
 from tesp_api.store.base import Task, TaskStore
 from tesp_api.tes.ids import new_task_id
 from tesp_api.tes.states import State
@@ -12,26 +16,49 @@ ANYBODY = "anybody"
 """The owner of all tasks while nobody has to log in."""
 
 
-def queued_task(new: NewTask) -> Task:
-    """A valid task, with an id, as it will be stored."""
-    return Task(
-        id=new_task_id(),
-        owner=ANYBODY,
-        state=State.QUEUED,
-        created_at=now(),
-        request=new.document,
-        warnings=new.warnings,
-    )
+class Creation:
+    """From a valid task to a stored one."""
 
+    def __init__(self, store: TaskStore, bell: Bell, settings: Settings) -> None:
+        self._store = store
+        self._bell = bell
+        self._admission = Admission(settings)
+        self._sealer = Sealer(ServerKey(settings))
 
-async def store_task(task: Task, key: str | None, store: TaskStore, bell: Bell) -> str:
-    """Store the task and ring; returns its id, or that of the task that was stored under `key` before.
+    def admit(self, new: NewTask) -> NewTask:
+        """The same task, if the settings allow it.
 
-    Raises:
-        KeyReused: that task is another one.
-        StoreUnavailable: the task is not stored.
-    """
-    once = None if key is None else once_key(key, task.request)
-    task_id = await store.create(task, once=once)
-    bell.ring(task_id)
-    return task_id
+        Raises:
+            InvalidRequest: names every fault.
+        """
+        return self._admission.admit(new, ANYBODY)
+
+    def queued_task(self, new: NewTask) -> Task:
+        """The task, with an id, as it will be stored: its logins sealed for that id.
+
+        Raises:
+            InvalidRequest: the settings do not allow it; names every fault.
+        """
+        self.admit(new)
+        task_id = new_task_id()
+        return Task(
+            id=task_id,
+            owner=ANYBODY,
+            state=State.QUEUED,
+            created_at=now(),
+            request=new.document,
+            warnings=new.warnings,
+            sealed=self._sealer.seal(task_id, new.logins),
+        )
+
+    async def store(self, task: Task, key: str | None) -> str:
+        """Store the task and ring; returns its id, or that of the task that was stored under `key` before.
+
+        Raises:
+            KeyReused: that task is another one.
+            StoreUnavailable: the task is not stored.
+        """
+        once = None if key is None else once_key(key, task.request)
+        task_id = await self._store.create(task, once=once)
+        self._bell.ring(task_id)
+        return task_id

@@ -8,26 +8,27 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from tesp_api.api.answers import json_answer
+from tesp_api.api.creation import ANYBODY, Creation
 from tesp_api.errors import Fault, InvalidRequest
 from tesp_api.settings import Settings
-from tesp_api.storage.admission import Admission
 from tesp_api.tes.paths import is_within, normal_path
 from tesp_api.tes.urls import local_path
 from tesp_api.tes.validation import read_task
 
-NextDestination = Callable[[], str]
-"""Names the destination to which a task that came now would go."""
+NextDestination = Callable[[Mapping[str, Any], str, bool], str]
+"""Names the destination to which a task that came now would go: by its document, its owner, and whether its
+URLs brought logins."""
 
 
 class DryRunEndpoint:
     """`POST /tesp/v1/tasks:validate`."""
 
     def __init__(
-        self, settings: Settings, admission: Admission, next_destination: NextDestination | None
+        self, settings: Settings, creation: Creation, next_destination: NextDestination | None
     ) -> None:
         """Where no `next_destination` is given, nothing is said about destinations."""
         self._settings = settings
-        self._admission = admission
+        self._creation = creation
         self._next_destination = next_destination
 
     def routes(self, prefix: str) -> list[Route]:
@@ -38,12 +39,12 @@ class DryRunEndpoint:
         """The faults of the task in the body, and what would happen to one that has none."""
         body = await request.body()
         try:
-            new = self._admission.admit(read_task(body))
+            new = self._creation.admit(read_task(body))
         except InvalidRequest as error:
             return json_answer(_report(faults=error.faults))
         if self._next_destination is None:
             return json_answer(_report(warnings=new.warnings))
-        destination = self._next_destination()
+        destination = self._next_destination(new.document, ANYBODY, bool(new.logins))
         roots = [str(root.path) for root in self._settings.destinations[destination].file_roots]
         warnings = (*new.warnings, *_beyond_roots(new.document, roots, destination))
         return json_answer(_report(warnings=warnings) | {"destination": destination})

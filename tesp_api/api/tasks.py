@@ -8,7 +8,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from tesp_api.api.answers import json_answer, json_bytes_answer
-from tesp_api.api.creation import queued_task, store_task
+from tesp_api.api.creation import Creation
 from tesp_api.api.idempotency import read_key
 from tesp_api.api.log_tails import read_tails, read_tails_of_list
 from tesp_api.api.minimal_pages import minimal_page, minimal_task
@@ -16,7 +16,6 @@ from tesp_api.api.queries import read_list_query, read_view
 from tesp_api.api.service_info import service_info, service_info_1_0
 from tesp_api.bell import Bell
 from tesp_api.settings import Settings
-from tesp_api.storage.admission import Admission
 from tesp_api.store.base import TaskQuery, TaskStore
 from tesp_api.tes.tasks import View
 from tesp_api.tes.validation import read_task
@@ -27,11 +26,11 @@ class TaskEndpoints:
     """Creates, shows, lists and cancels tasks. Starlette's own routes: these paths are polled hard."""
 
     def __init__(
-        self, store: TaskStore, bell: Bell, settings: Settings, admission: Admission, *, tes_1_0: bool
+        self, store: TaskStore, bell: Bell, settings: Settings, creation: Creation, *, tes_1_0: bool
     ) -> None:
         self._store = store
         self._bell = bell
-        self._admission = admission
+        self._creation = creation
         # The store keeps the last half of a long log in one piece, and only that.
         self._tail_bytes = min(settings.logs.tail_bytes, max(1, settings.logs.max_bytes // 2))
         self._tes_1_0 = tes_1_0
@@ -59,8 +58,8 @@ class TaskEndpoints:
     async def create_task(self, request: Request) -> Response:
         """Store the task of the body, whatever content type is given; once for each Idempotency-Key."""
         key = read_key(request.headers)
-        task = queued_task(self._admission.admit(read_task(await request.body())))
-        return json_answer({"id": await store_task(task, key, self._store, self._bell)})
+        task = self._creation.queued_task(read_task(await request.body()))
+        return json_answer({"id": await self._creation.store(task, key)})
 
     async def get_task(self, request: Request) -> Response:
         """One task in the view asked for."""

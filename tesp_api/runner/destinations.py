@@ -1,6 +1,6 @@
 """Which destination a task goes to: a pure function of the limits and the load."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from tesp_api.settings import DestinationSettings
 
@@ -10,10 +10,14 @@ def room(destinations: Mapping[str, DestinationSettings], load: Mapping[str, int
     return sum(max(0, site.max_running - load.get(name, 0)) for name, site in destinations.items())
 
 
-def choose(destinations: Mapping[str, DestinationSettings], load: Mapping[str, int]) -> str:
-    """The destination with the largest free share of its `max_running`; the first of equals.
+def choose(
+    destinations: Mapping[str, DestinationSettings], load: Mapping[str, int], fitting: Collection[str]
+) -> str:
+    """Of the destinations that are `fitting`, the one with the largest free share of its `max_running`.
 
-    Also names one when all are full: the caller asks only when there is `room`, except for a task
-    that was taken over and must go somewhere.
+    Of equals, the first in the settings. Also names one when all are full: the caller asks only when there
+    is `room`, except for a task that was taken over and must go somewhere. A task that was admitted under
+    other settings may fit none: then all count, and its transfers will say what is missing.
     """
-    return min(destinations, key=lambda name: load.get(name, 0) / destinations[name].max_running)
+    names = [name for name in destinations if name in fitting] or list(destinations)
+    return min(names, key=lambda name: load.get(name, 0) / destinations[name].max_running)

@@ -13,6 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from tesp_api.bell import Bell
 from tesp_api.errors import ClaimLost, PulsarError, StoreUnavailable, TaskNotFound
@@ -20,6 +21,7 @@ from tesp_api.pulsar.base import PulsarTransport
 from tesp_api.runner import destinations
 from tesp_api.runner.run_task import Surroundings, abandon_task, run_task
 from tesp_api.settings import Settings
+from tesp_api.storage.delivery import Delivery
 from tesp_api.store.base import Task, TaskStore
 from tesp_api.tes.states import FINAL, State
 
@@ -52,9 +54,13 @@ class Scheduler:
     settings: Settings
     bell: Bell
     owner: str = field(default_factory=lambda: f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}")
+    _delivery: Delivery = field(init=False)
     _driven: dict[str, _Driven] = field(init=False, default_factory=dict)
     _look: asyncio.Event = field(init=False, default_factory=asyncio.Event)
     _loops: "list[asyncio.Task[None]]" = field(init=False, default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._delivery = Delivery(self.settings)
 
     async def start(self) -> None:
         """Begin to claim and drive tasks; returns at once."""
@@ -140,9 +146,10 @@ class Scheduler:
 
     # -- one task
 
-    def next_destination(self) -> str:
-        """Where a task that came now would go, by what this process drives."""
-        return destinations.choose(self.settings.destinations, self._load())
+    def next_destination(self, document: Mapping[str, Any], owner: str, has_logins: bool) -> str:
+        """Where a task that came now would go, by what it needs and what this process drives."""
+        fitting = self._delivery.destinations_for(document, owner=owner, has_logins=has_logins)
+        return destinations.choose(self.settings.destinations, self._load(), fitting)
 
     def _room(self) -> int:
         return destinations.room(self.settings.destinations, self._load())
@@ -151,7 +158,10 @@ class Scheduler:
         return Counter(driven.destination for driven in self._driven.values() if not driven.is_over)
 
     def _drive(self, task: Task) -> None:
-        destination = task.job.destination if task.job else self.next_destination()
+        if task.job:
+            destination = task.job.destination
+        else:
+            destination = self.next_destination(task.request, task.owner, bool(task.sealed))
         driven = _Driven(destination, asyncio.Event(), task.state in FINAL)
         driven.wake.set()  # a cancel may have come between the claim and now: look once more
         earlier = self._driven.get(task.id)  # its lease ended while this machine slept, say

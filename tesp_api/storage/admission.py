@@ -3,10 +3,11 @@
 The same for tasks that are created one by one, in bulk, and only looked at.
 """
 
-from itertools import islice
+from itertools import chain, islice
 
 from tesp_api.errors import InvalidRequest
 from tesp_api.settings import Settings
+from tesp_api.storage.credential_rules import CredentialRules
 from tesp_api.storage.url_rules import UrlRules
 from tesp_api.tes.validation import NewTask
 
@@ -18,14 +19,16 @@ class Admission:
 
     def __init__(self, settings: Settings) -> None:
         self._url_rules = UrlRules(settings)
+        self._credential_rules = CredentialRules(settings)
 
-    def admit(self, new: NewTask) -> NewTask:
-        """The task as it may be stored.
+    def admit(self, new: NewTask, owner: str) -> NewTask:
+        """The task as it may be stored for `owner`.
 
         Raises:
-            InvalidRequest: names every place that the task may not name, at most a hundred.
+            InvalidRequest: names every place and credential that the task may not name, at most a hundred.
         """
-        faults = list(islice(self._url_rules.faults(new.document), _MOST_FAULTS))
+        found = chain(self._url_rules.faults(new.document), self._credential_rules.faults(new, owner))
+        faults = list(islice(found, _MOST_FAULTS))
         if faults:
             raise InvalidRequest(faults)
         return new

@@ -39,12 +39,17 @@ class Credentials:
 
 
 def begins_with(url: str, prefix: str) -> bool:
-    """Whether `url` is below `prefix`: equal scheme and host, and whole parts of the path.
+    """Whether `url` is `prefix` or below it: equal scheme and host, and whole parts of the path.
 
-    `s3://lab` is no prefix of `s3://laboratory`, nor `https://a.org/x` of `https://a.org/xy`.
+    `s3://lab` is no prefix of `s3://laboratory`, nor `https://a.org/x` of `https://a.org/xy`. Only in S3's
+    keys may there be a `?`; elsewhere it begins the query, which does not count.
     """
+    if url == prefix:
+        return True
     scheme, _, rest = url.partition("://")
     wanted_scheme, _, wanted = prefix.partition("://")
+    if scheme.lower() != "s3":
+        rest = rest.partition("#")[0].partition("?")[0]
     host, slash, path = rest.partition("/")
     wanted_host, _, wanted_path = wanted.partition("/")
     if scheme.lower() != wanted_scheme.lower() or _host_of(host) != _host_of(wanted_host):

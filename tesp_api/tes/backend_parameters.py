@@ -7,7 +7,7 @@ from typing import Any
 
 from tesp_api.errors import Fault
 
-SUPPORTED: tuple[str, ...] = ()
+SUPPORTED: tuple[str, ...] = ("credentials",)
 """The keys as service-info lists them; upper and lower case are the same."""
 
 _MOST_WARNINGS = 100

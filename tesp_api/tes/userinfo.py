@@ -41,6 +41,11 @@ def userinfo_fault(url: str) -> str | None:
     return None
 
 
+def login_prefixes(url: str) -> tuple[str, str]:
+    """The prefixes that a login from this URL can have: the URL of a file itself, or the directory's."""
+    return without_userinfo(url), re.split("[?#]", without_userinfo(url))[0]
+
+
 def split_off_logins(document: dict[str, Any], faults: list[Fault]) -> tuple[UrlLogin, ...]:
     """Take the logins out of the URLs of a task's document, which is changed; what is wrong goes to `faults`.
 
@@ -71,8 +76,7 @@ def _items_with_urls(document: dict[str, Any]) -> Iterator[tuple[str, int, dict[
 def _prefix_of(kind: str, item: dict[str, Any]) -> str:
     """The URL itself, or the directory below which the item's files are."""
     is_directory = item.get("type") == "DIRECTORY" or (kind == "outputs" and has_wildcards(item["path"]))
-    url: str = item["url"]
-    return re.split("[?#]", url)[0] if is_directory else url
+    return login_prefixes(item["url"])[is_directory]
 
 
 def _parts(userinfo: str) -> tuple[str | None, str | None]:

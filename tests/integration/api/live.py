@@ -30,7 +30,7 @@ def live_api(settings: Settings) -> Iterator[str]:
         yield
         await store.aclose()
 
-    app = build_api(store, Bell(), settings, {}, next_destination=lambda: "local", lifespan=lifespan)
+    app = build_api(store, Bell(), settings, {}, next_destination=lambda *_: "local", lifespan=lifespan)
     config = uvicorn.Config(app, http=LimitedHttpProtocol, host="127.0.0.1", port=0, log_level="critical")
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)

@@ -18,7 +18,7 @@ TASK: dict[str, Any] = {"executors": [{"image": "a", "command": ["b"]}]}
 
 @pytest.fixture
 async def client(store: TaskStore, bell: RingingBell, settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
-    async with connect(build_api(store, bell, settings, {}, next_destination=lambda: "local")) as opened:
+    async with connect(build_api(store, bell, settings, {}, next_destination=lambda *_: "local")) as opened:
         yield opened
 
 

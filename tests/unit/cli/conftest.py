@@ -39,7 +39,7 @@ class LiveApi:
                     Bell(),
                     settings,
                     {},
-                    next_destination=lambda: "local",
+                    next_destination=lambda *_: "local",
                     lifespan=self._lifespan,
                 ),
                 port=0,

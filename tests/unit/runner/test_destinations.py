@@ -16,6 +16,14 @@ def test_room_is_what_is_free_everywhere() -> None:
 
 
 def test_the_emptiest_by_share_is_chosen_and_the_first_of_equals() -> None:
-    assert destinations.choose(SITES, {}) == "small"
-    assert destinations.choose(SITES, {"small": 1, "large": 4}) == "large"
-    assert destinations.choose(SITES, {"small": 0, "large": 1}) == "small"
+    assert destinations.choose(SITES, {}, SITES) == "small"
+    assert destinations.choose(SITES, {"small": 1, "large": 4}, SITES) == "large"
+    assert destinations.choose(SITES, {"small": 0, "large": 1}, SITES) == "small"
+
+
+def test_only_what_fits_is_chosen() -> None:
+    assert destinations.choose(SITES, {"small": 2}, {"small"}) == "small"
+
+
+def test_a_task_that_fits_nowhere_goes_somewhere() -> None:
+    assert destinations.choose(SITES, {"small": 1}, set()) == "large"
