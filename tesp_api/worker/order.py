@@ -6,6 +6,7 @@ import posixpath
 from typing import Any, NamedTuple
 
 from .errors import SystemFailure
+from .rules import Rules
 
 
 class Input(NamedTuple):
@@ -55,12 +56,14 @@ class FileRoot(NamedTuple):
 
 
 class Patience(NamedTuple):
-    """How long transfers wait for a silent server, and how often they try again without getting further."""
+    """How long transfers wait for a silent server, how often they try again without getting further, ..."""
 
     stall_s: float = 60.0
     tries: int = 5
     pause_s: float = 0.5
     """Before the second try; doubled before each that follows."""
+    at_once: int = 4
+    """... and how many files are on their way at one time."""
 
 
 class Site(NamedTuple):
@@ -75,12 +78,21 @@ class Site(NamedTuple):
     heartbeat_s: float = 10.0
     bell: str | None = None
     transfers: Patience = Patience()
+    rules: Rules = Rules()
     staging: str = "worker"
     """ "gateway": the API moves what is not of this site."""
 
     @property
     def has_gateway(self) -> bool:
         return self.staging == "gateway"
+
+
+class Reach(NamedTuple):
+    """How to reach the API: where, whom to trust there instead of the usual authorities, and as whom."""
+
+    url: str
+    ca_pem: str | None
+    token: str
 
 
 class Order(NamedTuple):
@@ -93,6 +105,9 @@ class Order(NamedTuple):
     volumes: tuple[str, ...]
     resources: Resources
     site: Site
+    channel: Reach | None = None
+    lent: dict[str, Any] | None = None
+    """What the API has signed and listed beforehand, for a site without a channel."""
 
 
 def parse_order(document: dict[str, Any]) -> Order:
@@ -113,6 +128,8 @@ def parse_order(document: dict[str, Any]) -> Order:
         volumes=tuple(absolute_path(item) for item in document.get("volumes") or ()),
         resources=_parse_resources(document.get("resources") or {}),
         site=_parse_site(document.get("site") or {}),
+        channel=Reach(**document["channel"]) if document.get("channel") else None,
+        lent=document.get("lent"),
     )
 
 
@@ -176,5 +193,6 @@ def _parse_site(item: dict[str, Any]) -> Site:
         heartbeat_s=float(item.get("heartbeat_s") or default.heartbeat_s),
         bell=item.get("bell"),
         transfers=Patience(**(item.get("transfers") or {})),
+        rules=Rules(**{name: tuple(values) for name, values in (item.get("rules") or {}).items()}),
         staging=item.get("staging") or default.staging,
     )

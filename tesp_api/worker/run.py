@@ -25,6 +25,7 @@ from .runtimes import choose_runtime
 from .staging import check_disk, rooted_binds, stage_in
 from .sweep import sweep_in_background
 from .transfer import Site as TransferSite
+from .transfer.lending import Lender, NoLender
 from .view import View
 from .watchdog import Watchdog, start_watchdog
 
@@ -113,9 +114,25 @@ def _prepare(
         record.message(line)
     plan = plan_mounts(order, job.tree, rooted_binds(order))
     runtime.check_captures((*plan.captures, *plan.capture_patterns))
-    transfers = TransferSite(order.site.file_roots, cancellation, record.message, order.site.transfers)
+    lender = _lender(order, cancellation, record)
+    transfers = TransferSite(
+        order.site.file_roots, cancellation, record.message, order.site.transfers, lender
+    )
     view = View(plan.binds)
     return Attempt(order, job, record, result, cancellation, watchdog, runtime, plan, view, transfers)
+
+
+def _lender(order: Order, cancellation: Cancellation, record: Record) -> Lender:
+    """Modules are imported for the tasks that need them."""
+    if order.channel is not None:
+        from .channel import Channel
+
+        return Channel(order.channel, cancellation, record.message)
+    if order.lent is not None:
+        from .transfer.lent_beforehand import LentBeforehand
+
+        return LentBeforehand(order.lent)
+    return NoLender()
 
 
 def _finish(

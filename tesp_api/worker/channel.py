@@ -1,0 +1,251 @@
+"""The channel: how the worker asks the API for logins and signatures, with the attempt's token."""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import json
+import os
+import socket
+import ssl
+import threading
+import time
+from typing import Any, Callable, Iterator, NamedTuple, Sequence, TypeVar
+from urllib.parse import unquote, urlsplit
+
+from .cancellation import Cancellation
+from .errors import StagingError
+from .order import Reach
+from .transfer.lending import Ask, Form, Listed, Login, Signed
+from .urls import Origin, http_origin
+
+PATIENCE_S = 600.0
+PAUSE_MIN_S, PAUSE_MAX_S = 0.2, 10.0
+SILENCE_S = 30.0
+PASSING = (429, 502, 503, 504)
+MOST_ASKS = 500
+MOST_BYTES = 900 * 1024
+UNIX = "unix:"
+
+Shape = TypeVar("Shape", Login, Signed)
+
+
+class Line(NamedTuple):
+    """An open connection to the API, what its request targets begin with, and the headers of its proxy."""
+
+    connection: http.client.HTTPConnection
+    base: str
+    headers: dict[str, str]
+
+
+class Channel:
+    """A `Lender` that asks the API. While that is away, being restarted say, it is asked for ten minutes."""
+
+    def __init__(self, reach: Reach, cancellation: Cancellation, message: Callable[[str], None]) -> None:
+        self._reach = reach
+        self._cancellation = cancellation
+        self._message = message
+        self._idle: list[Line] = []
+        self._is_waiting = False
+        self._lock = threading.Lock()
+        self._logins: list[Login] | StagingError | None = None
+
+    def login_for(self, url: str) -> Login | None:
+        """All logins are fetched when the first URL comes up."""
+        with self._lock:
+            if self._logins is None:
+                try:
+                    answer = self._ask("logins", {})
+                    self._logins = [_as(Login, login) for login in answer["logins"]]
+                except StagingError as error:
+                    self._logins = error
+            logins = self._logins
+        if isinstance(logins, StagingError):
+            raise logins
+        return login_of(url, logins)
+
+    def sign(self, asks: Sequence[Ask]) -> list[Signed]:
+        """To abort uploads is also asked for after a cancel, and waits for nothing."""
+        cleans_up = all(ask.operation == "abort_upload" for ask in asks)
+        signed: list[Signed] = []
+        for batch in _batches(asks):
+            answer = self._ask("sign", {"asks": batch}, cleans_up)
+            signed += [_as(Signed, one) for one in answer["signed"]]
+        return signed
+
+    def listing_of(self, url: str) -> list[Listed] | None:
+        return None
+
+    def form_for(self, url: str) -> Form | None:
+        return None
+
+    def _ask(self, what: str, document: dict[str, Any], cleans_up: bool = False) -> dict[str, Any]:
+        """Raises: StagingError when the API refuses, or is away for too long; Canceled."""
+        body = json.dumps(document).encode()
+        began = time.monotonic()
+        pause_s = PAUSE_MIN_S
+        while True:
+            if not cleans_up:
+                self._cancellation.check()
+            answer, reason = self._ask_once(f"/channel/v1/{what}", body)
+            if answer is not None:
+                self._is_waiting = False
+                return answer
+            waited_s = time.monotonic() - began
+            if cleans_up or waited_s > PATIENCE_S:
+                raise StagingError(
+                    f"The server at {self._reach.url} could not be asked for {waited_s:.0f} s: {reason}"
+                )
+            self._wait(pause_s, reason)
+            pause_s = min(pause_s * 2, PAUSE_MAX_S)
+
+    def _ask_once(self, path: str, body: bytes) -> tuple[dict[str, Any] | None, str]:
+        """The answer, or why there is none yet. Raises: StagingError when there will be none."""
+        try:
+            status, answer = self._exchange(path, body)
+            if status == 200:
+                return json.loads(answer), ""
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+            if hasattr(error, "verify_message"):  # what is not trusted now will not be soon
+                raise StagingError(f"The server at {self._reach.url} is not trusted: {reason}") from error
+            return None, reason
+        if status in PASSING:
+            return None, _said(status, answer)
+        raise StagingError(f"The server does not lend what the transfers need: {_said(status, answer)}")
+
+    def _wait(self, pause_s: float, reason: str) -> None:
+        """Say once that the API is away, and sleep. Raises: Canceled."""
+        if not self._is_waiting:
+            self._is_waiting = True
+            self._message(f"Waiting for the server at {self._reach.url}: {reason}")
+        self._cancellation.sleep(pause_s)
+
+    def _exchange(self, path: str, body: bytes) -> tuple[int, bytes]:
+        """One request; on a connection that was kept, unless the server has closed it meanwhile."""
+        while True:
+            try:
+                line, is_kept = self._idle.pop(), True
+            except IndexError:
+                line, is_kept = _open(self._reach), False
+            try:
+                answer = _send(line, path, body, self._reach.token)
+            except (OSError, http.client.HTTPException):
+                line.connection.close()
+                if is_kept:
+                    continue
+                raise
+            self._idle.append(line)
+            return answer
+
+
+class UnixConnection(http.client.HTTPConnection):
+    """HTTP over a socket file, whose path may be longer than a socket's address."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__("localhost", timeout=SILENCE_S)
+        self._path = path
+
+    def connect(self) -> None:
+        folder, name = os.path.split(self._path)
+        here = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            self.sock.settimeout(SILENCE_S)
+            self.sock.connect(f"/proc/self/fd/{here}/{name}")
+        finally:
+            os.close(here)
+
+
+def _open(reach: Reach) -> Line:
+    """A connection to be made with its first request, through the site's proxy if it is by HTTP."""
+    if reach.url.startswith(UNIX):
+        return Line(UnixConnection(reach.url[len(UNIX) :]), "", {})
+    origin = http_origin(reach.url)
+    proxy = _proxy_of(origin)
+    near, base = proxy or origin, origin.target.rstrip("/")
+    headers = {}
+    if proxy and proxy.userinfo:
+        headers["Proxy-Authorization"] = f"Basic {base64.b64encode(proxy.userinfo.encode()).decode()}"
+    if origin.scheme == "https":
+        context = ssl.create_default_context(cadata=reach.ca_pem)
+        connection: http.client.HTTPConnection = http.client.HTTPSConnection(
+            near.host, near.port, timeout=SILENCE_S, context=context
+        )
+        if proxy:
+            connection.set_tunnel(origin.host, origin.port, headers)
+        return Line(connection, base, {})
+    connection = http.client.HTTPConnection(near.host, near.port, timeout=SILENCE_S)
+    return Line(connection, reach.url.rstrip("/") if proxy else base, headers)
+
+
+def _proxy_of(origin: Origin) -> Origin | None:
+    from urllib.request import getproxies, proxy_bypass
+
+    url = getproxies().get(origin.scheme)
+    if not url or proxy_bypass(f"{origin.host}:{origin.port}"):
+        return None
+    return http_origin(url if "://" in url else f"http://{url}")
+
+
+def _send(line: Line, path: str, body: bytes, token: str) -> tuple[int, bytes]:
+    headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+    line.connection.request("POST", line.base + path, body, {**line.headers, **headers})
+    response = line.connection.getresponse()
+    return response.status, response.read()
+
+
+def _as(kind: Callable[..., Shape], document: dict[str, Any]) -> Shape:
+    """What is in the document by the names of the kind's fields: a later server may send more."""
+    fields: tuple[str, ...] = kind._fields  # type: ignore[attr-defined]
+    return kind(*(document[field] for field in fields))
+
+
+def _said(status: int, answer: bytes) -> str:
+    try:
+        return str(json.loads(answer)["detail"])
+    except (ValueError, KeyError, TypeError):  # a proxy's page
+        return f"status {status}"
+
+
+def _batches(asks: Sequence[Ask]) -> Iterator[list[dict[str, Any]]]:
+    """As many at once as the API takes: so many, and so many bytes."""
+    batch: list[dict[str, Any]] = []
+    size_bytes = 0
+    for ask in asks:
+        item = ask._asdict()
+        item_bytes = len(json.dumps(item)) + 2
+        if batch and (len(batch) == MOST_ASKS or size_bytes + item_bytes > MOST_BYTES):
+            yield batch
+            batch, size_bytes = [], 0
+        batch.append(item)
+        size_bytes += item_bytes
+    if batch:
+        yield batch
+
+
+def login_of(url: str, logins: Sequence[Login]) -> Login | None:
+    """The login with the longest prefix of this URL of HTTP or FTP."""
+    fitting = [login for login in logins if _is_for(login.url_prefix, url)]
+    return max(fitting, key=lambda login: len(login.url_prefix), default=None)
+
+
+def _is_for(prefix: str, url: str) -> bool:
+    """Whether the URL is the prefix or below it. One with a query is for that very URL only."""
+    if url == prefix or "?" in prefix:
+        return url == prefix
+    host, path = _place_of(url)
+    wanted_host, wanted = _place_of(prefix)
+    wanted = wanted.rstrip("/")
+    is_plain = not any(part in (".", "..") for part in path.split("/"))
+    return is_plain and host == wanted_host and (path == wanted or path.startswith(wanted + "/"))
+
+
+def _place_of(url: str) -> tuple[tuple[str, str], str]:
+    """Scheme and host, and the decoded path: without what may differ in two names of one place."""
+    parts = urlsplit(url)
+    scheme, host = parts.scheme.lower(), parts.netloc.rpartition("@")[2].lower()
+    for own, port in (("http", ":80"), ("https", ":443"), ("ftp", ":21")):
+        if scheme == own and host.endswith(port):
+            host = host[: -len(port)]
+    return (scheme, host), unquote(parts.path, errors="surrogateescape")
