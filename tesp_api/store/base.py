@@ -16,6 +16,9 @@ from typing import Any, Generic, Literal, Protocol, TypeVar
 
 from tesp_api.tes.states import State
 
+PAGE_DOCUMENTS_BYTES = 16 * 1024**2
+"""As JSON; 256 tasks, each with as much content as a request may have, would come to 2 GB."""
+
 Stream = Literal["stdout", "stderr"]
 T = TypeVar("T")
 
@@ -105,7 +108,8 @@ class Page(Generic[T]):
 
     A page may be shorter than asked for, or empty, and not be the last: where the filters are each common
     but rarely true together, a store stops looking after a small multiple of the page (never before it has
-    looked at 1,000 tasks), and the next page goes on from there.
+    looked at 1,000 tasks), and the next page goes on from there. One of whole tasks also ends before the task
+    with which its documents would come to more than `PAGE_DOCUMENTS_BYTES`, but never before its first.
     """
 
     items: list[T]

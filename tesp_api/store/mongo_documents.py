@@ -97,6 +97,12 @@ def from_json(stored: str | bytes) -> Any:
     return json.loads(zlib.decompress(stored) if isinstance(stored, bytes) else stored)
 
 
+def json_bytes(document: Mapping[str, Any]) -> int:
+    """How long a document's request and logs are as JSON, not compressed."""
+    texts = [document["request"], *(log["document"] for log in document["logs"])]
+    return sum(len(zlib.decompress(text) if isinstance(text, bytes) else text) for text in texts)
+
+
 def new_document(task: Task, once: OnceKey | None) -> Document:
     """The document of a task that has just been created."""
     name = exact(task.request.get("name") or "")

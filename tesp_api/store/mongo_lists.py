@@ -13,11 +13,11 @@ A name prefix has no such order. Few matches are sorted by id; where there are m
 """
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 
-from tesp_api.store.base import Page, TaskQuery
-from tesp_api.store.mongo_documents import NAME_LIMIT, Collection, Document, exact, tag_entry
+from tesp_api.store.base import PAGE_DOCUMENTS_BYTES, Page, TaskQuery
+from tesp_api.store.mongo_documents import NAME_LIMIT, Collection, Document, exact, json_bytes, tag_entry
 from tesp_api.store.mongo_schema import Index
 from tesp_api.store.page_token import task_id_in, token_after
 from tesp_api.tes.states import State
@@ -41,7 +41,8 @@ class _Walk:
 async def read_page(tasks: Collection, query: TaskQuery, projection: Document) -> Page[Document]:
     """One page of documents; it may be short, or empty, without being the last (`Page`).
 
-    By `ONLY_STATES` it is read from the index alone, unless other fields have to be checked.
+    By `ONLY_STATES` it is read from the index alone, unless other fields have to be checked. By any other
+    projection no more are read than have room in the memory.
 
     Raises:
         InvalidRequest: the page token is not one.
@@ -56,10 +57,10 @@ async def read_page(tasks: Collection, query: TaskQuery, projection: Document) -
         walk, floor = await reader.choose(walks, before)
         found += await reader.read(walk, before, floor, limit - len(found))
         before = floor
-        if floor is None or len(found) == limit:
+        if floor is None or len(found) == limit or reader.is_full:
             break
     items = found[: query.page_size]
-    last_shown = items[-1]["_id"] if len(found) == limit else before
+    last_shown = items[-1]["_id"] if len(found) == limit or reader.is_full else before
     return Page(items, None if last_shown is None else token_after(last_shown))
 
 
@@ -70,6 +71,9 @@ class _PageReader:
         self._tasks = tasks
         self._projection = projection
         self._stretch = stretch
+        self._read_bytes = 0
+        self.is_full = False
+        """Whether there was another task, but no room for it."""
 
     async def choose(self, walks: list[_Walk], before: str | None) -> tuple[_Walk, str | None]:
         """The walk to take from `before` on, and the id where to stop; None to go to its end."""
@@ -86,7 +90,22 @@ class _PageReader:
         """Up to `limit` tasks of the walk, older than `before`, not older than `floor`."""
         where = {"$and": [walk.along, *walk.beside, _ids(before, floor)]}
         cursor = self._tasks.find(where, self._projection, hint=walk.index, batch_size=limit)
-        return await cursor.sort("_id", -1).limit(limit).to_list()
+        newest_first = cursor.sort("_id", -1).limit(limit)
+        if self._projection is ONLY_STATES:
+            return await newest_first.to_list()
+        async with newest_first:
+            return await self._with_room(newest_first)
+
+    async def _with_room(self, documents: AsyncIterator[Document]) -> list[Document]:
+        found: list[Document] = []
+        async for document in documents:
+            is_first = self._read_bytes == 0
+            self._read_bytes += json_bytes(document)
+            if self._read_bytes > PAGE_DOCUMENTS_BYTES and not is_first:
+                self.is_full = True
+                break
+            found.append(document)
+        return found
 
     async def _end_of_stretch(self, walk: _Walk, before: str | None) -> str | None:
         """The id that ends the walk's next stretch: the older, the sparser the walk; None if it has no more

@@ -106,11 +106,7 @@ class SqliteTaskStore:
         return state
 
     async def list_tasks(self, query: TaskQuery) -> Page[Task]:
-        def work(db: sqlite3.Connection) -> Page[Task]:
-            page = sqlite_lists.read_page(db, query)
-            return Page(sqlite_rows.read_tasks(db, [task_id for task_id, _ in page.items]), page.next_token)
-
-        return await self._read(work)
+        return await self._read(lambda db: sqlite_lists.read_whole_page(db, query))
 
     async def list_states(self, query: TaskQuery) -> Page[tuple[str, State]]:
         return await self._read(lambda db: sqlite_lists.read_page(db, query))

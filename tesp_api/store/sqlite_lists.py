@@ -7,11 +7,12 @@ no order of looking helps: after a small multiple of the page the list stops, an
 """
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
-from tesp_api.store.base import Page, TaskQuery
+from tesp_api.store.base import PAGE_DOCUMENTS_BYTES, Page, Task, TaskQuery
 from tesp_api.store.page_token import task_id_in, token_after
 from tesp_api.store.sqlite_filters import EVERYTHING, Filters
+from tesp_api.store.sqlite_rows import read_tasks
 from tesp_api.store.sqlite_walks import NEWEST, Walk
 from tesp_api.tes.states import State
 
@@ -24,6 +25,46 @@ MOST_STRETCHES = 8
 _MOST_LEAPS = 32
 
 _Rows = list[tuple[str, str]]
+
+_IDS_PER_QUERY = 500
+_SIZES = (
+    "SELECT length(CAST(r.document AS BLOB)) + (SELECT coalesce(sum(length(CAST(l.document AS BLOB))), 0)"
+    " FROM attempt_logs AS l WHERE l.task_id = r.task_id)"
+    " FROM requests AS r WHERE r.task_id IN ({marks}) ORDER BY r.task_id DESC"
+)
+
+
+def read_whole_page(connection: sqlite3.Connection, query: TaskQuery) -> Page[Task]:
+    """Like `read_page`, with the tasks themselves: no more of them than have room in the memory.
+
+    Raises:
+        InvalidRequest: the page token is not one.
+    """
+    page = read_page(connection, query)
+    ids = [task_id for task_id, _ in page.items]
+    room = _with_room(connection, ids)
+    return Page(
+        read_tasks(connection, ids[:room]),
+        page.next_token if room == len(ids) else token_after(ids[room - 1]),
+    )
+
+
+def _with_room(connection: sqlite3.Connection, ids: Sequence[str]) -> int:
+    """How many of the tasks, newest first, `PAGE_DOCUMENTS_BYTES` have room for; one always."""
+    left_bytes = PAGE_DOCUMENTS_BYTES
+    for place, size_bytes in enumerate(_sizes(connection, ids)):
+        left_bytes -= size_bytes
+        if left_bytes < 0:
+            return max(1, place)
+    return len(ids)
+
+
+def _sizes(connection: sqlite3.Connection, ids: Sequence[str]) -> Iterator[int]:
+    """The sizes of the tasks' documents, one read after the other, as they are asked for."""
+    for start in range(0, len(ids), _IDS_PER_QUERY):
+        some = ids[start : start + _IDS_PER_QUERY]
+        sizes = connection.execute(_SIZES.format(marks=",".join("?" * len(some))), some)
+        yield from (row[0] for row in sizes)
 
 
 def read_page(connection: sqlite3.Connection, query: TaskQuery) -> Page[tuple[str, State]]:

@@ -3,11 +3,12 @@
 import asyncio
 import base64
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
 from tesp_api.errors import InvalidRequest
-from tesp_api.store.base import Task, TaskQuery, TaskStore
+from tesp_api.store.base import PAGE_DOCUMENTS_BYTES, Task, TaskQuery, TaskStore
 from tesp_api.tes.states import State
 from tests.contract.task_stores.conftest import Driver
 from tests.factories import make_task
@@ -182,6 +183,26 @@ async def test_pages_are_stable_while_tasks_are_added(store: TaskStore) -> None:
         await fill(store, make_task(name=f"later {turn}"))
     assert seen == [task.id for task in reversed(made)]
     assert token is None
+
+
+async def test_a_page_of_long_tasks_ends_where_they_would_fill_the_memory(store: TaskStore) -> None:
+    """Each is over in the middle of a page; short ones among them do not matter."""
+    half, whole = PAGE_DOCUMENTS_BYTES // 2 - 10_000, PAGE_DOCUMENTS_BYTES + 1
+    lengths = [10, half, half, half, 10, whole, half, 10]
+    inputs = [[{"path": "/a", "content": "x" * length}] for length in lengths]
+    made = [make_task(name="n", tags={"k": "v"}, inputs=one) for one in inputs]
+    await fill(store, *made)
+    ids = [task.id for task in reversed(made)]
+    pages = [ids[:2], ids[2:3], ids[3:6], ids[6:]]
+    both = TaskQuery(name_prefix="n", tags=(("k", "v"),))
+    for query in (TaskQuery(), TaskQuery(tags=(("k", "v"),)), TaskQuery(name_prefix="n"), both):
+        token: str | None = None
+        for number, expected in enumerate(pages, start=1):
+            page = await store.list_tasks(replace(query, after=token))
+            assert [task.id for task in page.items] == expected
+            token = page.next_token
+            assert (token is None) == (number == len(pages))
+    assert len((await store.list_states(TaskQuery())).items) == len(made)
 
 
 def not_tokens() -> list[str]:
