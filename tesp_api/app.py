@@ -3,18 +3,28 @@
 import logging
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from typing import Any
 
 from fastapi import FastAPI
 
 from tesp_api.api.application import build_api
+from tesp_api.api.channel import ChannelEndpoints, Signed, build_channel
+from tesp_api.api.channel_listener import SOCKET_NAME, ChannelListener
 from tesp_api.bell import Bell
+from tesp_api.errors import NotLent
 from tesp_api.pulsar.base import PulsarTransport
 from tesp_api.pulsar.embedded import EmbeddedPulsar
 from tesp_api.pulsar.rest import RestPulsar
+from tesp_api.runner.lending import StorageLender
 from tesp_api.runner.retention import Retention
 from tesp_api.runner.scheduler import Scheduler
-from tesp_api.settings import Settings, load_settings
-from tesp_api.store.base import TaskStore
+from tesp_api.settings import CredentialSettings, Settings, load_settings
+from tesp_api.storage.credentials import Credentials
+from tesp_api.storage.logins import Logins
+from tesp_api.storage.sealing import Sealer
+from tesp_api.storage.server_key import ServerKey
+from tesp_api.storage.work_orders import WorkOrders
+from tesp_api.store.base import Task, TaskStore
 from tesp_api.store.folder_lock import FolderLock
 from tesp_api.store.mongo import MongoTaskStore
 from tesp_api.store.sqlite import SqliteTaskStore
@@ -32,7 +42,14 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     bell = Bell()
     store = build_store(settings)
     transports = build_transports(settings)
-    scheduler = Scheduler(store, transports, settings, bell)
+    server_key = ServerKey(settings)
+    work_orders = WorkOrders(server_key)
+    credentials = Credentials(settings.credentials)
+    logins = Logins(credentials, Sealer(server_key))
+    endpoints = ChannelEndpoints(store, work_orders, credentials, logins, _NoS3())
+    channel = ChannelListener(build_channel(endpoints), settings)
+    lender = StorageLender(settings, work_orders, logins, _NoS3().presign, settings.data_dir / SOCKET_NAME)
+    scheduler = Scheduler(store, transports, settings, bell, lender)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -40,6 +57,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             stack.enter_context(_only_server(settings))
             await store.open()
             stack.push_async_callback(store.aclose)
+            _prepare_key(server_key, settings)
+            await channel.open()
+            stack.push_async_callback(channel.aclose)
             for transport in transports.values():
                 await transport.open()
                 stack.push_async_callback(transport.aclose)
@@ -55,6 +75,16 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     return build_api(
         store, bell, settings, checks, next_destination=scheduler.next_destination, lifespan=lifespan
     )
+
+
+class _NoS3:
+    """Until tasks can name s3:// URLs, nobody asks for signatures."""
+
+    def sign(self, operation: str, url: str, parameters: dict[str, str], rule: CredentialSettings) -> Signed:
+        raise NotLent(f"{operation}: S3 is not supported")
+
+    async def presign(self, task: Task) -> dict[str, Any]:
+        raise NotLent("S3 is not supported")
 
 
 def build_store(settings: Settings) -> TaskStore:
@@ -81,6 +111,21 @@ def _only_server(settings: Settings) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def _prepare_key(server_key: ServerKey, settings: Settings) -> None:
+    """Have the server's key at hand, or stop the start.
+
+    Raises:
+        SettingsError: it can neither be read nor made.
+    """
+    server_key.derive("start")
+    if settings.store.kind == "mongodb" and not server_key.is_in_settings:
+        _log.warning(
+            "secret_key is not set, so the key of this server is in %s: further servers on the same database "
+            "need the same secret_key",
+            server_key.file,
+        )
 
 
 def build_transports(settings: Settings) -> Mapping[str, PulsarTransport]:

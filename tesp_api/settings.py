@@ -98,7 +98,7 @@ class ChannelSettings(_Table):
     """
 
     host: str = "127.0.0.1"
-    port: int | None = Field(None, ge=0, le=65535, description="listens there; nowhere, unless set")
+    port: int | None = Field(None, ge=1, le=65535, description="listens there; nowhere, unless set")
     url: str | None = Field(
         None, description="what sites call it: https://tesp.example.org:8443; a destination may differ"
     )
@@ -108,6 +108,8 @@ class ChannelSettings(_Table):
     @model_validator(mode="after")
     def _fits(self) -> "ChannelSettings":
         _check_web_url("url", self.url)
+        if self.url and self.port is None:
+            raise ValueError("url needs a port: nothing would listen there")
         if self.private_key and not self.certificate:
             raise ValueError("private_key needs a certificate")
         return self
@@ -355,6 +357,13 @@ class Settings(_Table):
         embedded = [name for name, one in self.destinations.items() if one.kind == "embedded"]
         if len(embedded) > 1:
             raise ValueError(f"destinations: only one can be embedded, not {', '.join(embedded)}")
+        return self
+
+    @model_validator(mode="after")
+    def _channel_is_called(self) -> "Settings":
+        called = self.channel.url or any(site.channel_url for site in self.destinations.values())
+        if self.channel.port is not None and not called:
+            raise ValueError("channel.port needs channel.url, by which workers are told where it is")
         return self
 
     @property

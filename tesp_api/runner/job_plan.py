@@ -7,9 +7,12 @@ import json
 from typing import Any
 
 from tesp_api.pulsar.base import JobOrder
+from tesp_api.runner.lending import Lent
 from tesp_api.runner.worker_archive import build_worker_archive
 from tesp_api.settings import DestinationSettings, Settings
+from tesp_api.storage.url_rules import worker_rules
 from tesp_api.store.base import Task
+from tesp_api.worker.order import Patience
 
 FORMAT_VERSION = 1
 
@@ -19,8 +22,11 @@ def job_id_of(task_id: str, attempt: int) -> str:
     return f"{task_id}-{attempt}"
 
 
-def plan_job(task: Task, destination: str, settings: Settings, bell: str | None) -> JobOrder:
-    """The order for the task's present attempt at a destination; `bell` is where the worker may ring."""
+def plan_job(task: Task, destination: str, settings: Settings, bell: str | None, lent: Lent) -> JobOrder:
+    """The order for the task's present attempt at a destination; `bell` is where the worker may ring.
+
+    `lent` is how the worker reaches storage; an order for a job that has begun needs nothing of it.
+    """
     job_id = job_id_of(task.id, task.attempt)
     site = settings.destinations[destination]
     order = {
@@ -39,6 +45,8 @@ def plan_job(task: Task, destination: str, settings: Settings, bell: str | None)
             )
         },
         "site": _site_rules(site, settings, bell),
+        "channel": lent.channel,
+        "lent": lent.lent,
     }
     return JobOrder(job_id, build_worker_archive(), json.dumps(order).encode())
 
@@ -53,4 +61,6 @@ def _site_rules(site: DestinationSettings, settings: Settings, bell: str | None)
         "log_chunk_bytes": settings.logs.chunk_bytes,
         "heartbeat_s": settings.scheduler.heartbeat_s,
         "bell": bell,
+        "transfers": {name: getattr(settings.transfers, name) for name in Patience._fields},
+        "rules": worker_rules(settings)._asdict(),
     }

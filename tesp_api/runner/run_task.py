@@ -11,6 +11,7 @@ from tesp_api.pulsar.base import PulsarTransport
 from tesp_api.runner.attempt_log import AttemptLog, Ending
 from tesp_api.runner.follow_job import FollowJob, NeverStarted
 from tesp_api.runner.job_plan import job_id_of, plan_job
+from tesp_api.runner.lending import NOTHING, Lender
 from tesp_api.settings import Settings
 from tesp_api.store.base import Changes, Claim, Job, Task, TaskStore
 from tesp_api.tes.states import FINAL, State, route
@@ -24,12 +25,13 @@ LAUNCH_TRIES = 3
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What running a task needs: the store, the ways to the sites, the rules, the destination chosen for
-    a new job, and a bell of its own."""
+    """What running a task needs: the store, the ways to the sites, the rules, what gives workers access to
+    storage, the destination chosen for a new job, and a bell of its own."""
 
     store: TaskStore
     transports: Mapping[str, PulsarTransport]
     settings: Settings
+    lender: Lender
     destination: str
     wake: asyncio.Event
 
@@ -129,10 +131,12 @@ async def _begin_next_attempt(
 async def _follow(task: Task, claim: Claim, around: Surroundings, log: AttemptLog) -> Ending:
     assert task.job is not None  # noqa: S101 - only called for a task that has one
     transport = around.transport_to(task.job.destination)
+    is_new = task.state is State.QUEUED  # else its order is not sent any more
+    lent = await around.lender.lend(task, task.job.destination) if is_new else NOTHING
     job = FollowJob(
         task=task,
         claim=claim,
-        order=plan_job(task, task.job.destination, around.settings, transport.bell),
+        order=plan_job(task, task.job.destination, around.settings, transport.bell, lent),
         transport=transport,
         store=around.store,
         timing=around.settings.scheduler,

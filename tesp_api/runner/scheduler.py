@@ -19,6 +19,7 @@ from tesp_api.bell import Bell
 from tesp_api.errors import ClaimLost, PulsarError, StoreUnavailable, TaskNotFound
 from tesp_api.pulsar.base import PulsarTransport
 from tesp_api.runner import destinations
+from tesp_api.runner.lending import Lender
 from tesp_api.runner.run_task import Surroundings, abandon_task, run_task
 from tesp_api.settings import Settings
 from tesp_api.storage.delivery import Delivery
@@ -53,6 +54,7 @@ class Scheduler:
     transports: Mapping[str, PulsarTransport]
     settings: Settings
     bell: Bell
+    lender: Lender
     owner: str = field(default_factory=lambda: f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}")
     _delivery: Delivery = field(init=False)
     _driven: dict[str, _Driven] = field(init=False, default_factory=dict)
@@ -172,7 +174,9 @@ class Scheduler:
 
     async def _drive_to_end(self, task: Task, driven: _Driven, earlier: "asyncio.Task[None] | None") -> None:
         """Call `run_task` until it is through, again after whatever passes; end an `earlier` driver first."""
-        around = Surroundings(self.store, self.transports, self.settings, driven.destination, driven.wake)
+        around = Surroundings(
+            self.store, self.transports, self.settings, self.lender, driven.destination, driven.wake
+        )
         pause_s = _RETRY_MIN_S
         bugs: list[Exception] = []
         try:

@@ -19,6 +19,7 @@ from tesp_api.store.sqlite import SqliteTaskStore
 from tesp_api.tes.states import FINAL, State
 from tesp_api.tes.times import now
 from tests.factories import make_task
+from tests.fakes.lender import LendsNothing
 from tests.fakes.pulsar import FakePulsar
 from tests.fakes.site import FakeWorker
 
@@ -50,7 +51,7 @@ class Stage:
         self.scheduler = self.new_scheduler()
 
     def new_scheduler(self) -> Scheduler:
-        return Scheduler(self.store, {"site": self.pulsar}, SETTINGS, self.bell)
+        return Scheduler(self.store, {"site": self.pulsar}, SETTINGS, self.bell, LendsNothing())
 
     async def submit(self, **changes: Any) -> str:
         task = make_task(**changes)
