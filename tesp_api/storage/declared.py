@@ -16,6 +16,14 @@ class Declaring(Protocol):
     """A task, as far as storage is concerned."""
 
     @property
+    def id(self) -> str:
+        """For which its logins are sealed."""
+
+    @property
+    def sealed(self) -> str:
+        """The logins that came in its URLs, or nothing."""
+
+    @property
     def owner(self) -> str:
         """Whose task it is."""
 

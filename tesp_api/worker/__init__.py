@@ -24,6 +24,10 @@ of the rest of `tesp_api`. The API and the worker share only files in the Pulsar
 
 Events: `initializing`, `executor_started` {executor}, `executor_ended` {executor, exit_code,
 started_at, ended_at}, `staging_out`, `message` {text}: a line for `system_logs`, `ended` {state}.
+`transfer` {direction: "input" | "output", url, path, done_bytes, total_bytes | null, files_done,
+files_total | null, ended}: how far a declared input or output is, of those that take longer than a second;
+at growing intervals (`progress.py`), and at its end, be it a good one or not. total_bytes is known of single
+files, files_total of these and of outputs.
 
 task.json:
     {version: 1, task_id, attempt, job_id,
@@ -36,7 +40,8 @@ task.json:
             bell: "tesp-0123abcd" | null,    an abstract Unix datagram socket to send the job id to
             staging: "worker" | "gateway",   gateway: the API moves what is not of this site; URLs of
                                              servers come without their secrets then
-            transfers: {stall_s, tries, pause_s}},   (optional, as each of them: `order.Patience`)
+            transfers: {stall_s, tries, pause_s, at_once},   (optional, as each of them: `order.Patience`)
+            rules: {allow_schemes, deny_schemes, ..., trusted}},   (lists; optional, as each: `rules.Rules`)
      channel: {url, ca_pem, token} | null,   how to reach the API: "unix:/path/of/socket" or http(s)://...;
                                              ca_pem may be null; the token is good while the attempt lives
      lent: {gets: {S3_URL: signed_url},      for a site without a channel; null elsewhere
@@ -46,8 +51,8 @@ task.json:
 The channel: HTTP with JSON bodies and `Authorization: Bearer TOKEN`. Errors are {detail}: 400 for a body that
 is wrong, 401 for a token that is forged or not of this server, 403 for a URL that is not the attempt's, 410
 when the attempt has ended, 503 when the API cannot say now (ask again).
-    POST /channel/v1/logins {}                                -> {logins: [{url_prefix, username, password,
-                                                                            headers}]}
+    POST /channel/v1/logins {}                                -> {logins: [{name, url_prefix, username,
+                                                                            password, headers}]}
     POST /channel/v1/sign {asks: [{operation, url, parameters}]} -> {signed: [{method, url, headers}]}
                                                               at most 500 (`transfer.lending.Ask`)
 

@@ -196,9 +196,12 @@ def _send(line: Line, path: str, body: bytes, token: str) -> tuple[int, bytes]:
 
 
 def _as(kind: Callable[..., Shape], document: dict[str, Any]) -> Shape:
-    """What is in the document by the names of the kind's fields: a later server may send more."""
+    """What is in the document by the names of the kind's fields: a later server may send more.
+
+    Raises: TypeError for a document that lacks one.
+    """
     fields: tuple[str, ...] = kind._fields  # type: ignore[attr-defined]
-    return kind(*(document[field] for field in fields))
+    return kind(**{field: document[field] for field in fields if field in document})
 
 
 def _said(status: int, answer: bytes) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import posixpath
-from typing import NamedTuple
+from typing import Iterable, NamedTuple
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 from .errors import StagingError
@@ -16,8 +16,11 @@ def scheme_of(url: str) -> str:
 
 
 def shown(url: str) -> str:
-    """The URL without userinfo, query and fragment: any of them may carry credentials."""
-    if not scheme_of(url):
+    """The URL without userinfo, query and fragment: any of them may carry credentials.
+
+    One of S3 is shown whole: it has none of them, and `?` and `#` are letters of its key.
+    """
+    if scheme_of(url) in ("", "s3"):
         return url
     parts = urlsplit(url)
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
@@ -28,18 +31,35 @@ def without_secrets(text: str, url: str) -> str:
     parts = urlsplit(url)
     userinfo = parts.netloc.rpartition("@")[0]
     values = [item.partition("=")[2] for item in parts.query.split("&")]
-    for secret in sorted((userinfo, userinfo.partition(":")[2], parts.query, *values), key=len, reverse=True):
+    return hide(text, [userinfo, userinfo.partition(":")[2], parts.query, *values])
+
+
+def hide(text: str, secrets: Iterable[str]) -> str:
+    """The text without the secrets, as they are, percent-encoded or decoded; very short ones stay."""
+    for secret in sorted(secrets, key=len, reverse=True):
         if len(secret) > 2:
-            text = text.replace(secret, "***").replace(unquote(secret), "***")
+            for form in (secret, unquote(secret), quote(secret, safe="", errors="surrogateescape")):
+                text = text.replace(form, "***")
     return text
 
 
 def extend(url: str, relative: str) -> str:
-    """The URL of a file below the directory that `url` names; a query stays at the end."""
+    """The URL of a file below the directory that `url` names; a query stays at the end.
+
+    Names are percent-encoded, but not those in S3, whose URLs are taken literally.
+    """
+    if scheme_of(url) == "s3":
+        return f"{url.rstrip('/')}/{relative}"
     if not scheme_of(url):
         return posixpath.join(url.rstrip("/") or "/", relative)
     head, sign, query = url.partition("?")
     return head.rstrip("/") + "/" + quote(relative, errors="surrogateescape") + sign + query
+
+
+def split_s3(url: str) -> tuple[str, str]:
+    """The bucket and the key of an S3 URL, whose key is what follows, letter by letter."""
+    bucket, _, key = url.partition("://")[2].partition("/")
+    return bucket, key
 
 
 def local_path(url: str) -> str:

@@ -9,11 +9,12 @@ from __future__ import annotations
 import contextlib
 import ftplib
 import socket
-from typing import Any, NamedTuple
-from urllib.parse import unquote_to_bytes, urlsplit
+from typing import Any, Callable, NamedTuple
+from urllib.parse import quote, unquote_to_bytes, urlsplit
 
 from . import Site
-from .retry import Passing, Refused
+from .logins import in_words
+from .retry import Denied, Passing, Refused
 
 IMPLICIT_TLS_PORT = 990
 FOREIGN = (ftplib.error_reply, ftplib.error_temp, ftplib.error_proto, EOFError)
@@ -50,6 +51,18 @@ def _wired(quoted: str) -> str:
 class _Passive(ftplib.FTP):
     """Data connections go to the server itself, whatever address it gives: it may sit behind NAT."""
 
+    is_implicit = False
+    dial: Callable[[], socket.socket]
+
+    def connect(self, *_: Any, **__: Any) -> str:
+        self.sock = self.dial()
+        self.af = self.sock.family
+        if isinstance(self, ftplib.FTP_TLS) and self.is_implicit:
+            self.sock = self.context.wrap_socket(self.sock, server_hostname=self.host)
+        self.file = self.sock.makefile("r", encoding=self.encoding)
+        self.welcome = self.getresp()
+        return self.welcome
+
     def makepasv(self) -> tuple[str, int]:
         assert self.sock is not None  # noqa: S101
         try:
@@ -61,18 +74,6 @@ class _Passive(ftplib.FTP):
 
 class _PassiveTls(_Passive, ftplib.FTP_TLS):
     """TLS on both connections; the data connections resume the session, as many servers demand."""
-
-    is_implicit = False
-
-    def connect(self, *arguments: Any, **more: Any) -> str:
-        if not self.is_implicit:
-            return super().connect(*arguments, **more)
-        self.sock = socket.create_connection((self.host, self.port), self.timeout)
-        self.af = self.sock.family
-        self.sock = self.context.wrap_socket(self.sock, server_hostname=self.host)
-        self.file = self.sock.makefile("r", encoding=self.encoding)
-        self.welcome = self.getresp()
-        return self.welcome
 
     def ntransfercmd(self, cmd: str, rest: Any = None) -> tuple[socket.socket, int | None]:
         connection, size = ftplib.FTP.ntransfercmd(self, cmd, rest)
@@ -95,17 +96,32 @@ class Session:
     def connected(self) -> ftplib.FTP:
         """Logged in, in binary mode. Raises: Refused, OSError, EOFError, ftplib's errors."""
         if self._ftp is None:
-            address = address_of(self._url)
-            ftp = self._ftp = _unconnected(address, self._site.patience.stall_s)
+            address, site = address_of(self._url), self._site
+            scheme = "ftps" if address.is_tls else "ftp"
+            site.guard.require(self._url, scheme, address.host, address.port)
+            ftp = self._ftp = _unconnected(address, site.patience.stall_s)
             ftp.host, ftp.port = address.host, address.port
-            ftp.connect(address.host, address.port)
+            place = (self._url, address.host, address.port, site.patience.stall_s)
+            ftp.dial = lambda: site.guard.connect(*place)
+            ftp.connect()
             if isinstance(ftp, _PassiveTls) and not ftp.is_implicit:
                 ftp.auth()
-            ftplib.FTP.login(ftp, address.user, address.password)
+            self._log_in(ftp, address)
             if isinstance(ftp, ftplib.FTP_TLS):
                 ftp.prot_p()
             ftp.voidcmd("TYPE I")
         return self._ftp
+
+    def _log_in(self, ftp: ftplib.FTP, address: Address) -> None:
+        """With the login that is lent for the URL, else with the URL's own. Raises: Denied."""
+        login = self._site.lender.login_for(self._url)
+        user, password = address.user, address.password
+        if login is not None:
+            user, password = (_wired(quote(text)) for text in (login.username, login.password))
+        try:
+            ftplib.FTP.login(ftp, user, password)
+        except ftplib.error_perm as error:
+            raise Denied(f"{said(error)}, {in_words(self._url, self._site)}") from error
 
     def close(self) -> None:
         if self._ftp is not None:
@@ -119,7 +135,7 @@ class Session:
         self.close()
 
 
-def _unconnected(address: Address, stall_s: float) -> ftplib.FTP:
+def _unconnected(address: Address, stall_s: float) -> _Passive:
     if not address.is_tls:
         return _Passive(timeout=stall_s, encoding="latin-1")
     import ssl

@@ -8,11 +8,13 @@ import secrets
 from typing import Iterable, Iterator
 from urllib.parse import quote, unquote, urljoin
 
+from ..errors import StagingError
 from ..urls import http_origin, scheme_of, shown
 from . import BUFFER_BYTES, Moved, Site, Source
 from .connection import Exchange
+from .logins import cleaned, headers_for, in_words
 from .moving import Partial, Reading
-from .retry import Passing, Refused, try_often
+from .retry import Denied, Passing, Refused, try_often
 from .statements import asked_pause_s, claims_of, range_of, validator_of
 
 MAX_REDIRECTS = 10
@@ -21,6 +23,7 @@ REDIRECTS_OF_PUT = (307, 308)
 PUT_REFUSED = (405, 501)
 PASSING = (408, 425, 429)
 LASTING = (501, 505)
+DENIED = (401, 403)
 FOREIGN = (http.client.HTTPException,)
 
 
@@ -59,10 +62,12 @@ def open_followed(
     """
     here = url
     for _ in range(MAX_REDIRECTS + 1):
-        exchange = Exchange("GET", here, headers, site.patience.stall_s, guard=site.guard)
-        if exchange.response.status not in REDIRECTS:
-            return exchange, here
-        here = _redirected(here, exchange)
+        with _telling_of(url, here), telling_login(here, site):
+            own = {**headers_for(here, site), **headers}
+            exchange = Exchange("GET", here, own, site.patience.stall_s, guard=site.guard)
+            if exchange.response.status not in REDIRECTS:
+                return exchange, here
+            here = _redirected(here, exchange)
         if not may_move and place_of(here) != place_of(url):
             raise Refused(f"redirected out of the directory, to {shown(here)}")
     raise Refused(f"more than {MAX_REDIRECTS} redirects")
@@ -73,6 +78,26 @@ def place_of(url: str) -> tuple[str, str, int, str]:
     origin = http_origin(url)
     path = unquote(origin.target.partition("?")[0], errors="surrogateescape")
     return origin.scheme, origin.host, origin.port, path
+
+
+@contextlib.contextmanager
+def _telling_of(url: str, here: str) -> Iterator[None]:
+    """Name in a refusal of `here` the URL that was redirected there."""
+    try:
+        yield
+    except StagingError as error:
+        raise error if here == url else StagingError(f"{shown(url)} is redirected to {error}") from None
+
+
+@contextlib.contextmanager
+def telling_login(url: str, site: Site) -> Iterator[None]:
+    """Say of what is denied in here which login was used, and nothing of what is in it."""
+    try:
+        yield
+    except (Passing, Refused, StagingError, *FOREIGN) as error:
+        which = f", {in_words(url, site)}" if isinstance(error, Denied) else ""
+        error.args = (cleaned(str(error), url, site) + which,)
+        raise
 
 
 def _redirected(here: str, exchange: Exchange) -> str:
@@ -91,7 +116,7 @@ def require(response: http.client.HTTPResponse, wanted: Iterable[int], what: str
     said = f"{what}status {status} {response.reason}".rstrip()
     if status in PASSING or (status >= 500 and status not in LASTING):
         raise Passing(said, asked_pause_s(response.headers))
-    raise Refused(said)
+    raise Denied(said) if status in DENIED else Refused(said)
 
 
 def _get(url: str, part: Partial, site: Site, may_move: bool) -> Moved:
@@ -99,8 +124,8 @@ def _get(url: str, part: Partial, site: Site, may_move: bool) -> Moved:
     asked = {}
     if part.size_bytes and part.validator:
         asked = {"Range": f"bytes={part.size_bytes}-", "If-Range": part.validator}
-    exchange, _ = open_followed(url, asked, site, may_move)
-    with exchange:
+    exchange, here = open_followed(url, asked, site, may_move)
+    with exchange, telling_login(here, site):
         response = exchange.response
         if asked and response.status == 206:
             _require_same(response, part)
@@ -114,7 +139,7 @@ def _get(url: str, part: Partial, site: Site, may_move: bool) -> Moved:
             if length is None and not response.chunked:
                 site.message(f"{shown(url)}: the server does not say how long it is, so this was not checked")
         _receive(response, part, site)
-    return part.finish()
+        return part.finish()
 
 
 def _require_same(response: http.client.HTTPResponse, part: Partial) -> None:
@@ -147,8 +172,10 @@ def _send(source: Source, url: str, site: Site) -> Moved:
     here = url
     for _ in range(MAX_REDIRECTS + 1):
         body = Reading(source, site, *(["md5"] if _is_presigned(here) else []))
-        headers = {"Content-Length": str(source.size_bytes)}
-        with Exchange("PUT", here, headers, site.patience.stall_s, body, guard=site.guard) as exchange:
+        with _telling_of(url, here), telling_login(here, site):
+            headers = {**headers_for(here, site), "Content-Length": str(source.size_bytes)}
+            exchange = Exchange("PUT", here, headers, site.patience.stall_s, body, guard=site.guard)
+        with exchange, telling_login(here, site):
             response = exchange.response
             if response.status in REDIRECTS_OF_PUT:
                 here = _redirected(here, exchange)
@@ -169,6 +196,7 @@ def _post(source: Source, url: str, site: Site) -> Moved:
     boundary = secrets.token_hex(16)
     head, tail = _multipart_frame(boundary, source.name)
     headers = {
+        **headers_for(url, site),
         "Content-Type": f"multipart/form-data; boundary={boundary}",
         "Content-Length": str(len(head) + source.size_bytes + len(tail)),
     }
@@ -196,8 +224,9 @@ def _check_etag(response: http.client.HTTPResponse, body: Reading) -> None:
 
 def _check_stored(url: str, moved: Moved, site: Site) -> None:
     """Raises: Passing if the server says that it has stored less or more. Many say nothing."""
+    own = headers_for(url, site)
     silent = contextlib.suppress(OSError, http.client.HTTPException)
-    with silent, Exchange("HEAD", url, {}, site.patience.stall_s, guard=site.guard) as exchange:
+    with silent, Exchange("HEAD", url, own, site.patience.stall_s, guard=site.guard) as exchange:
         headers = exchange.response.headers
         size = headers.get("Content-Length", "")
         is_told = exchange.response.status == 200 and size.isdigit() and not headers.get("Content-Encoding")

@@ -17,7 +17,7 @@ from ..job import make_directories
 from ..parallel import run_together
 from ..urls import extend, shown
 from . import BUFFER_BYTES, Moved, Site
-from .http import FOREIGN, fetch_file, open_followed, place_of, require
+from .http import FOREIGN, fetch_file, open_followed, place_of, require, telling_login
 from .retry import Passing, Refused, try_often
 
 MAX_DEPTH = 64
@@ -51,7 +51,8 @@ def fetch_listed(url: str, destination: str, site: Site) -> dict[str, Moved]:
 
         return fetch
 
-    run_together([call(name, there) for name, there in files.items()], site.cancellation)
+    calls = [call(name, there) for name, there in files.items()]
+    run_together(calls, site.cancellation, site.patience.at_once)
     return {name: moved[name] for name in files}
 
 
@@ -82,7 +83,7 @@ def _list(url: str, site: Site) -> dict[str, bool | None]:
     head, sign, query = url.partition("?")
     page = head.partition("#")[0].rstrip("/") + "/" + sign + query
     exchange, here = open_followed(page, {}, site, may_move=False)
-    with exchange:
+    with exchange, telling_login(here, site):
         response = exchange.response
         require(response, (200,))
         kind = response.headers.get_content_type()

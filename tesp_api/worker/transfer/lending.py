@@ -12,12 +12,16 @@ from ..urls import shown
 
 
 class Login(NamedTuple):
-    """How to log in for all URLs below `url_prefix`; `headers` go with each HTTP request there."""
+    """How to log in for all URLs below `url_prefix`; `headers` go with each HTTP request there.
+
+    `name` is the credential's in the settings; empty for a login that came in a URL of the task.
+    """
 
     url_prefix: str
     username: str = ""
     password: str = ""
     headers: dict[str, str] = {}  # noqa: RUF012
+    name: str = ""
 
 
 class Ask(NamedTuple):

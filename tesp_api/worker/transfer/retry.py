@@ -7,8 +7,9 @@ import socket
 from typing import Callable, TypeVar
 
 from ..errors import StagingError
-from ..urls import shown, without_secrets
+from ..urls import shown
 from . import Site
+from .logins import cleaned
 
 MOST_TRIES = 100
 PAUSE_MAX_S = 30.0
@@ -27,6 +28,10 @@ class Passing(Exception):
 
 class Refused(Exception):
     """A failure that no other try will mend."""
+
+
+class Denied(Refused):
+    """The server wants another login, or one at all."""
 
 
 def try_often(
@@ -70,4 +75,4 @@ def _failure(url: str, error: Exception, tries: int, site: Site) -> StagingError
     if isinstance(error, socket.timeout):
         reason = f"nothing came or went for {site.patience.stall_s:g} s"
     times = "once" if tries == 1 else f"{tries} times"
-    return StagingError(f"{shown(url)}: {without_secrets(reason, url)} (tried {times})")
+    return StagingError(f"{shown(url)}: {cleaned(reason, url, site)} (tried {times})")
