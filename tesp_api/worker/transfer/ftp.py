@@ -6,12 +6,13 @@ import contextlib
 import ftplib
 import os
 import secrets
-from typing import Any, Callable, Iterator, TypeVar
+from typing import Any, Callable, TypeVar
 
 from ..errors import StagingError
 from ..job import make_directories
 from ..urls import extend, shown
-from . import BUFFER_BYTES, Moved, Site, Source
+from . import Moved, Site, Source
+from .ftp_listing import is_directory, list_directory, received
 from .ftp_session import FOREIGN, Session, address_of, end_transfer, said, size_of, version_of
 from .moving import Partial, Reading
 from .retry import Passing, Refused, try_often
@@ -100,21 +101,12 @@ def _retrieve(session: Session, url: str, part: Partial, site: Site) -> Moved:
         ftp = session.connected()
         connection = ftp.transfercmd(f"RETR {path}")
     with connection:
-        for data in _received(connection.recv, site):
+        for data in received(connection.recv, site):
             part.write(data)
     end_transfer(ftp)
     if size is None:
         site.message(f"{shown(url)}: the server does not say how long it is, so this was not checked")
     return part.finish()
-
-
-def _received(receive: Callable[[int], bytes], site: Site) -> Iterator[bytes]:
-    while True:
-        site.cancellation.check()
-        data = receive(BUFFER_BYTES)
-        if not data:
-            return
-        yield data
 
 
 def _store(session: Session, source: Source, url: str, suffix: str, site: Site) -> Moved:
@@ -170,18 +162,8 @@ def _make_directories(ftp: ftplib.FTP, path: str) -> None:
             try:
                 ftp.mkd(above)
             except ftplib.error_perm:
-                if count == len(parts) and not _is_directory(ftp, path):
+                if count == len(parts) and not is_directory(ftp, path):
                     raise
-
-
-def _is_directory(ftp: ftplib.FTP, path: str) -> bool:
-    home = ftp.pwd()
-    try:
-        ftp.cwd(path or ".")
-    except ftplib.error_perm:
-        return False
-    ftp.cwd(home)
-    return True
 
 
 def _fetch_below(
@@ -191,14 +173,14 @@ def _fetch_below(
     if below.count("/") >= MAX_DEPTH:
         raise StagingError(f"{shown(url)}: more than {MAX_DEPTH} directories deep")
     entries = _insist(session, url, site, lambda: _list(session, url, site))
-    for name, is_directory in sorted(entries.items()):
+    for name, is_tree in sorted(entries.items()):
         site.cancellation.check()
         if len(moved) >= MOST_ENTRIES:
             raise StagingError(f"{shown(url)}: more than {MOST_ENTRIES} files")
         there, place = extend(url, name), os.path.join(destination, name)
-        if is_directory is None:
+        if is_tree is None:
             site.message(f"Left out {shown(there)}: neither a file nor a directory")
-        elif is_directory:
+        elif is_tree:
             make_directories(place)
             _fetch_below(session, there, place, f"{below}{name}/", site, moved)
         else:
@@ -206,50 +188,4 @@ def _fetch_below(
 
 
 def _list(session: Session, url: str, site: Site) -> dict[str, bool | None]:
-    """The names in a directory and whether they are directories; None for what is neither.
-
-    Raises: Refused for a name that would lead out of the directory.
-    """
-    ftp, path = session.connected(), address_of(url).path
-    entries: dict[str, bool | None] = {}
-    try:
-        for line in _lines(ftp, f"MLSD {path}".rstrip(), site):
-            facts, _, name = line.partition(" ")
-            kind = facts.lower().partition("type=")[2].partition(";")[0]
-            if kind not in ("cdir", "pdir"):
-                entries[name] = kind == "dir" if kind in ("dir", "file") else None
-    except ftplib.error_perm as error:
-        if str(error)[:3] not in ("500", "501", "502", "504"):
-            raise
-        entries = _list_names(ftp, path, site)
-    for name in entries:
-        if "/" in name or name in ("", ".", ".."):
-            raise Refused(f"the listing has a name that leads elsewhere: {name!r}")
-    return {
-        name.encode("latin-1").decode("utf-8", "surrogateescape"): is_directory
-        for name, is_directory in entries.items()
-    }
-
-
-def _list_names(ftp: ftplib.FTP, path: str, site: Site) -> dict[str, bool | None]:
-    """For servers without MLSD: NLST, then each name tried as a directory."""
-    if not _is_directory(ftp, path):
-        raise Refused("550 It is no directory")
-    try:
-        lines = list(_lines(ftp, f"NLST {path}".rstrip(), site))
-    except (ftplib.error_perm, ftplib.error_temp) as error:
-        if str(error)[:3] not in ("450", "550"):
-            raise
-        return {}  # what some servers answer when there is nothing to list
-    names = {line.rpartition("/")[2] for line in lines} - {"", ".", ".."}
-    prefix = f"{path}/" if path else ""
-    return {name: _is_directory(ftp, prefix + name) for name in names}
-
-
-def _lines(ftp: ftplib.FTP, command: str, site: Site) -> Iterator[str]:
-    with ftp.transfercmd(command) as connection:
-        data = b"".join(_received(connection.recv, site))
-    end_transfer(ftp)
-    for line in data.decode("latin-1").split("\n"):
-        if line.strip("\r"):
-            yield line.rstrip("\r")
+    return list_directory(session.connected(), address_of(url).path, site)
