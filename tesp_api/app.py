@@ -3,28 +3,29 @@
 import logging
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from typing import Any
 
 from fastapi import FastAPI
 
 from tesp_api.api.application import build_api
-from tesp_api.api.channel import ChannelEndpoints, Signed, build_channel
+from tesp_api.api.channel import ChannelEndpoints, build_channel
 from tesp_api.api.channel_listener import SOCKET_NAME, ChannelListener
 from tesp_api.bell import Bell
-from tesp_api.errors import NotLent
 from tesp_api.pulsar.base import PulsarTransport
 from tesp_api.pulsar.embedded import EmbeddedPulsar
 from tesp_api.pulsar.rest import RestPulsar
+from tesp_api.runner.gateway import Gateway
+from tesp_api.runner.gateway_lender import GatewayLender
 from tesp_api.runner.lending import StorageLender
 from tesp_api.runner.retention import Retention
 from tesp_api.runner.scheduler import Scheduler
-from tesp_api.settings import CredentialSettings, Settings, load_settings
+from tesp_api.settings import Settings, load_settings
 from tesp_api.storage.credentials import Credentials
 from tesp_api.storage.logins import Logins
+from tesp_api.storage.s3_signing import S3Signer
 from tesp_api.storage.sealing import Sealer
 from tesp_api.storage.server_key import ServerKey
 from tesp_api.storage.work_orders import WorkOrders
-from tesp_api.store.base import Task, TaskStore
+from tesp_api.store.base import TaskStore
 from tesp_api.store.folder_lock import FolderLock
 from tesp_api.store.mongo import MongoTaskStore
 from tesp_api.store.sqlite import SqliteTaskStore
@@ -46,10 +47,14 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     work_orders = WorkOrders(server_key)
     credentials = Credentials(settings.credentials)
     logins = Logins(credentials, Sealer(server_key))
-    endpoints = ChannelEndpoints(store, work_orders, credentials, logins, _NoS3())
+    signer = S3Signer()
+    endpoints = ChannelEndpoints(store, work_orders, credentials, logins, signer)
     channel = ChannelListener(build_channel(endpoints), settings)
-    lender = StorageLender(settings, work_orders, logins, _NoS3().presign, settings.data_dir / SOCKET_NAME)
-    scheduler = Scheduler(store, transports, settings, bell, lender)
+    lender = StorageLender(
+        settings, work_orders, credentials, logins, signer, socket=settings.data_dir / SOCKET_NAME
+    )
+    gateway = Gateway(settings, lambda task: GatewayLender(task, logins, credentials, signer))
+    scheduler = Scheduler(store, transports, settings, bell, lender, gateway)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -77,16 +82,6 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
 
 
-class _NoS3:
-    """Until tasks can name s3:// URLs, nobody asks for signatures."""
-
-    def sign(self, operation: str, url: str, parameters: dict[str, str], rule: CredentialSettings) -> Signed:
-        raise NotLent(f"{operation}: S3 is not supported")
-
-    async def presign(self, task: Task) -> dict[str, Any]:
-        raise NotLent("S3 is not supported")
-
-
 def build_store(settings: Settings) -> TaskStore:
     """The store that the settings ask for, not yet open."""
     if settings.store.kind == "mongodb":
@@ -96,12 +91,12 @@ def build_store(settings: Settings) -> TaskStore:
 
 @contextmanager
 def _only_server(settings: Settings) -> Iterator[None]:
-    """Hold the data folder where an embedded Pulsar works in it, unless the embedded store does that.
+    """Hold the data folder where an embedded Pulsar or the gateway works in it; the embedded store does so.
 
     Raises:
         DataFolderInUse: another process holds it.
     """
-    if settings.store.kind == "sqlite" or not settings.has_embedded_pulsar:
+    if settings.store.kind == "sqlite" or not (settings.has_embedded_pulsar or settings.has_gateway):
         yield
         return
     settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -371,6 +371,11 @@ class Settings(_Table):
         """Whether a Pulsar runs in the server's own process, with its files in the data folder."""
         return any(site.kind == "embedded" for site in self.destinations.values())
 
+    @property
+    def has_gateway(self) -> bool:
+        """Whether this server moves files for a destination, by way of a spool in the data folder."""
+        return any(site.staging == "gateway" for site in self.destinations.values())
+
 
 def load_settings(**overrides: Any) -> Settings:
     """Read and check the settings; `overrides` (nested dicts, as from a command line) win over all sources.

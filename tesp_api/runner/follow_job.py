@@ -15,6 +15,7 @@ from typing import Any, cast
 from tesp_api.errors import JobLost, TransitionRefused
 from tesp_api.pulsar.base import JobOrder, JobState, JobStatus, PulsarTransport
 from tesp_api.runner.attempt_log import AttemptLog, Ending
+from tesp_api.runner.gateway_outputs import GatewayOutputs
 from tesp_api.settings import LogSettings, SchedulerSettings
 from tesp_api.store.base import Changes, Claim, Stream, Task, TaskStore
 from tesp_api.tes.states import TRANSITIONS, State
@@ -47,6 +48,7 @@ class FollowJob:
     logs: LogSettings
     wake: asyncio.Event
     log: AttemptLog
+    outputs: GatewayOutputs | None = None
 
     state: State = field(init=False)
     _heartbeat: Mapping[str, Any] | None = field(init=False, default=None)
@@ -135,6 +137,9 @@ class FollowJob:
             },
             final=True,
         )
+        if self.outputs is not None and not self._is_canceling:
+            result = await self.outputs.send(result)
+            self.state = (await self.store.get(self.task.id)).state  # a cancel may have come meanwhile
         ending = self.log.add_result(result)
         self.log.system_logs += lost
         if ending.state is State.CANCELED and self.state is State.QUEUED:

@@ -7,12 +7,14 @@ import json
 from typing import Any
 
 from tesp_api.pulsar.base import JobOrder
+from tesp_api.runner.gateway import is_remote
 from tesp_api.runner.lending import Lent
 from tesp_api.runner.worker_archive import build_worker_archive
 from tesp_api.settings import DestinationSettings, Settings
 from tesp_api.storage.url_rules import worker_rules
 from tesp_api.store.base import Task
 from tesp_api.worker.order import Patience
+from tesp_api.worker.urls import shown
 
 FORMAT_VERSION = 1
 
@@ -35,7 +37,7 @@ def plan_job(task: Task, destination: str, settings: Settings, bell: str | None,
         "attempt": task.attempt,
         "job_id": job_id,
         **{
-            part: task.request.get(part, empty)
+            part: _as_the_site_needs_it(site, part, task.request.get(part, empty))
             for part, empty in (
                 ("inputs", []),
                 ("outputs", []),
@@ -51,6 +53,21 @@ def plan_job(task: Task, destination: str, settings: Settings, bell: str | None,
     return JobOrder(job_id, build_worker_archive(), json.dumps(order).encode())
 
 
+def _as_the_site_needs_it(site: DestinationSettings, part: str, value: Any) -> Any:
+    """A part of the document. URLs that only the gateway uses go without their secrets.
+
+    Queries are where those of presigned URLs are; a number keeps outputs apart that differ in them alone.
+    """
+    if site.staging == "worker" or part not in ("inputs", "outputs"):
+        return value
+    return [
+        {**item, "url": shown(item["url"]) + (f"?{number}" if "?" in item["url"] else "")}
+        if is_remote(item)
+        else item
+        for number, item in enumerate(value)
+    ]
+
+
 def _site_rules(site: DestinationSettings, settings: Settings, bell: str | None) -> dict[str, Any]:
     return {
         "runtimes": list(site.runtimes_in_order),
@@ -61,6 +78,7 @@ def _site_rules(site: DestinationSettings, settings: Settings, bell: str | None)
         "log_chunk_bytes": settings.logs.chunk_bytes,
         "heartbeat_s": settings.scheduler.heartbeat_s,
         "bell": bell,
+        "staging": site.staging,
         "transfers": {name: getattr(settings.transfers, name) for name in Patience._fields},
         "rules": worker_rules(settings)._asdict(),
     }

@@ -6,10 +6,13 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from tesp_api.errors import JobLost, PulsarRefused, TransitionRefused
+from tesp_api.errors import JobLost, PulsarRefused, StagingRefused, TransitionRefused
 from tesp_api.pulsar.base import PulsarTransport
 from tesp_api.runner.attempt_log import AttemptLog, Ending
 from tesp_api.runner.follow_job import FollowJob, NeverStarted
+from tesp_api.runner.gateway import Gateway, Passage
+from tesp_api.runner.gateway_inputs import GatewayInputs
+from tesp_api.runner.gateway_outputs import GatewayOutputs
 from tesp_api.runner.job_plan import job_id_of, plan_job
 from tesp_api.runner.lending import NOTHING, Lender
 from tesp_api.settings import Settings
@@ -26,12 +29,13 @@ LAUNCH_TRIES = 3
 @dataclass(frozen=True, slots=True)
 class Surroundings:
     """What running a task needs: the store, the ways to the sites, the rules, what gives workers access to
-    storage, the destination chosen for a new job, and a bell of its own."""
+    storage, what moves files for them, the destination chosen for a new job, and a bell of its own."""
 
     store: TaskStore
     transports: Mapping[str, PulsarTransport]
     settings: Settings
     lender: Lender
+    gateway: Gateway
     destination: str
     wake: asyncio.Event
 
@@ -50,11 +54,12 @@ async def run_task(task: Task, around: Surroundings) -> None:
     """Drive one claimed task to its end.
 
     1. give it a job: the attempt and the job's id are stored before anything is sent
-    2. follow the job: launch it unless its worker has started; states, logs and a cancel are passed on
-    3. if the worker never began, begin a new attempt
-    4. store the end: the final state, the logs and the outputs in one step
-    5. clean up at the site
-    6. retire the task
+    2. where a gateway serves the site, bring the inputs; send the outputs before the end
+    3. follow the job: launch it unless its worker has started; states, logs and a cancel are passed on
+    4. if the worker never began, begin a new attempt
+    5. store the end: the final state, the logs and the outputs in one step
+    6. clean up at the site
+    7. retire the task
 
     May be called again after any failure, also by another process: each step finds out what has been
     done already.
@@ -98,7 +103,7 @@ async def _run_attempts(task: Task, claim: Claim, around: Surroundings) -> tuple
             return task, await _follow(task, claim, around, log), log
         except NeverStarted as reason:
             message = f"the job ended before the worker began: {reason}"
-        except (JobLost, PulsarRefused) as error:
+        except (JobLost, PulsarRefused, StagingRefused) as error:
             return task, Ending(State.SYSTEM_ERROR, str(error)), log
         if (await around.store.get(task.id)).state is State.CANCELING:
             return task, Ending(State.CANCELED, "canceled before the worker began"), log
@@ -132,6 +137,11 @@ async def _follow(task: Task, claim: Claim, around: Surroundings, log: AttemptLo
     assert task.job is not None  # noqa: S101 - only called for a task that has one
     transport = around.transport_to(task.job.destination)
     is_new = task.state is State.QUEUED  # else its order is not sent any more
+    has_gateway = around.gateway.serves(task.job.destination)
+    if has_gateway and is_new:
+        ending = await GatewayInputs(_passage(task, claim, around, log)).bring()
+        if ending is not None:
+            return ending
     lent = await around.lender.lend(task, task.job.destination) if is_new else NOTHING
     job = FollowJob(
         task=task,
@@ -143,8 +153,15 @@ async def _follow(task: Task, claim: Claim, around: Surroundings, log: AttemptLo
         logs=around.settings.logs,
         wake=around.wake,
         log=log,
+        outputs=GatewayOutputs(_passage(task, claim, around, log)) if has_gateway else None,
     )
     return await job.follow()
+
+
+def _passage(task: Task, claim: Claim, around: Surroundings, log: AttemptLog) -> Passage:
+    assert task.job is not None  # noqa: S101 - only called for a task that has one
+    transport = around.transport_to(task.job.destination)
+    return Passage(around.gateway, task, claim, task.job.job_id, transport, around.store, around.wake, log)
 
 
 async def _store_end(

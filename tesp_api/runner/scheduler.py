@@ -19,6 +19,7 @@ from tesp_api.bell import Bell
 from tesp_api.errors import ClaimLost, PulsarError, StoreUnavailable, TaskNotFound
 from tesp_api.pulsar.base import PulsarTransport
 from tesp_api.runner import destinations
+from tesp_api.runner.gateway import Gateway
 from tesp_api.runner.lending import Lender
 from tesp_api.runner.run_task import Surroundings, abandon_task, run_task
 from tesp_api.settings import Settings
@@ -55,6 +56,7 @@ class Scheduler:
     settings: Settings
     bell: Bell
     lender: Lender
+    gateway: Gateway
     owner: str = field(default_factory=lambda: f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}")
     _delivery: Delivery = field(init=False)
     _driven: dict[str, _Driven] = field(init=False, default_factory=dict)
@@ -65,7 +67,8 @@ class Scheduler:
         self._delivery = Delivery(self.settings)
 
     async def start(self) -> None:
-        """Begin to claim and drive tasks; returns at once."""
+        """Begin to claim and drive tasks; returns at once, unless files of an earlier process lie about."""
+        await self.gateway.open()
         self.bell.listen(self._rung)
         self._loops = [
             asyncio.create_task(self._claim_loop(), name="claim tasks"),
@@ -175,7 +178,13 @@ class Scheduler:
     async def _drive_to_end(self, task: Task, driven: _Driven, earlier: "asyncio.Task[None] | None") -> None:
         """Call `run_task` until it is through, again after whatever passes; end an `earlier` driver first."""
         around = Surroundings(
-            self.store, self.transports, self.settings, self.lender, driven.destination, driven.wake
+            self.store,
+            self.transports,
+            self.settings,
+            self.lender,
+            self.gateway,
+            driven.destination,
+            driven.wake,
         )
         pause_s = _RETRY_MIN_S
         bugs: list[Exception] = []

@@ -12,6 +12,7 @@ import pytest
 from tesp_api.bell import Bell
 from tesp_api.errors import PulsarRefused, PulsarUnavailable, StoreUnavailable
 from tesp_api.pulsar.base import JobState
+from tesp_api.runner.gateway import Gateway
 from tesp_api.runner.scheduler import Scheduler
 from tesp_api.settings import Settings
 from tesp_api.store.base import Task
@@ -51,7 +52,8 @@ class Stage:
         self.scheduler = self.new_scheduler()
 
     def new_scheduler(self) -> Scheduler:
-        return Scheduler(self.store, {"site": self.pulsar}, SETTINGS, self.bell, LendsNothing())
+        transports, gateway = {"site": self.pulsar}, Gateway(SETTINGS)
+        return Scheduler(self.store, transports, SETTINGS, self.bell, LendsNothing(), gateway)
 
     async def submit(self, **changes: Any) -> str:
         task = make_task(**changes)
