@@ -2,6 +2,7 @@
 
 import ast
 import importlib.util
+import inspect
 import io
 import lzma
 import marshal
@@ -11,27 +12,16 @@ from pathlib import Path
 from types import CodeType
 
 import tesp_api.worker
+from tesp_api.runner.slim_source import slim
 from tesp_api.worker import archive as loader
 
 TIMESTAMP = (1980, 1, 1, 0, 0, 0)
 LOADER = "archive.py"
 MARSHAL_FORMAT_OF_ALL = 2
 """What every Python 3 can read."""
-SEEN_BY_FEW = {
-    f"{loader.PACKAGE}/{name}.py"
-    for name in (
-        "gateway",
-        "runtimes/apptainer",
-        "runtimes/podman",
-        "transfer/connection",
-        "transfer/ftp",
-        "transfer/ftp_session",
-        "transfer/http",
-        "transfer/http_directory",
-        "transfer/statements",
-    )
-}
-"""Imported by some tasks only, and compiled there in a few milliseconds: bytecode would treble their size."""
+OFTEN_IMPORTED_LATER = ("runtimes.bubblewrap", "runtimes.docker", "transfer.file")
+"""With what the worker imports at once, these have bytecode; others, which few tasks need, are compiled
+there in a few milliseconds: bytecode would treble their size."""
 
 
 @cache
@@ -39,22 +29,42 @@ def build_worker_archive() -> bytes:
     """The worker's package as a zipapp; the same bytes for the same source and Python.
 
     It has the sources and, of the modules that every task needs, bytecode for this Python: where the
-    site has the same minor version, nothing of those is compiled. Neither has docstrings, but lines
-    keep their numbers.
+    site has the same minor version, nothing of those is compiled. Both lack what only readers need,
+    but lines keep their numbers.
     """
     root = Path(tesp_api.worker.__file__).parent
-    files = {path.relative_to(root).as_posix(): path.read_bytes() for path in sorted(root.rglob("*.py"))}
+    files = {path.relative_to(root).as_posix(): path.read_text() for path in sorted(root.rglob("*.py"))}
     main = files.pop(LOADER)
-    sources = {f"{loader.PACKAGE}/{name}": _blank_docstrings(source) for name, source in files.items()}
-    codes = {
-        name: None if name in SEEN_BY_FEW else _compile(name, source) for name, source in sources.items()
-    }
+    sources = {f"{loader.PACKAGE}/{name}": slim(source).encode() for name, source in files.items()}
+    needed = _imported_by(["__main__", *OFTEN_IMPORTED_LATER], sources)
+    codes = {name: _compile(name, source) if name in needed else None for name, source in sources.items()}
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
-        _add(archive, "__main__.py", _blank_docstrings(main))
+        _add(archive, "__main__.py", slim(main).encode())
         _add(archive, loader.SOURCES, marshal.dumps(sources, MARSHAL_FORMAT_OF_ALL))
         _add(archive, loader.BYTECODE, _pack_bytecode(codes))
     return buffer.getvalue()
+
+
+def _imported_by(modules: list[str], sources: dict[str, bytes]) -> set[str]:
+    """The files of these modules and of all that they import at once, from one another."""
+    waiting = [f"{loader.PACKAGE}.{module}" for module in modules]
+    found: set[str] = set()
+    while waiting:
+        name = waiting.pop()
+        file = f"{name.replace('.', '/')}/__init__.py"
+        is_package = file in sources
+        file = file if is_package else f"{name.replace('.', '/')}.py"
+        if file not in sources or file in found:  # it names no module, but something in one
+            continue
+        found.add(file)
+        waiting.append(name.rpartition(".")[0])
+        for node in ast.parse(sources[file]).body:
+            if isinstance(node, ast.ImportFrom) and node.level:
+                above = name.split(".")[: len(name.split(".")) - node.level + is_package]
+                base = ".".join([*above, *filter(None, [node.module])])
+                waiting += [base, *(f"{base}.{alias.name}" for alias in node.names)]
+    return found
 
 
 def _pack_bytecode(codes: dict[str, CodeType | None]) -> bytes:
@@ -65,30 +75,22 @@ def _pack_bytecode(codes: dict[str, CodeType | None]) -> bytes:
 def _compile(name: str, source: bytes) -> CodeType:
     tree = ast.parse(source)
     for node in ast.walk(tree):
-        if isinstance(node, ast.FunctionDef):
-            _drop_annotations(node)
         if isinstance(node, ast.expr | ast.stmt):  # columns double the size, and tracebacks need lines only
             node.col_offset, node.end_col_offset, node.end_lineno = 0, 0, node.lineno
-    return compile(tree, name, "exec", dont_inherit=True, optimize=2)
+    return _without_names(compile(tree, name, "exec", dont_inherit=True, optimize=2))
 
 
-def _drop_annotations(function: ast.FunctionDef) -> None:
-    """They are a third of the bytecode, and nothing asks for a function's annotations there."""
-    function.returns = None
-    arguments = function.args
-    for argument in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs):
-        argument.annotation = None
-    for argument in filter(None, (arguments.vararg, arguments.kwarg)):
-        argument.annotation = None
-
-
-def _blank_docstrings(source: bytes) -> bytes:
-    lines = source.split(b"\n")
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
-            last = node.end_lineno or node.lineno
-            lines[node.lineno - 1 : last] = [b" " * node.col_offset + b"''", *[b""] * (last - node.lineno)]
-    return b"\n".join(lines)
+def _without_names(code: CodeType) -> CodeType:
+    """Those that nothing asks for: of local variables that are no arguments, and of what a function is in."""
+    arguments = code.co_argcount + code.co_kwonlyargcount
+    arguments += bool(code.co_flags & inspect.CO_VARARGS) + bool(code.co_flags & inspect.CO_VARKEYWORDS)
+    numbers = (f"_{number}" for number in range(arguments, len(code.co_varnames)))
+    constants = (_without_names(one) if isinstance(one, CodeType) else one for one in code.co_consts)
+    return code.replace(
+        co_consts=tuple(constants),
+        co_qualname=code.co_name,
+        co_varnames=(*code.co_varnames[:arguments], *numbers),
+    )
 
 
 def _add(archive: zipfile.ZipFile, name: str, data: bytes) -> None:
