@@ -70,7 +70,8 @@ result.json:
      outputs: [{url, path, size_bytes, sha256}],  (no sha256 for what lies in its place already)
      left: [{output, below, path, file, size_bytes, sha256}],   (for a gateway: to be sent to the URL of
                                                   the task's output of this number, extended by `below`,
-                                                  "" or "/a%20b/c"; file is null for an empty directory)
+                                                  "" or "/a%20b/c"; an empty directory has no file,
+                                                  size and checksum)
      system_logs: ["..."],
      metadata: {"host": "...", "runtime": "docker 20.10.24"}}   (strings only)
 """

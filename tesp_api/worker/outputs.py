@@ -12,7 +12,8 @@ from .attempt import Attempt
 from .errors import StagingError
 from .order import Output
 from .parallel import run_together
-from .transfer import Source, transfer_for
+from .progress import Progress, Tally
+from .transfer import Source, close_connections, transfer_for
 from .urls import extend, scheme_of, shown
 from .view import View
 from .wildcards import compile_name, has_wildcard
@@ -56,6 +57,7 @@ def stage_out(attempt: Attempt, tolerant: bool) -> None:
     try:
         _send_all(found, attempt, sent)
     finally:
+        close_connections()
         attempt.result.outputs += [
             {"url": shown(item.url), "path": item.path, **sent[item.url]}
             for item in found.values()
@@ -69,17 +71,34 @@ def stage_out(attempt: Attempt, tolerant: bool) -> None:
 
 def _send_all(found: dict[str, Found], attempt: Attempt, sent: dict[str, dict[str, Any]]) -> None:
     """Send files of the site one by one, others a few at once; `sent` gets sizes and checksums by URL."""
+    progress = Progress(attempt.record.event)
+    tallies = _tallies(found, attempt)
 
     def call(item: Found) -> Callable[[], None]:
-        return lambda: _send(item, attempt, sent)
+        return lambda: _send(item, attempt, sent, progress, tallies[item.output])
 
     remote = []
+    try:
+        for item in found.values():
+            if scheme_of(item.url) in ("", "file") or attempt.order.site.has_gateway:
+                call(item)()
+            else:
+                remote.append(call(item))
+        run_together(remote, attempt.cancellation, attempt.order.site.transfers.at_once)
+    finally:
+        progress.close()
+
+
+def _tallies(found: dict[str, Found], attempt: Attempt) -> dict[int, Tally]:
+    """One for each declared output, by its number."""
+    counts = dict.fromkeys((item.output for item in found.values()), 0)
     for item in found.values():
-        if scheme_of(item.url) in ("", "file") or attempt.order.site.has_gateway:
-            _send(item, attempt, sent)
-        else:
-            remote.append(call(item))
-    run_together(remote, attempt.cancellation)
+        counts[item.output] += not (item.is_directory or item.in_place)
+    outputs = attempt.order.outputs
+    return {
+        number: Tally(count, direction="output", url=shown(outputs[number].url), path=outputs[number].path)
+        for number, count in counts.items()
+    }
 
 
 def find_output(output: Output, attempt: Attempt) -> Iterator[Found]:
@@ -212,7 +231,9 @@ def _skip(attempt: Attempt, path: str) -> None:
     )
 
 
-def _send(item: Found, attempt: Attempt, sent: dict[str, dict[str, Any]]) -> None:
+def _send(
+    item: Found, attempt: Attempt, sent: dict[str, dict[str, Any]], progress: Progress, tally: Tally
+) -> None:
     attempt.cancellation.check()
     is_left = attempt.order.site.has_gateway and scheme_of(item.url) not in ("", "file")
     if item.is_directory:
@@ -235,8 +256,10 @@ def _send(item: Found, attempt: Attempt, sent: dict[str, dict[str, Any]]) -> Non
         if is_left:
             _leave(item, source, attempt)
         else:
-            transfer = transfer_for(item.url)
-            sent[item.url] = transfer.send_file(source, item.url, attempt.transfers)._asdict()
+            transfer, site = transfer_for(item.url), attempt.transfers._replace(progress=tally)
+            with progress.watch(tally):
+                sent[item.url] = transfer.send_file(source, item.url, site)._asdict()
+                tally.finish(descriptor)
     finally:
         os.close(descriptor)
 

@@ -12,8 +12,9 @@ from .job import make_directories, write_all
 from .mounts import TMP, Bind, MountPlan, mirrored
 from .order import Input, Order
 from .parallel import Background, run_together
+from .progress import Progress, Tally
 from .runtimes.base import Runtime
-from .transfer import Moved, Site, transfer_for
+from .transfer import Moved, Site, close_connections, transfer_for
 from .transfer.roots import resolve_in_roots
 from .urls import extend, scheme_of, shown
 
@@ -52,9 +53,10 @@ def stage_in(attempt: Attempt) -> None:
     }
     entries: dict[str, list[dict[str, Any]]] = {item.path: [] for item in attempt.order.inputs}
     take = _taking(attempt)
+    progress = Progress(attempt.record.event)
 
     def call(item: Input, fetch: Fetch) -> Callable[[], None]:
-        return lambda: entries[item.path].extend(_stage(item, attempt.job.tree, attempt.transfers, fetch))
+        return lambda: entries[item.path].extend(_stage(item, attempt, progress, fetch))
 
     remote = []
     try:
@@ -65,8 +67,10 @@ def stage_in(attempt: Attempt) -> None:
                 remote.append(call(item, take(number) if take else _fetch))
             else:
                 call(item, _fetch)()
-        run_together(remote, attempt.cancellation)
+        run_together(remote, attempt.cancellation, attempt.order.site.transfers.at_once)
     finally:
+        progress.close()
+        close_connections()
         attempt.result.inputs = [entry for path in list(entries) for entry in entries[path]]
     images.join(attempt.cancellation)
 
@@ -115,17 +119,19 @@ def make_mount_points(plan: MountPlan, tree: str) -> None:
             make_directories(place)
 
 
-def _stage(item: Input, tree: str, site: Site, fetch: Fetch) -> list[dict[str, Any]]:
+def _stage(item: Input, attempt: Attempt, progress: Progress, fetch: Fetch) -> list[dict[str, Any]]:
     """Bring one input to its place; its files as result.json names them."""
-    site.cancellation.check()
-    place = mirrored(tree, item.path)
+    attempt.cancellation.check()
+    place = mirrored(attempt.job.tree, item.path)
     make_directories(os.path.dirname(place))
     try:
         if item.content is not None:
             return [{"path": item.path, **_write_content(place, item.content)._asdict()}]
         if item.type == "DIRECTORY":
             make_directories(place)
-        below = fetch(item, place, site)
+        count = 1 if item.type == "FILE" else None
+        with progress.watch(Tally(count, direction="input", url=shown(item.url), path=item.path)) as tally:
+            below = fetch(item, place, attempt.transfers._replace(progress=tally))
     except OSError as error:
         raise StagingError(f"Cannot store the input {item.path}: {error.strerror}") from error
     return [

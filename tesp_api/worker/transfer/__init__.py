@@ -13,11 +13,12 @@ from typing import Callable, NamedTuple, Protocol, cast
 from ..cancellation import Cancellation
 from ..errors import StagingError
 from ..order import FileRoot, Patience
+from ..progress import Tally
 from ..urls import scheme_of, shown
 from .guard import Guard
 from .lending import Lender, NoLender
 
-SCHEMES = {"": "file", "file": "file", "http": "http", "https": "http", "ftp": "ftp", "ftps": "ftp"}
+SCHEMES = {"": "file", "file": "file", "http": "http", "https": "http", "ftp": "ftp", "ftps": "ftp", "s3": "s3"}
 BUFFER_BYTES = 256 * 1024
 
 
@@ -37,6 +38,8 @@ class Site(NamedTuple):
     check_size: Callable[[str, int], None] = any_size
     """Told of each file that is being fetched how large it is by now, and will be as soon as that is known;
     raises StagingError if that is too much."""
+    progress: Tally = Tally()
+    """Where each file that is moved is counted."""
 
 
 class Moved(NamedTuple):

@@ -33,6 +33,8 @@ class Partial:
     def __init__(self, url: str, destination: str, site: Site) -> None:
         self._url = url
         self._check_size = partial(site.check_size, destination)
+        self._arrived = partial(site.progress.finish, destination)
+        self._counter = site.progress.begin(destination)
         self._descriptor = os.open(destination, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
         self.validator = ""
         """What the server calls this version of the file; without one, no part of it is kept."""
@@ -53,6 +55,7 @@ class Partial:
         os.lseek(self._descriptor, 0, os.SEEK_SET)
         self.size_bytes = 0
         self.validator, self.total, self._claims = validator, total, claims
+        self._counter.done_bytes, self._counter.total_bytes = 0, total
         self._hashes = {name: new_hash(name) for name in ("sha256", *(claim.hash_name for claim in claims))}
 
     def write(self, data: bytes) -> None:
@@ -64,7 +67,7 @@ class Partial:
             write_all(self._descriptor, data)
         except OSError as error:
             raise StagingError(f"Cannot store {shown(self._url)}: {error.strerror}") from error
-        self.size_bytes += len(data)
+        self._counter.done_bytes = self.size_bytes = self.size_bytes + len(data)
         self.furthest = max(self.furthest, self.size_bytes)
 
     def finish(self) -> Moved:
@@ -88,17 +91,23 @@ class Partial:
     def __enter__(self) -> Partial:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: object, *_: object) -> None:
         self.close()
+        if kind is None:
+            self._arrived()
 
 
 class Reading:
-    """A file on its way out of here: iterated once, from its beginning, exactly as long as was announced."""
+    """A file on its way out of here: iterated once, from its beginning, exactly as long as was announced.
+
+    The site's `progress` counts it under its descriptor; whoever knows that it has arrived says so there.
+    """
 
     def __init__(self, source: Source, site: Site, *more_hashes: str) -> None:
         self._source = source
         self._site = site
         self._position = 0
+        self._counter = site.progress.begin(source.descriptor, source.size_bytes)
         self._hashes = {name: new_hash(name) for name in ("sha256", *more_hashes)}
 
     def __iter__(self) -> Iterator[bytes]:
@@ -114,6 +123,7 @@ class Reading:
             for digest in self._hashes.values():
                 digest.update(data)
             yield data
+            self._counter.done_bytes = self._position
 
     def digest(self, name: str) -> str:
         """The hash, in hexadecimal digits, of what was read."""
