@@ -185,12 +185,31 @@ class CredentialSettings(_Table):
         if self.bearer_token is not None and self.username is not None:
             raise ValueError("username and bearer_token exclude each other")
         _check_web_url("endpoint", self.endpoint)
+        self._check_sendable()
         return self
+
+    def _check_sendable(self) -> None:
+        """What protocols cannot send would fail later, in a worker, and might be shown there."""
+        for name, secret in (("username", self.username), ("password", _revealed(self.password))):
+            if re.search(r"[\x00-\x1f\x7f]", secret or ""):
+                raise ValueError(f"{name} must not have control characters")
+        if ":" in (self.username or "") and self.url_prefix.startswith("http"):
+            raise ValueError("username must not have a colon, which HTTP cannot send")
+        headers = {name: _revealed(value) for name, value in self.headers.items()}
+        for name, value in {"Authorization": _revealed(self.bearer_token), **headers}.items():
+            if not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name):
+                raise ValueError(f"headers: {name[:80]!r} cannot be the name of a header")
+            if not re.fullmatch(r"[!-~]([ -~]*[!-~])?", value or "-"):
+                raise ValueError(f"bearer_token and headers must be visible ASCII: {name[:80]}")
 
     @property
     def kind(self) -> Literal["s3", "login"]:
         """Which protocols it is for."""
         return "s3" if self.url_prefix.startswith("s3://") else "login"
+
+
+def _revealed(secret: SecretStr | None) -> str | None:
+    return None if secret is None else secret.get_secret_value()
 
 
 def _check_web_url(name: str, url: str | None) -> None:

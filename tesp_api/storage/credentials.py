@@ -1,7 +1,9 @@
 """The named credentials of the settings: which of them is for a URL of a task."""
 
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from urllib.parse import unquote
 
 from tesp_api.settings import CredentialSettings
 
@@ -54,7 +56,7 @@ def begins_with(url: str, prefix: str) -> bool:
     wanted_host, _, wanted_path = wanted.partition("/")
     if scheme.lower() != wanted_scheme.lower() or _host_of(host) != _host_of(wanted_host):
         return False
-    if any(part in (".", "..") for part in path.replace("%2e", ".").replace("%2E", ".").split("/")):
+    if any(part in (".", "..") for part in re.split(r"[/\\]", unquote(path, errors="replace"))):
         return False
     wanted_path = wanted_path.rstrip("/")
     return not wanted_path or (slash + path == f"/{wanted_path}") or path.startswith(f"{wanted_path}/")
