@@ -5,7 +5,7 @@ from the API. The protocol is described in `tesp_api.worker`.
 """
 
 import logging
-from typing import Any, Protocol
+from typing import Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -16,10 +16,10 @@ from starlette.routing import Route
 from tesp_api.api.channel_bodies import read_asks, read_object
 from tesp_api.api.errors import RETRY_AFTER_S
 from tesp_api.errors import AttemptOver, TaskNotFound, TespError, WorkOrderRefused
-from tesp_api.settings import CredentialSettings
 from tesp_api.storage.credentials import Credentials
 from tesp_api.storage.logins import Logins
 from tesp_api.storage.s3_grants import S3Grants
+from tesp_api.storage.s3_signing import S3Signer
 from tesp_api.storage.work_orders import WorkOrders
 from tesp_api.store.base import Task, TaskStore
 from tesp_api.tes.states import FINAL, State
@@ -28,27 +28,6 @@ _log = logging.getLogger(__name__)
 
 _TO_CLEAN_UP = frozenset({"abort_upload"})
 """What a worker may still ask while its task is being canceled: nothing is brought in or out any more."""
-
-
-class Signed(Protocol):
-    """A request to make as it is."""
-
-    @property
-    def method(self) -> str: ...
-
-    @property
-    def url(self) -> str: ...
-
-    @property
-    def headers(self) -> dict[str, str]: ...
-
-
-class Signer(Protocol):
-    """Signs requests of S3 with the keys of a credential."""
-
-    def sign(
-        self, operation: str, url: str, parameters: dict[str, str], rule: CredentialSettings
-    ) -> Signed: ...
 
 
 class ChannelEndpoints:
@@ -60,7 +39,7 @@ class ChannelEndpoints:
         work_orders: WorkOrders,
         credentials: Credentials,
         logins: Logins,
-        signer: Signer,
+        signer: S3Signer,
     ) -> None:
         self._store = store
         self._work_orders = work_orders
@@ -90,12 +69,10 @@ class ChannelEndpoints:
             _require_going_on(task)
         grants = S3Grants(task, self._credentials)
         signed = [
-            self._signer.sign(ask.operation, ask.url, dict(ask.parameters), grants.credential_for(ask).rule)
+            self._signer.sign(ask.operation, ask.url, ask.parameters, grants.credential_for(ask).rule)
             for ask in asks
         ]
-        return _answer(
-            {"signed": [{"method": one.method, "url": one.url, "headers": one.headers} for one in signed]}
-        )
+        return _answer({"signed": [one._asdict() for one in signed]})
 
     async def _task_of(self, request: Request) -> Task:
         """The task of the work order, which must be at the attempt that the order is for.

@@ -47,13 +47,13 @@ def read_asks(document: dict[str, Any]) -> list[Ask]:
     faults = [fault for at, item in enumerate(asks) if (fault := _ask_fault(f"asks[{at}]", item))]
     if faults:
         raise InvalidRequest(faults[:_MOST_FAULTS])
-    return [Ask(item["operation"], item["url"], item.get("parameters") or {}) for item in asks]
+    return [Ask(item["operation"], item["url"], item.get("parameters", {})) for item in asks]
 
 
 def _ask_fault(field: str, item: Any) -> Fault | None:
     if not isinstance(item, dict) or not isinstance(item.get("url"), str):
         return Fault(field, "must be an object with operation, url and parameters")
-    operation, parameters = item.get("operation"), item.get("parameters") or {}
+    operation, parameters = item.get("operation"), item.get("parameters", {})
     if not isinstance(operation, str) or operation not in PARAMETERS:
         return Fault(f"{field}.operation", f"must be one of {', '.join(PARAMETERS)}")
     if not isinstance(parameters, dict) or not all(isinstance(value, str) for value in parameters.values()):

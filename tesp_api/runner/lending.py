@@ -1,19 +1,19 @@
 """What goes with a job so that its worker can reach storage: a way to ask, or signed requests, or nothing."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from tesp_api.errors import ChannelError, PulsarRefused
-from tesp_api.settings import DestinationSettings, Settings
-from tesp_api.storage.declared import S3_SCHEME, declared_in
+from tesp_api.errors import ChannelError, StagingRefused
+from tesp_api.settings import CredentialSettings, DestinationSettings, Settings
+from tesp_api.storage.credentials import Credentials
+from tesp_api.storage.declared import S3_SCHEME, credentials_named_in, declared_in
 from tesp_api.storage.logins import Logins
+from tesp_api.storage.presigned import presign_task
+from tesp_api.storage.s3_signing import S3Signer
 from tesp_api.storage.work_orders import WorkOrders
 from tesp_api.store.base import Task
-
-Presign = Callable[[Task], Awaitable[dict[str, Any]]]
-"""Signs beforehand what a task will need of S3."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Lender(Protocol):
         """What goes with the present attempt of a task to a destination; asked when its job is launched.
 
         Raises:
-            PulsarRefused: the job would be of no use there; the text says why.
+            StagingRefused: the job would be of no use there; the text says why.
         """
 
 
@@ -46,12 +46,21 @@ class StorageLender:
     """
 
     def __init__(
-        self, settings: Settings, work_orders: WorkOrders, logins: Logins, presign: Presign, socket: Path
+        self,
+        settings: Settings,
+        work_orders: WorkOrders,
+        credentials: Credentials,
+        logins: Logins,
+        signer: S3Signer,
+        *,
+        socket: Path,
     ) -> None:
+        """`socket` is where workers of an embedded Pulsar reach the channel."""
         self._settings = settings
         self._work_orders = work_orders
+        self._credentials = credentials
         self._logins = logins
-        self._presign = presign
+        self._signer = signer
         self._socket = socket
 
     async def lend(self, task: Task, destination: str) -> Lent:
@@ -65,6 +74,15 @@ class StorageLender:
             token = self._work_orders.token_for(task.id, task.attempt)
             return Lent(channel={"url": url, "ca_pem": _read_ca(destination, site), "token": token})
         return Lent(lent=await self._presign(task)) if has_s3 else NOTHING
+
+    async def _presign(self, task: Task) -> dict[str, Any]:
+        named = credentials_named_in(task.request)
+
+        def find(url: str) -> CredentialSettings | None:
+            found = self._credentials.find(url, owner=task.owner, named=named)
+            return found.rule if found else None
+
+        return await presign_task(task.request, find, self._signer)
 
     def _channel_of(self, site: DestinationSettings) -> str | None:
         if site.kind == "embedded":
@@ -84,6 +102,5 @@ def _read_ca(destination: str, site: DestinationSettings) -> str | None:
     try:
         return site.channel_ca.read_text()
     except (OSError, UnicodeDecodeError) as error:
-        raise PulsarRefused(
-            f"destinations.{destination}.channel_ca, {site.channel_ca}, cannot be read: {error}"
-        ) from None
+        name = f"destinations.{destination}.channel_ca"
+        raise StagingRefused(name, f"{site.channel_ca} cannot be read: {error}") from None

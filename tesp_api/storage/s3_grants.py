@@ -1,13 +1,15 @@
 """Which requests of S3 an attempt may have signed: those for what its task declares, and no others."""
 
+import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
-from urllib.parse import unquote
 
 from tesp_api.errors import NotLent
 from tesp_api.storage.credentials import Credential, Credentials
 from tesp_api.storage.declared import S3_SCHEME, Declaring, credentials_named_in, declared_in
+from tesp_api.tes.urls import scheme_of
+from tesp_api.worker.urls import split_s3
 
 PARAMETERS: Mapping[str, frozenset[str]] = {
     "get": frozenset(),
@@ -33,6 +35,7 @@ NEEDED: Mapping[str, frozenset[str]] = {
 }
 """Those that it must have: without them it would be one for another thing."""
 
+_BUCKET = re.compile(r"[A-Za-z0-9_.-]+")
 _READING = frozenset({"get", "head", "list"})
 _WRITING = frozenset(PARAMETERS) - {"get", "list"}
 
@@ -46,7 +49,7 @@ class Ask(NamedTuple):
 
 
 class Place(NamedTuple):
-    """What an S3 URL names. The key is decoded: two spellings of one key are equal."""
+    """What an S3 URL names."""
 
     bucket: str
     key: str
@@ -127,13 +130,11 @@ class S3Grants:
 
 
 def place_of(url: str) -> Place | None:
-    """What an S3 URL names; None for one that could be read in two ways."""
-    scheme, _, rest = url.partition("://")
-    if scheme.lower() != S3_SCHEME or "?" in rest or "#" in rest:
+    """What an S3 URL names; None for one that a server or a proxy on the way might read as another."""
+    if scheme_of(url) != S3_SCHEME:
         return None
-    bucket, _, path = rest.partition("/")
-    key = unquote(path, errors="surrogateescape")
-    return Place(bucket, key) if bucket and "@" not in bucket and _is_plain(key) else None
+    bucket, key = split_s3(url)
+    return Place(bucket, key) if _BUCKET.fullmatch(bucket) and _is_plain(key) else None
 
 
 def _is_plain(key: str) -> bool:

@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
-from fastapi import FastAPI
+from starlette.applications import Starlette
 
 from tesp_api.bell import Bell
 from tesp_api.store.base import Changes, Claim, Job, TaskStore
@@ -25,7 +25,7 @@ class RingingBell(Bell):
 
 
 @asynccontextmanager
-async def connect(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
+async def connect(app: Starlette) -> AsyncIterator[httpx.AsyncClient]:
     """A client of an application in this process, whose store is open."""
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://tesp") as client:
