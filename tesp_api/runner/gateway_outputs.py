@@ -97,7 +97,8 @@ class GatewayOutputs:
             )
             if is_sound:
                 url = _extended(declared[number]["url"], below)
-                return Left(url, str(entry["path"]), file, Moved(int(entry["size_bytes"]), entry["sha256"]))
+                moved = Moved(int(entry["size_bytes"]), str(entry["sha256"])) if file else Moved(0, "")
+                return Left(url, str(entry["path"]), file, moved)
         except (KeyError, TypeError, ValueError, AttributeError):
             pass
         raise StagingError("The worker's result names outputs that the task has not declared")
