@@ -36,6 +36,7 @@ MOST_FILES = 10_000
 
 _MOST_EXECUTORS = 1_000
 _MOST_VOLUMES = 1_000
+_MOST_TAGS = 1_000
 
 
 class View(StrEnum):
@@ -204,6 +205,6 @@ class TaskDocument(_Part):
         description="Directories, empty at first, that all executors share and that end with the task.",
         examples=[["/work"]],
     )
-    tags: TextMap | None = Field(
+    tags: Annotated[TextMap, Field(max_length=_MOST_TAGS)] | None = Field(
         None, description="For finding the task in lists; a null value becomes an empty one."
     )
