@@ -6,11 +6,13 @@ tell a token from garbage; it keeps nothing secret.
 
 import base64
 import binascii
+import re
 import zlib
 
 from tesp_api.errors import Fault, InvalidRequest
 
 _VERSION = b"\x01"
+_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 def token_after(task_id: str) -> str:
@@ -24,14 +26,14 @@ def task_id_in(token: str) -> str:
     """The id of the task after which the page of `token` begins.
 
     Raises:
-        InvalidRequest: `token` was not made by `token_after`.
+        InvalidRequest: `token` was not made by `token_after`, or of what is no id of a task.
     """
     try:
         packed = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
         task_id = packed[5:].decode()
     except (ValueError, binascii.Error):
         raise _not_a_token() from None
-    if token_after(task_id) != token:
+    if token_after(task_id) != token or not _ID.fullmatch(task_id):
         raise _not_a_token()
     return task_id
 

@@ -3,6 +3,8 @@
 import json
 from typing import Any, NamedTuple
 
+from tesp_api.store.page_token import token_after
+
 TASKS = "/ga4gh/tes/v1/tasks"
 VALIDATE = "/tesp/v1/tasks:validate"
 BULK = "/tesp/v1/tasks:bulk"
@@ -158,6 +160,7 @@ FIELDS = [
     bad_task("a NUL in the name", name="a\0b"),
     bad_task("a NUL in a tag's key", tags={"a\0": "b"}),
     bad_task("a NUL in a tag", tags={"a": "\0"}),
+    bad_task("10,000 tags", tags={str(number): "" for number in range(10_000)}),
     bad_task("a NUL in a zone", resources={"zones": ["\0"]}),
     bad_task("minus one core", resources={"cpu_cores": -1}),
     bad_task("2^63 cores", resources={"cpu_cores": 2**63}),
@@ -188,6 +191,7 @@ FIELDS = [
 ]  # fmt: skip
 
 _TOKEN_OF_ANOTHER_SHAPE = "AQAAAAAweA"
+_NO_TASK = "01900000-0000-7000-8000-000000000000"
 
 QUERIES = [
     listing("a page of nothing", "page_size=0"),
@@ -210,6 +214,11 @@ QUERIES = [
     listing("a token of signs", "page_token=../../etc/passwd"),
     listing("a token with a wrong sum", f"page_token={_TOKEN_OF_ANOTHER_SHAPE}"),
     listing("a token of a number", "page_token=1"),
+    listing("a token of what is no id", f"page_token={token_after('zzz')}"),
+    listing("a token of nothing", f"page_token={token_after('')}"),
+    listing("a token of an operator of MongoDB", f"page_token={token_after('{$gt: 1}')}"),
+    listing("a token of an id and more", f"page_token={token_after(_NO_TASK + chr(10))}"),
+    listing("a token of an id that nobody has", f"page_token={token_after(_NO_TASK)}", 200),
     listing("a token in another alphabet", "page_token=%C3%BC%C3%BC"),
     listing("a token with a NUL", "page_token=AQ%00"),
     listing("a token of 20,000 signs", "page_token=" + "A" * 20_000),
