@@ -12,7 +12,7 @@ from tesp_api.api.answers import json_answer
 from tesp_api.api.creation import Creation
 from tesp_api.api.errors import error_body
 from tesp_api.api.idempotency import read_key
-from tesp_api.errors import Fault, InvalidRequest, StoreUnavailable
+from tesp_api.errors import Fault, InvalidRequest, KeyReused, StoreUnavailable
 from tesp_api.store.base import Task
 from tesp_api.tes.json_body import read_json
 from tesp_api.tes.validation import validate_task
@@ -64,6 +64,8 @@ class BulkEndpoint:
         async with room:
             try:
                 return await self._creation.store(task, key)
+            except KeyReused:
+                return KeyReused(_sent_key(key))
             except Exception as error:
                 return error
 
@@ -94,6 +96,11 @@ async def _read_tasks(documents: list[Any], creation: Creation) -> list[Task | I
 def _own_key(key: str | None, index: int) -> str | None:
     """The key of one task: no client's key has a space."""
     return None if key is None else f"{key} {index}"
+
+
+def _sent_key(own_key: str | None) -> str:
+    """The client's key, of which that of one task was made."""
+    return (own_key or "").partition(" ")[0]
 
 
 def _answer(index: int, outcome: str | Exception) -> dict[str, Any]:

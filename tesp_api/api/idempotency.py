@@ -29,7 +29,7 @@ def read_key(headers: Headers) -> str | None:
     if not given:
         return None
     key = given[0]
-    if len(key) > 2 and key.startswith('"') and key.endswith('"'):
+    if len(key) > 1 and key.startswith('"') and key.endswith('"'):
         key = key[1:-1]
     if len(given) > 1:
         raise InvalidRequest([Fault(HEADER, "is there several times: send one")])

@@ -79,6 +79,7 @@ async def test_with_a_key_each_task_is_stored_once_by_its_place(client: httpx.As
     assert again[0] == first[0]
     assert "id" in again[1]
     assert again[2]["error"]["status_code"] == 409
+    assert "the Idempotency-Key 'k' " in again[2]["error"]["msg"]
     assert await names(client) == ["b", "c", "a"]
     single = await client.post(f"{TES}/tasks", json=task(name="a"), headers={"Idempotency-Key": "k"})
     assert single.json()["id"] not in {first[0]["id"], first[2]["id"]}
