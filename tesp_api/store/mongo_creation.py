@@ -192,5 +192,5 @@ def _outcomes(error: BulkWriteError, total: int) -> list[Exception | None]:
 
 def _too_large() -> InvalidRequest:
     return InvalidRequest(
-        [Fault("", "the task is larger than can be stored; pass large data by URL, not as content")]
+        [Fault("body", "is larger than can be stored: pass large data by URL, not as content")]
     )
