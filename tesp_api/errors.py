@@ -17,6 +17,7 @@
     │   ├── NotLent                 403   the URL is not the attempt's, or has no credential
     │   ├── SealBroken              403   the key that sealed a task's logins is not the server's
     │   └── AttemptOver             410   the attempt has ended
+    ├── StagingRefused              502 → SYSTEM_ERROR   what is needed of storage cannot be had beforehand
     └── PulsarError                 502 → SYSTEM_ERROR
         ├── PulsarUnavailable       503   ask again later; no task ends because of it alone
         ├── PulsarRefused           502 → SYSTEM_ERROR   a wrong token, an unknown manager
@@ -180,6 +181,16 @@ class AttemptOver(ChannelError):
     """The task has ended, is being canceled, or is at a later attempt."""
 
     http_status = 410
+
+
+class StagingRefused(TespError):
+    """What a worker will need of storage cannot be lent to it beforehand."""
+
+    http_status = 502
+    final_state: ClassVar[State | None] = State.SYSTEM_ERROR
+
+    def __init__(self, url: str, reason: str) -> None:
+        super().__init__(f"{url[:500]}: {reason}")
 
 
 class PulsarError(TespError):

@@ -48,13 +48,22 @@ def _source_faults(field: str, item: dict[str, Any]) -> Iterator[Fault]:
         return
     if not isinstance(url, str):
         return
-    if fault := urls.url_fault(url):
+    if fault := urls.url_fault(url) or _file_fault(url, item):
         yield Fault(f"{field}.url", fault)
+
+
+def _file_fault(url: Any, item: dict[str, Any]) -> str | None:
+    """What is wrong with the URL of something that the document says is a file."""
+    is_file = item.get("type") in (None, "FILE") and isinstance(url, str) and not urls.url_fault(url)
+    return urls.file_fault(url) if is_file else None
 
 
 def _pattern_faults(field: str, item: dict[str, Any]) -> Iterator[Fault]:
     """An output with wildcards needs a path_prefix; one without ignores it."""
     path, prefix = item.get("path"), item.get("path_prefix")
+    if isinstance(path, str) and not (prefix and paths.has_wildcards(path)):
+        if fault := _file_fault(item.get("url"), item):
+            yield Fault(f"{field}.url", fault)
     if not isinstance(path, str) or not paths.has_wildcards(path) or paths.place_fault(path):
         return
     if prefix is None or prefix == "":

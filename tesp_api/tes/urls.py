@@ -1,14 +1,17 @@
 """The URLs that a task may name: which there are, and what is wrong with one."""
 
+import re
 from urllib.parse import unquote, urlsplit
 
 from tesp_api.tes.paths import has_control_characters, normal_path
 from tesp_api.tes.userinfo import userinfo_fault
 
-SUPPORTED_SCHEMES = ("http", "https", "ftp", "ftps", "file")
+SUPPORTED_SCHEMES = ("http", "https", "ftp", "ftps", "s3", "file")
 """What the worker can transfer, besides bare absolute paths; its registry must have just these."""
 
 _ACCEPTED = ", ".join(f"{scheme}://" for scheme in SUPPORTED_SCHEMES) + " and absolute paths"
+_BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,61}[A-Za-z0-9]")
+_KEY_MAX_BYTES = 1024  # Source: Amazon S3, "Naming Amazon S3 objects"
 _LOCAL_HOSTS = frozenset({"", "localhost"})
 
 
@@ -37,11 +40,42 @@ def url_fault(url: str) -> str | None:
         return f"the scheme {scheme[:40]!r} is not supported: supported are {_ACCEPTED}"
     if not url[len(scheme) :].startswith("://"):
         return f"is malformed: write {scheme}://, not {scheme}:"
+    if scheme == "s3":
+        return _s3_fault(url)
     if fault := userinfo_fault(url):
         return fault
     if scheme == "file":
         return _file_fault(url)
     return _web_fault(url) or (_ftp_fault(url) if scheme in ("ftp", "ftps") else None)
+
+
+def file_fault(url: str) -> str | None:
+    """What is wrong with a valid `url` as that of a file, if its type should be DIRECTORY."""
+    if scheme_of(url) != "s3":
+        return None
+    key = url.partition("://")[2].partition("/")[2]
+    if not key:
+        return "names a bucket, and no key in it: write s3://bucket/key, or say type DIRECTORY"
+    return "ends with a slash, as only a directory does: say type DIRECTORY" if key.endswith("/") else None
+
+
+def _s3_fault(url: str) -> str | None:
+    """Keys are taken letter by letter: `%`, `?` and `#` mean themselves, as in S3's own tools."""
+    bucket, _, key = url[len("s3://") :].partition("/")
+    if "@" in bucket:
+        return (
+            "has something before an @, and S3 takes no user or key from a URL: keys belong in a table "
+            "[credentials.NAME] of the server's settings"
+        )
+    if not _BUCKET.fullmatch(bucket) or ".." in bucket:
+        return f"the bucket {bucket[:80]!r} must be 3 to 63 letters, digits, hyphens and dots: s3://bucket/key"
+    if any(part in (".", "..") for part in key.split("/")):
+        return "has a . or a .. as a part of its key, which servers and proxies take for a directory"
+    try:
+        size_bytes = len(key.encode())
+    except UnicodeEncodeError:
+        return "has letters that are none of Unicode"
+    return f"has a key of {size_bytes} bytes, and S3 allows 1024" if size_bytes > _KEY_MAX_BYTES else None
 
 
 def _file_fault(url: str) -> str | None:

@@ -18,7 +18,15 @@ from ..urls import scheme_of, shown
 from .guard import Guard
 from .lending import Lender, NoLender
 
-SCHEMES = {"": "file", "file": "file", "http": "http", "https": "http", "ftp": "ftp", "ftps": "ftp", "s3": "s3"}
+SCHEMES = {
+    "": "file",
+    "file": "file",
+    "http": "http",
+    "https": "http",
+    "ftp": "ftp",
+    "ftps": "ftp",
+    "s3": "s3",
+}
 BUFFER_BYTES = 256 * 1024
 
 

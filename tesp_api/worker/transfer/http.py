@@ -128,7 +128,7 @@ def _get(url: str, part: Partial, site: Site, may_move: bool) -> Moved:
     with exchange, telling_login(here, site):
         response = exchange.response
         if asked and response.status == 206:
-            _require_same(response, part)
+            require_same(response, part)
         elif asked and response.status == 416:
             part.restart()
             raise Passing("status 416: it is shorter than it was")
@@ -138,11 +138,11 @@ def _get(url: str, part: Partial, site: Site, may_move: bool) -> Moved:
             part.restart(validator_of(response.headers), length, claims_of(response.headers))
             if length is None and not response.chunked:
                 site.message(f"{shown(url)}: the server does not say how long it is, so this was not checked")
-        _receive(response, part, site)
+        receive(response, part, site)
         return part.finish()
 
 
-def _require_same(response: http.client.HTTPResponse, part: Partial) -> None:
+def require_same(response: http.client.HTTPResponse, part: Partial) -> None:
     """Raises: Passing if the answer is not the rest of what is there, which is forgotten then."""
     start, total = range_of(response.headers)
     validator = validator_of(response.headers)
@@ -153,7 +153,7 @@ def _require_same(response: http.client.HTTPResponse, part: Partial) -> None:
     part.total = total if total is not None else part.total
 
 
-def _receive(response: http.client.HTTPResponse, part: Partial, site: Site) -> None:
+def receive(response: http.client.HTTPResponse, part: Partial, site: Site) -> None:
     """Read to the end that was announced: on a connection that stays open nothing follows."""
     left = response.length
     while left is None or left > 0:
@@ -181,7 +181,7 @@ def _send(source: Source, url: str, site: Site) -> Moved:
                 here = _redirected(here, exchange)
                 continue
             if response.status in PUT_REFUSED:
-                return _post(source, here, site)
+                return _post(source, here, site, f"PUT: status {response.status}; ")
             require(response, range(200, 300), f"PUT of {source.name}: ")
             moved = body.finish()
             if _is_presigned(here):
@@ -192,7 +192,7 @@ def _send(source: Source, url: str, site: Site) -> Moved:
     raise Refused(f"more than {MAX_REDIRECTS} redirects")
 
 
-def _post(source: Source, url: str, site: Site) -> Moved:
+def _post(source: Source, url: str, site: Site, before: str) -> Moved:
     boundary = secrets.token_hex(16)
     head, tail = _multipart_frame(boundary, source.name)
     headers = {
@@ -203,7 +203,7 @@ def _post(source: Source, url: str, site: Site) -> Moved:
     body = Reading(source, site)
     framed = _multipart_body(head, body, tail)
     with Exchange("POST", url, headers, site.patience.stall_s, framed, guard=site.guard) as exchange:
-        require(exchange.response, range(200, 300), f"POST of {source.name}: ")
+        require(exchange.response, range(200, 300), f"{before}POST of {source.name}: ")
         return body.finish()
 
 

@@ -1,6 +1,6 @@
 import pytest
 
-from tesp_api.tes.urls import SUPPORTED_SCHEMES, scheme_of, url_fault
+from tesp_api.tes.urls import SUPPORTED_SCHEMES, file_fault, scheme_of, url_fault
 from tesp_api.worker.transfer import SCHEMES
 
 
@@ -18,6 +18,8 @@ def test_the_worker_transfers_just_the_schemes_that_are_accepted() -> None:
         "http://host/with space/ümlaut",
         "ftp://host/a%20b",
         "ftps://user:p%40ss@host:990//absolute/%23",
+        "s3://bucket/a b%20?#+ü/@x",
+        "S3://bucket",
         "file:///data/a%20b.txt",
         "file://localhost/data/a",
         "/data/a",
@@ -31,7 +33,15 @@ def test_a_url_that_is_fine(url: str) -> None:
 @pytest.mark.parametrize(
     ("url", "said"),
     [
-        ("s3://bucket/key", "http://, https://, ftp://, ftps://, file://"),
+        ("sftp://host/key", "http://, https://, ftp://, ftps://, s3://, file://"),
+        ("s3://AKIA:secret@bucket/key", "credentials.NAME"),
+        ("s3:///key", "the bucket"),
+        ("s3://b/key", "3 to 63"),
+        ("s3://my bucket/key", "'my bucket'"),
+        ("s3://a..b/key", "'a..b'"),
+        ("s3://bucket/a/../b", ".."),
+        ("s3://bucket/" + "ü" * 513, "1026 bytes"),
+        ("s3://bucket/\ud800", "Unicode"),
         ("gs://bucket/key", "'gs' is not supported"),
         ("javascript:alert(1)", "not supported"),
         ("data/a", "not absolute"),
@@ -59,6 +69,21 @@ def test_a_url_that_is_fine(url: str) -> None:
 )
 def test_a_url_that_is_not(url: str, said: str | None) -> None:
     fault = url_fault(url)
+    assert (fault is None) if said is None else (said in (fault or ""))
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("s3://bucket", "no key"),
+        ("s3://bucket/", "no key"),
+        ("s3://bucket/a/", "DIRECTORY"),
+        ("s3://bucket/a", None),
+        ("http://host/", None),
+    ],
+)
+def test_what_a_file_of_s3_is_called(url: str, said: str | None) -> None:
+    fault = file_fault(url)
     assert (fault is None) if said is None else (said in (fault or ""))
 
 

@@ -199,8 +199,8 @@ def test_thousands_of_faults_are_cut_short() -> None:
 
 
 def test_an_unsupported_scheme_names_the_supported_ones() -> None:
-    message = faults_of(task(inputs=[{"path": "/a", "url": "s3://b/k"}]))["inputs[0].url"]
-    for name in ("http://", "https://", "file://", "absolute paths"):
+    message = faults_of(task(inputs=[{"path": "/a", "url": "sftp://b/k"}]))["inputs[0].url"]
+    for name in ("http://", "https://", "s3://", "file://", "absolute paths"):
         assert name in message
 
 
@@ -392,3 +392,16 @@ def test_anything_gives_a_task_or_faults(document: Any) -> None:
 def test_any_bytes_give_a_task_or_faults(body: bytes) -> None:
     with pytest.raises(InvalidRequest):
         read_task(body)
+
+
+def test_a_file_in_s3_has_a_key_and_a_directory_needs_none() -> None:
+    inputs = [
+        {"path": "/a", "url": "s3://bucket"},
+        {"path": "/b", "url": "s3://bucket", "type": "DIRECTORY"},
+    ]
+    outputs = [
+        {"path": "/c", "url": "s3://bucket/"},
+        {"path": "/d/*", "path_prefix": "/d", "url": "s3://bucket/"},
+    ]
+    faults = faults_of(task(inputs=inputs, outputs=outputs))
+    assert set(faults) == {"inputs[0].url", "outputs[0].url"}

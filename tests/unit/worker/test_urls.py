@@ -31,6 +31,7 @@ def test_what_names_no_file_here_is_refused(url: str) -> None:
 def test_secrets_are_not_shown() -> None:
     assert shown("https://u:p@h:1/a/b?X-Amz-Signature=s#t") == "https://h:1/a/b"
     assert shown("/a?b") == "/a?b"
+    assert shown("s3://bucket/a?b#c") == "s3://bucket/a?b#c"
 
 
 @pytest.mark.parametrize(
@@ -40,6 +41,7 @@ def test_secrets_are_not_shown() -> None:
         ("http://h/d?sig=1", "http://h/d/a%20b/c?sig=1"),
         ("/d", "/d/a b/c"),
         ("file:///d", "file:///d/a%20b/c"),
+        ("s3://bucket/d?#/", "s3://bucket/d?#/a b/c"),
     ],
 )
 def test_children_of_directories(url: str, child: str) -> None:

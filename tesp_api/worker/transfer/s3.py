@@ -1,0 +1,213 @@
+"""Transfers to and from S3: every request is one that the API has signed, so no keys are here.
+
+A large file is sent in parts (`s3_multipart.py`); directories are prefixes (`s3_listing.py`).
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import threading
+import time
+from typing import Callable
+
+from ..errors import StagingError
+from ..job import make_directories
+from ..parallel import run_together
+from ..urls import extend, shown, split_s3
+from . import BUFFER_BYTES, Moved, Site, Source
+from .connection import Exchange
+from .http import receive, require_same
+from .lending import Ask, Signed
+from .moving import Partial, Reading, new_hash
+from .retry import Passing, try_often
+from .s3_answers import FOREIGN, Missing, require, secrets_of
+from .s3_etags import check_etag, claims_of, is_md5
+from .s3_listing import list_names, plant
+from .statements import validator_of
+
+SINGLE_MAX_BYTES = 16 * 1024 * 1024
+"""What is larger is sent in parts."""
+SIGNED_AT_ONCE = 200
+FRESH_S = 600.0
+
+
+def fetch_file(url: str, destination: str, site: Site) -> Moved:
+    try:
+        return _fetch(url, destination, site, [])
+    except StagingError as error:
+        if isinstance(error.__cause__, Missing) and _is_directory(url, site):
+            raise StagingError(
+                f"{shown(url)}: there are keys below it: its type must be DIRECTORY"
+            ) from error
+        raise
+
+
+def fetch_directory(url: str, destination: str, site: Site) -> dict[str, Moved]:
+    listed = site.lender.listing_of(url)
+    names = list_names(url, site) if listed is None else ((one.name, one.size_bytes) for one in listed)
+    tree = plant(url, names, site)
+    for name in tree.directories:
+        make_directories(os.path.join(destination, name))
+    gets = _Gets([extend(url, name) for name in tree.files], site)
+    moved: dict[str, Moved] = {}
+
+    def call(number: int, name: str) -> Callable[[], None]:
+        def fetch() -> None:
+            there = extend(url, name)
+            moved[name] = _fetch(there, os.path.join(destination, name), site, [gets.take(number)])
+
+        return fetch
+
+    calls = [call(number, name) for number, name in enumerate(tree.files)]
+    run_together(calls, site.cancellation, site.patience.at_once)
+    return {name: moved[name] for name in tree.files}
+
+
+def send_file(source: Source, url: str, site: Site) -> Moved:
+    """Whole, or in parts; at a site that cannot ask, with the form that it was given."""
+    check_key(url)
+    form = site.lender.form_for(url)
+    if form is not None:
+        from .s3_form import send_form
+
+        return send_form(source, url, form, site)
+    if source.size_bytes > SINGLE_MAX_BYTES:
+        from .s3_multipart import send_in_parts
+
+        return send_in_parts(source, url, site)
+    md5 = _md5_of(source)
+    return try_often(lambda: _put(source, md5, url, site), url, site, FOREIGN)
+
+
+def make_directory(url: str, site: Site) -> None:
+    """Store an empty object whose key ends with a slash, as S3's own tools keep empty directories."""
+    if not split_s3(url)[1].strip("/"):
+        return
+    with open(os.devnull, "rb") as nothing:
+        send_file(Source(nothing.fileno(), 0, 0, 0, "directory"), extend(url, ""), site)
+
+
+def is_in_place(url: str, host_path: str, site: Site) -> bool:
+    return False
+
+
+def check_key(url: str) -> None:
+    """Raises: StagingError for a file name that S3 cannot have."""
+    try:
+        size_bytes = len(split_s3(url)[1].encode())
+    except UnicodeEncodeError:
+        raise StagingError(f"{shown(url)!r}: its name is no UTF-8, which keys of S3 must be") from None
+    if size_bytes > 1024:
+        raise StagingError(f"{shown(url)}: its key has {size_bytes} bytes, and S3 allows 1024")
+
+
+def require_size(url: str, size_bytes: int, site: Site) -> None:
+    """Raises: Passing if what S3 has stored is shorter or longer."""
+    signed = site.lender.sign([Ask("head", url)])[0]
+    patience = site.patience
+    with Exchange(signed.method, signed.url, signed.headers, patience.stall_s, guard=site.guard) as exchange:
+        require(exchange, (200,), site, secrets_of(signed), "HEAD: ")
+        stored = exchange.response.headers.get("Content-Length", "")
+    if stored != str(size_bytes):
+        raise Passing(f"the server has stored {stored or 'an unknown number'} of {size_bytes} bytes")
+
+
+class _Gets:
+    """Signed GETs for the files of a directory, asked for many at a time. For several threads."""
+
+    def __init__(self, urls: list[str], site: Site) -> None:
+        self._urls, self._lender = urls, site.lender
+        self._ready: dict[int, Signed] = {}
+        self._stale_at = 0.0
+        self._lock = threading.Lock()
+
+    def take(self, number: int) -> Signed:
+        """Raises: StagingError."""
+        with self._lock:
+            if time.monotonic() >= self._stale_at:
+                self._ready.clear()
+            if number not in self._ready:
+                numbers = range(number, min(number + SIGNED_AT_ONCE, len(self._urls)))
+                signed = self._lender.sign([Ask("get", self._urls[one]) for one in numbers])
+                self._ready.update(zip(numbers, signed))  # noqa: B905
+                self._stale_at = time.monotonic() + FRESH_S
+            return self._ready.pop(number)
+
+
+def _fetch(url: str, destination: str, site: Site, ready: list[Signed]) -> Moved:
+    """The first try takes what is ready; each of the others is signed anew."""
+    with Partial(url, destination, site) as part:
+
+        def attempt() -> Moved:
+            signed = ready.pop() if ready else site.lender.sign([Ask("get", url)])[0]
+            return _get(signed, url, part, site)
+
+        return try_often(attempt, url, site, FOREIGN, lambda: part.furthest)
+
+
+def _get(signed: Signed, url: str, part: Partial, site: Site) -> Moved:
+    """One try: what follows the bytes that are there, if they are of the same version."""
+    asked = {}
+    if part.size_bytes and part.validator:
+        asked = {"Range": f"bytes={part.size_bytes}-", "If-Range": part.validator}
+    headers = {**signed.headers, **asked}
+    with Exchange(signed.method, signed.url, headers, site.patience.stall_s, guard=site.guard) as exchange:
+        response = exchange.response
+        if asked and response.status == 206:
+            require_same(response, part)
+        elif asked and response.status == 416:
+            part.restart()
+            raise Passing("status 416: it is shorter than it was")
+        else:
+            require(exchange, (200,), site, secrets_of(signed))
+            part.restart(validator_of(response.headers), response.length, claims_of(response.headers))
+            if response.length is None and not response.chunked:
+                site.message(f"{shown(url)}: the server does not say how long it is, so this was not checked")
+        receive(response, part, site)
+        return part.finish()
+
+
+def _is_directory(url: str, site: Site) -> bool:
+    """Whether there is anything below; no, if that cannot be said."""
+    if site.lender.listing_of(url) is not None:
+        return True
+    try:
+        return (
+            next(list_names(url, site._replace(patience=site.patience._replace(tries=1))), None) is not None
+        )
+    except StagingError:
+        return False
+
+
+def _md5_of(source: Source) -> bytes:
+    """Read beforehand, so that S3 can refuse what was spoiled on its way, and keep what it has."""
+    digest = new_hash("md5")
+    position = 0
+    while position < source.size_bytes:
+        data = os.pread(source.descriptor, BUFFER_BYTES, position)
+        if not data:
+            break
+        digest.update(data)
+        position += len(data)
+    return bytes(digest.digest())
+
+
+def _put(source: Source, md5: bytes, url: str, site: Site) -> Moved:
+    signed = site.lender.sign([Ask("put", url)])[0]
+    body = Reading(source, site)
+    headers = {
+        **signed.headers,
+        "Content-Length": str(source.size_bytes),
+        "Content-MD5": base64.b64encode(md5).decode(),
+    }
+    with Exchange(
+        signed.method, signed.url, headers, site.patience.stall_s, body, guard=site.guard
+    ) as exchange:
+        require(exchange, (200,), site, secrets_of(signed), "PUT: ")
+        moved = body.finish()
+        check_etag(exchange.response.headers, md5)
+        is_proved = is_md5(exchange.response.headers)
+    if not is_proved:
+        require_size(url, moved.size_bytes, site)
+    return moved

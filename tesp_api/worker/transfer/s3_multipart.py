@@ -1,0 +1,216 @@
+"""Large files to S3, in parts: several at once, each tried again by itself, and none left behind."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from typing import Callable, Iterable, Iterator
+from xml.sax.saxutils import escape
+
+from ..errors import StagingError
+from ..parallel import Background, run_together
+from ..urls import shown
+from . import BUFFER_BYTES, Moved, Site, Source
+from .connection import Exchange
+from .lending import Ask, Signed
+from .moving import Reading, check_unchanged, new_hash
+from .retry import Refused, try_often
+from .s3 import require_size
+from .s3_answers import FOREIGN, Missing, Node, read_document, require, secrets_of
+from .s3_etags import check_etag, etag_of, etag_of_parts
+
+PART_BYTES = 16 * 1024 * 1024
+MOST_PARTS = 10_000
+MOST_BYTES = 5 * 1024**4
+ABORT_S = 2.0
+"""The most that a cancel waits for parts on their way, and again for the answer that they are forgotten."""
+NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
+
+
+def send_in_parts(source: Source, url: str, site: Site) -> Moved:
+    """Raises: StagingError, Canceled; the upload is aborted then, as far as S3 answers."""
+    if source.size_bytes > MOST_BYTES:
+        raise StagingError(f"{shown(url)}: {source.name} has {source.size_bytes} bytes, more than S3 takes")
+    upload = _Upload(source, url, site)
+    try:
+        moved = upload.send()
+        try_often(upload.complete, url, site, FOREIGN)
+        try_often(lambda: require_size(url, source.size_bytes, site), url, site, FOREIGN)
+        return moved
+    except BaseException:
+        upload.abort()
+        raise
+    finally:
+        upload.close()
+
+
+def part_bytes_for(size_bytes: int) -> int:
+    """How large parts must be so that there are not too many."""
+    least = -(-size_bytes // MOST_PARTS)
+    return max(PART_BYTES, -(-least // 2**20) * 2**20)
+
+
+class _Slice:
+    """A part of a file on its way: iterated once."""
+
+    def __init__(self, source: Source, begin: int, end: int, check: Callable[[], None]) -> None:
+        self._source, self._begin, self._end, self._check = source, begin, end, check
+        self.md5 = new_hash("md5")
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Raises: StagingError if the file has become shorter, or what `check` raises."""
+        position = self._begin
+        while position < self._end:
+            self._check()
+            data = os.pread(self._source.descriptor, min(BUFFER_BYTES, self._end - position), position)
+            if not data:
+                check_unchanged(self._source)
+            position += len(data)
+            self.md5.update(data)
+            yield data
+
+
+class _Upload:
+    """One multipart upload. Its file stays open until no thread reads it any more."""
+
+    def __init__(self, source: Source, url: str, site: Site) -> None:
+        self._url, self._site = url, site
+        self._source = source._replace(descriptor=os.dup(source.descriptor))
+        self._part_bytes = part_bytes_for(source.size_bytes)
+        self._count = -(-source.size_bytes // self._part_bytes)
+        self._md5s: dict[int, bytes] = {}
+        self._etags: dict[int, str] = {}
+        self._id = ""
+        self._abort: Signed | None = None
+        self._has_stopped = False
+        self._busy = 0
+        self._calm = threading.Condition()
+
+    def send(self) -> Moved:
+        """All parts; meanwhile the file is hashed from its beginning, which parts at once cannot do."""
+        self._id = try_often(self._create, self._url, self._site, FOREIGN)
+        self._abort = self._sign("abort_upload")
+        whole = Reading(self._source, self._site)
+        hashing = Background(lambda: self._counted(lambda: self._hash(whole)))
+        calls = [self._call(number) for number in range(1, self._count + 1)]
+        run_together(calls, self._site.cancellation, self._site.patience.at_once)
+        hashing.join(self._site.cancellation)
+        check_unchanged(self._source)
+        return whole.finish()
+
+    def complete(self) -> None:
+        """Make an object of the parts. If that was done by a try whose answer was lost, it is enough."""
+        parts = "".join(
+            f"<Part><PartNumber>{number}</PartNumber><ETag>&quot;{escape(self._etags[number])}&quot;</ETag></Part>"
+            for number in range(1, self._count + 1)
+        )
+        root = "CompleteMultipartUpload"
+        body = f'<{root} xmlns="{NAMESPACE}">{parts}</{root}>'.encode()
+        try:
+            self._ask("complete_upload", body, "CompleteMultipartUploadResult")
+        except Missing:
+            if not self._is_there():
+                raise
+
+    def abort(self) -> None:
+        """Have S3 forget the parts: best effort, within `ABORT_S` for each of its two steps."""
+        self._has_stopped = True
+        if not self._id:
+            return
+        with self._calm:
+            self._calm.wait_for(lambda: not self._busy, ABORT_S)
+        done = threading.Event()
+
+        def ask() -> None:
+            with contextlib.suppress(Exception):
+                self._forget()
+            done.set()
+
+        threading.Thread(target=ask, daemon=True).start()
+        done.wait(ABORT_S)
+
+    def close(self) -> None:
+        """The file stays open if a thread still reads it: its number must not become another file's."""
+        with self._calm:
+            if not self._busy:
+                os.close(self._source.descriptor)
+
+    def _create(self) -> str:
+        upload_id = self._ask("create_upload", b"", "InitiateMultipartUploadResult").said("UploadId")
+        if not upload_id:
+            raise Refused("S3 gave the upload no id")
+        return upload_id
+
+    def _call(self, number: int) -> Callable[[], None]:
+        def send() -> None:
+            self._counted(lambda: try_often(lambda: self._send_part(number), self._url, self._site, FOREIGN))
+
+        return send
+
+    def _counted(self, call: Callable[[], None]) -> None:
+        with self._calm:
+            self._busy += 1
+        try:
+            call()
+        finally:
+            with self._calm:
+                self._busy -= 1
+                self._calm.notify_all()
+
+    def _hash(self, whole: Reading) -> None:
+        for _ in whole:
+            self._check()
+
+    def _check(self) -> None:
+        """Raises: Canceled, StagingError once another part has failed."""
+        self._site.cancellation.check()
+        if self._has_stopped:
+            raise StagingError(f"{shown(self._url)}: given up")
+
+    def _send_part(self, number: int) -> None:
+        self._check()
+        begin = (number - 1) * self._part_bytes
+        end = min(begin + self._part_bytes, self._source.size_bytes)
+        signed = self._sign("upload_part", partNumber=str(number))
+        part = _Slice(self._source, begin, end, self._check)
+        headers = {**signed.headers, "Content-Length": str(end - begin)}
+        with self._exchange(signed, headers, part) as exchange:
+            require(exchange, (200,), self._site, secrets_of(signed), f"part {number}: ")
+            md5 = part.md5.digest()
+            etag = etag_of(exchange.response.headers)
+            if not etag:
+                raise Refused(f"part {number}: S3 gave it no ETag")
+            check_etag(exchange.response.headers, md5)
+        self._md5s[number], self._etags[number] = md5, etag
+
+    def _is_there(self) -> bool:
+        signed = self._site.lender.sign([Ask("head", self._url)])[0]
+        with self._exchange(signed, signed.headers) as exchange:
+            require(exchange, (200,), self._site, secrets_of(signed), "HEAD: ")
+            wanted = etag_of_parts([self._md5s[number] for number in range(1, self._count + 1)])
+            return etag_of(exchange.response.headers).lower() == wanted
+
+    def _forget(self) -> None:
+        """By the request that was signed at the beginning; if that is too old, by a new one."""
+        for is_new in (False, True):
+            signed = self._sign("abort_upload") if is_new or self._abort is None else self._abort
+            with contextlib.suppress(OSError, *FOREIGN), self._exchange(signed, signed.headers) as exchange:
+                if exchange.response.status in (200, 204, 404):
+                    return
+
+    def _sign(self, operation: str, **parameters: str) -> Signed:
+        named = {"uploadId": self._id, **parameters} if self._id else parameters
+        return self._site.lender.sign([Ask(operation, self._url, named)])[0]
+
+    def _exchange(self, signed: Signed, headers: dict[str, str], body: Iterable[bytes] = ()) -> Exchange:
+        stall_s, guard = self._site.patience.stall_s, self._site.guard
+        return Exchange(signed.method, signed.url, headers, stall_s, body, guard=guard)
+
+    def _ask(self, operation: str, body: bytes, wanted: str) -> Node:
+        """Raises: Passing, Refused, OSError, HTTPException, StagingError, Canceled."""
+        signed = self._sign(operation)
+        headers = {**signed.headers, "Content-Length": str(len(body))}
+        with self._exchange(signed, headers, (body,) if body else ()) as exchange:
+            require(exchange, (200,), self._site, secrets_of(signed), f"{operation}: ")
+            return read_document(exchange.response, self._site, wanted)
