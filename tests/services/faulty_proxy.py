@@ -33,13 +33,19 @@ class Fault:
 
 
 class FaultyProxy:
-    """`with FaultyProxy(port) as proxy:`; clients speak to `proxy.port`.
+    """`with FaultyProxy(port) as proxy:`; clients speak to `proxy.port`, at 127.0.0.1 unless `at` says else.
 
     Each connection takes the next of `faults` (None: none); when there are no more, `always`. For FTP
     these are the data connections, and `control_faults` are those of the others.
     """
 
-    def __init__(self, upstream_port: int, *faults: Fault | None, always: Fault | None = None) -> None:
+    def __init__(
+        self,
+        upstream_port: int,
+        *faults: Fault | None,
+        always: Fault | None = None,
+        at: tuple[str, int] = ("127.0.0.1", 0),
+    ) -> None:
         self.faults = deque(faults)
         self.always = always
         self.control_faults: deque[Fault | None] = deque()
@@ -48,7 +54,7 @@ class FaultyProxy:
         self._upstream_port = upstream_port
         self._closing = threading.Event()
         self._listeners: list[socket.socket] = []
-        self.port = self._listen(upstream_port, self._first_fault, repeats=True)
+        self.port = self._listen(upstream_port, self._first_fault, repeats=True, at=at)
 
     def _first_fault(self) -> Fault | None:
         if self.is_ftp:
@@ -58,8 +64,15 @@ class FaultyProxy:
     def _next_fault(self) -> Fault | None:
         return self.faults.popleft() if self.faults else self.always
 
-    def _listen(self, upstream_port: int, fault: Callable[[], Fault | None], *, repeats: bool) -> int:
-        listener = socket.create_server(("127.0.0.1", 0))
+    def _listen(
+        self,
+        upstream_port: int,
+        fault: Callable[[], Fault | None],
+        *,
+        repeats: bool,
+        at: tuple[str, int] = ("127.0.0.1", 0),
+    ) -> int:
+        listener = socket.create_server(at)
         self._listeners.append(listener)
 
         def accept() -> None:
