@@ -41,9 +41,9 @@ class ChannelListener:
         """
         try:
             if self._folder is not None:
-                await self._serve(_QuietConfig(self._app), listen_in(self._folder))
+                await self._serve(QuietConfig(self._app), listen_in(self._folder))
             if self._channel.port is not None:
-                config = _QuietConfig(self._app, **tls_options(self._channel))
+                config = QuietConfig(self._app, **tls_options(self._channel))
                 load_tls(config, self._channel)
                 await self._serve(config, listen_at(self._channel))
         except BaseException:
@@ -176,7 +176,7 @@ class _QuietProtocol(H11Protocol):
         self.access_log = False
 
 
-class _QuietConfig(uvicorn.Config):
+class QuietConfig(uvicorn.Config):
     """A server beside another one: it leaves the process's logging alone."""
 
     def __init__(self, app: ASGIApp, **more: Any) -> None:

@@ -3,27 +3,17 @@
 import asyncio
 import importlib
 import os
+import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from tesp_api.app import build_store, build_transports
+from tesp_api.cli.channel_checks import channel_checks, key_checks
+from tesp_api.cli.check import Check
 from tesp_api.cli.runtimes import MEND, probe, run
 from tesp_api.errors import DataFolderInUse, PulsarError, StoreError
+from tesp_api.runner.spool import SPARE_BYTES
 from tesp_api.settings import DestinationSettings, Settings
-
-Level = Literal["ok", "warn", "fail"]
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One thing looked at: what was `found`, and how to `mend` it if that is needed."""
-
-    name: str
-    level: Level
-    found: str
-    mend: str = ""
 
 
 def check_everything(settings: Settings) -> list[Check]:
@@ -31,10 +21,14 @@ def check_everything(settings: Settings) -> list[Check]:
     checks: list[Check] = []
     if settings.store.kind == "mongodb":
         checks.append(_mongodb(settings))
-    if settings.store.kind == "sqlite" or settings.has_embedded_pulsar:
+    if settings.store.kind == "sqlite" or settings.has_embedded_pulsar or settings.has_gateway:
         checks += _data_folder(settings)
+    checks += key_checks(settings)
+    checks += channel_checks(settings)
     for name, site in settings.destinations.items():
         checks.append(_pulsar(name, site, settings))
+        if site.staging == "gateway":
+            checks.append(_gateway(name, site, settings))
         if site.kind == "embedded":  # what another machine has, only its worker can tell
             checks.append(_worker_python(name, site))
             checks += _runtimes(name, site)
@@ -115,6 +109,24 @@ def _pulsar(name: str, site: DestinationSettings, settings: Settings) -> Check:
             label, "fail", str(error), f"start that Pulsar, or correct {key}.url and {key}.private_token"
         )
     return Check(label, "ok", f"answers at {site.url}")
+
+
+def _gateway(name: str, site: DestinationSettings, settings: Settings) -> Check:
+    folder = settings.data_dir
+    free_bytes = shutil.disk_usage(next(path for path in (folder, *folder.parents) if path.exists())).free
+    label, cap_bytes = f"gateway of {name}", site.gateway_max_bytes
+    found = (
+        f"this server moves the files, up to {_gigabytes(cap_bytes)} of a task each way;"
+        f" {_gigabytes(free_bytes)} are free in {folder}"
+    )
+    if free_bytes - SPARE_BYTES >= cap_bytes:
+        return Check(label, "ok", found)
+    mend = f"free some room, or lower destinations.{name}.gateway_max_bytes: larger tasks will fail"
+    return Check(label, "warn", found, mend)
+
+
+def _gigabytes(size_bytes: int) -> str:
+    return f"{size_bytes / 1e9:.1f} GB"
 
 
 def _worker_python(name: str, site: DestinationSettings) -> Check:

@@ -9,7 +9,7 @@ from tesp_api.cli.exits import CommandFailed, Exit
 from tesp_api.cli.serve import AllowBubblewrap, Data, read_settings
 
 if TYPE_CHECKING:
-    from tesp_api.cli.checks import Check
+    from tesp_api.cli.check import Check
 
 _MARKS = {"ok": ("ok  ", "green"), "warn": ("warn", "yellow"), "fail": ("FAIL", "red")}
 
@@ -20,7 +20,8 @@ def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Check settings, data folder, store, Pulsar and container runtimes; exit code 1 if anything fails."""
-    from tesp_api.cli.checks import Check, check_everything
+    from tesp_api.cli.check import Check
+    from tesp_api.cli.checks import check_everything
     from tesp_api.cli.output import print_json
 
     try:

@@ -140,6 +140,17 @@ def _ignored(*signals: signal.Signals) -> Iterator[None]:
             signal.signal(number, handler)
 
 
+def _banner_of_channel(settings: "Settings") -> list[str]:
+    channel = settings.channel
+    ways = ["the socket channel.sock of the data folder"] if settings.has_embedded_pulsar else []
+    if channel.port is not None:
+        urls = {one.channel_url or channel.url or "" for one in settings.destinations.values()} - {""}
+        host = f"[{channel.host}]" if ":" in channel.host else channel.host
+        tls = "with" if channel.certificate else "without"
+        ways.append(f"{host}:{channel.port} {tls} TLS, which they call {', '.join(sorted(urls))}")
+    return [f"  channel       for workers: {way}" for way in ways]
+
+
 def _banner(settings: "Settings") -> str:
     host = settings.server.host
     shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104
@@ -150,10 +161,12 @@ def _banner(settings: "Settings") -> str:
         f"  documentation {url}/docs",
         f"  data folder   {settings.data_dir}",
         f"  store         {settings.store}",
+        *_banner_of_channel(settings),
     ]
     for name, one in settings.destinations.items():
         where = one.url or "in this process"
-        lines.append(f"  destination   {name}: Pulsar {where}; {', '.join(one.runtimes_in_order)}")
+        gateway = "; this server moves the files" if one.staging == "gateway" else ""
+        lines.append(f"  destination   {name}: Pulsar {where}; {', '.join(one.runtimes_in_order)}{gateway}")
     if not host.startswith(_LOOPBACK):
         lines.append(f"warning: {host} is not loopback: whoever reaches this port runs programs here")
     return "\n".join(lines)

@@ -84,6 +84,9 @@ def test_another_file_can_be_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
         ("[default.destinations.a]\nruntimes = []\n", "destinations.a: runtimes"),
         ("[default.destinations.a]\nfile_roots = [{path = 'x'}]\n", "destinations.a.file_roots.0.path"),
         ("[default.destinations.a]\n[default.destinations.b]\n", "settings: destinations"),
+        ("[default.channel]\nport = 0\nurl = 'https://t'\n", "channel.port"),
+        ("[default.channel]\nport = 8443\n", "settings: channel.port needs channel.url"),
+        ("[default.channel]\nurl = 'https://t'\n", "channel: url needs a port"),
     ],
 )
 def test_what_is_wrong_is_named(text: str, key: str) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -159,3 +160,59 @@ def test_a_mongodb_that_works_is_told(mongod: Mongod, monkeypatch: pytest.Monkey
         mongod.drop("doctor")
     assert result.exit_code == 0, result.output
     assert found(result, "store")["found"] == "MongoDB, database doctor: opens, reads and writes"
+
+
+def test_a_gateway_and_its_room(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    monkeypatch.setenv("TESP_API_DESTINATIONS__LOCAL__STAGING", "gateway")
+    monkeypatch.setenv("TESP_API_DESTINATIONS__LOCAL__GATEWAY_MAX_BYTES", "1000000")
+    check = found(doctor("--json"), "gateway of local")
+    assert check["level"] == "ok"
+    assert "up to 0.0 GB of a task" in check["found"]
+    monkeypatch.setenv("TESP_API_DESTINATIONS__LOCAL__GATEWAY_MAX_BYTES", str(10**18))
+    result = doctor("--json")
+    assert result.exit_code == 0
+    assert found(result, "gateway of local")["level"] == "warn"
+
+
+def test_a_damaged_key_fails_and_an_open_one_is_a_warning(tmp_path: Path) -> None:
+    file = tmp_path / "data" / "secret.key"
+    file.parent.mkdir()
+    file.write_text("no key\n")
+    result = doctor("--json")
+    assert (result.exit_code, found(result, "server's key")["level"]) == (1, "fail")
+    file.write_text("0123456789abcdef" * 4)
+    file.chmod(0o644)
+    assert found(doctor("--json"), "server's key")["mend"] == f"chmod 600 {file}"
+    file.chmod(0o600)
+    result = doctor("--json")
+    assert found(result, "server's key")["level"] == "ok"
+    assert "0123456789abcdef" not in result.output
+
+
+def test_the_channels_port_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        monkeypatch.setenv("TESP_API_CHANNEL__PORT", str(port))
+        monkeypatch.setenv("TESP_API_CHANNEL__URL", "http://tesp.example.org:8443")
+        channels = [
+            check for check in json.loads(doctor("--json").stdout)["checks"] if "channel" in check["name"]
+        ]
+        assert [check["level"] for check in channels] == ["ok", "fail"]
+    assert "is free" in doctor().stdout
+
+
+def test_a_certificate_that_cannot_be_used_fails(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("TESP_API_CHANNEL__PORT", str(free_port()))
+    monkeypatch.setenv("TESP_API_CHANNEL__URL", "https://tesp.example.org:8443")
+    monkeypatch.setenv("TESP_API_CHANNEL__CERTIFICATE", str(tmp_path / "none.pem"))
+    result = doctor("--json")
+    assert result.exit_code == 1
+    assert "channel.certificate" in found(result, "certificate of the channel")["mend"]
+
+
+def test_secrets_in_the_clear_are_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TESP_API_DESTINATIONS__FAR__KIND", "rest")
+    monkeypatch.setenv("TESP_API_DESTINATIONS__FAR__URL", f"http://127.0.0.1:{free_port()}")
+    monkeypatch.setenv("TESP_API_DESTINATIONS__FAR__CHANNEL_URL", "http://tesp.example.org")
+    assert found(doctor("--json"), "worker channel of far")["level"] == "warn"
