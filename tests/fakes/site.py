@@ -1,5 +1,6 @@
 """Plays a worker on a `FakePulsar`: writes the files that a real one writes, at the test's word."""
 
+import hashlib
 import json
 from typing import Any
 
@@ -48,8 +49,14 @@ class FakeWorker:
         heartbeat = {"beat": self._beat, "events_bytes": 0, "logs": self._logs, "ended": ended}
         self.pulsar.put(self.job_id, "heartbeat", json.dumps(heartbeat).encode())
 
-    def finish(self, state: str = "COMPLETE", reason: str = "", *, beat: bool = True) -> None:
-        """Leave the result; without `beat`, die before the last heartbeat."""
+    def leave(self, number: int, data: bytes) -> dict[str, Any]:
+        """Put a file where a gateway fetches it; what the result says of it, less the output it is of."""
+        name = f"{number:06d}"
+        self.pulsar.put(self.job_id, f"out/{name}", data)
+        return {"file": name, "size_bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+
+    def finish(self, state: str = "COMPLETE", reason: str = "", *, beat: bool = True, **more: Any) -> None:
+        """Leave the result, with `more` in it; without `beat`, die before the last heartbeat."""
         sizes = {f"{stream}_bytes": self._logs.get(f"0.{stream}", 0) for stream in ("stdout", "stderr")}
         result = {
             "version": 1,
@@ -61,6 +68,7 @@ class FakeWorker:
             "outputs": [],
             "system_logs": [],
             "metadata": {},
+            **more,
         }
         self.pulsar.put(self.job_id, "result.json", json.dumps(result).encode())
         if beat:
