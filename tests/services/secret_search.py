@@ -1,0 +1,86 @@
+"""Looks for secrets where none may be: in files, in answers, and in what the process list shows."""
+
+import base64
+import contextlib
+import json
+import os
+import threading
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+from urllib.parse import quote
+
+import psutil
+
+
+def forms_of(secret: str) -> list[bytes]:
+    """How a secret may be written down: as it is, percent-encoded, in JSON, anywhere in what is base64."""
+    data = secret.encode()
+    quoted = {quote(secret, safe=""), quote(secret), quote(secret, safe="").lower(), json.dumps(secret)[1:-1]}
+    forms = {data, *(one.encode() for one in quoted)}
+    for before in range(3):
+        whole = base64.b64encode(b"\0" * before + data)
+        first, last = (0, 2, 3)[before], len(whole) - (4 if (before + len(data)) % 3 else 0)
+        forms |= {whole[first:last], whole[first:last].translate(bytes.maketrans(b"+/", b"-_"))}
+    return sorted(forms)
+
+
+class SecretSearch:
+    """`found` is what was come upon so far: ("name of the secret", "where")."""
+
+    def __init__(self, secrets: Mapping[str, str]) -> None:
+        self._forms = {name: forms_of(secret) for name, secret in secrets.items()}
+        self.found: set[tuple[str, str]] = set()
+
+    def look(self, where: str, data: bytes) -> None:
+        """Search in the bytes."""
+        for name, forms in self._forms.items():
+            if any(form in data for form in forms):
+                self.found.add((name, where))
+
+    def look_below(self, where: str, folder: Path) -> None:
+        """Search in the files and in their names; those that vanish meanwhile are passed over."""
+        for place, _, names in os.walk(folder):
+            for name in names:
+                file = Path(place, name)
+                self.look(where, os.fsencode(file))
+                with contextlib.suppress(OSError):
+                    if file.is_file():
+                        self.look(where, file.read_bytes())
+
+    def look_at_processes(self, besides: Collection[int]) -> None:
+        """Search in the command lines and environments of all processes but those."""
+        for pid in psutil.pids():
+            if pid not in besides:
+                for part in ("cmdline", "environ"):
+                    with contextlib.suppress(OSError):
+                        self.look(part, Path(f"/proc/{pid}/{part}").read_bytes())
+
+
+class Watch:
+    """`with Watch(search, folders, besides):` looks at processes and folders again and again meanwhile."""
+
+    def __init__(
+        self, searches: Collection[SecretSearch], folders: Mapping[str, Path], besides: Collection[int]
+    ) -> None:
+        self._searches, self._folders, self._besides = searches, folders, {os.getpid(), *besides}
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._look_on, daemon=True)
+
+    def _look_on(self) -> None:
+        while not self._ended.is_set():
+            for search in self._searches:
+                search.look_at_processes(self._besides)
+                for where, folder in self._folders.items():
+                    search.look_below(where, folder)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._ended.set()
+        self._thread.join()
