@@ -259,7 +259,7 @@ def _send(
             transfer, site = transfer_for(item.url), attempt.transfers._replace(progress=tally)
             with progress.watch(tally):
                 sent[item.url] = transfer.send_file(source, item.url, site)._asdict()
-                tally.finish(descriptor)
+                tally.finish(source.key)
     finally:
         os.close(descriptor)
 

@@ -25,6 +25,7 @@ from .runtimes import choose_runtime
 from .staging import check_disk, rooted_binds, stage_in
 from .sweep import sweep_in_background
 from .transfer import Site as TransferSite
+from .transfer.guard import Guard
 from .transfer.lending import Lender, NoLender
 from .view import View
 from .watchdog import Watchdog, start_watchdog
@@ -115,8 +116,9 @@ def _prepare(
     plan = plan_mounts(order, job.tree, rooted_binds(order))
     runtime.check_captures((*plan.captures, *plan.capture_patterns))
     lender = _lender(order, cancellation, record)
+    site = order.site
     transfers = TransferSite(
-        order.site.file_roots, cancellation, record.message, order.site.transfers, lender
+        site.file_roots, cancellation, record.message, site.transfers, lender, Guard(*site.rules)
     )
     view = View(plan.binds)
     return Attempt(order, job, record, result, cancellation, watchdog, runtime, plan, view, transfers)

@@ -59,6 +59,7 @@ class WorkerJob:
             "log_chunk_bytes": 1 << 16,
             "heartbeat_s": 2,
             "bell": None,
+            "rules": {"local_networks": ["127.0.0.0/8", "::1/128"]},
             **task.pop("site", {}),
         }
         order = {"version": 1, "task_id": "t1", "attempt": 1, "job_id": self.job_id, "site": site, **task}

@@ -66,6 +66,11 @@ class Source(NamedTuple):
     mode: int
     name: str
 
+    @property
+    def key(self) -> tuple[str, int, int]:
+        """The same for every try to send it."""
+        return self.name, self.mtime_ns, self.size_bytes
+
 
 class Transfer(Protocol):
     """What a protocol's module offers. Every function checks the cancellation as it goes."""

@@ -1,125 +1,252 @@
-"""HTTP connections: one request at a time, through the site's proxy where its environment names one."""
+"""HTTP connections, used again and again; through the site's proxy where its environment names one."""
 
 from __future__ import annotations
 
 import base64
-import http.client
-import os
-from typing import Any, Iterable
+import select
+import socket
+import threading
+from functools import lru_cache
+from http.client import HTTPException, HTTPResponse
+from typing import Any, Iterable, NamedTuple
 
 from ..urls import Origin, http_origin
+from .answer import Answer, Incoming
+from .guard import Guard
 
 ALWAYS = {"User-Agent": "tesp-worker", "Accept-Encoding": "identity"}
+MOST_IDLE = 16
 
 
-class _Lines:
-    """Keeps the last line that was read."""
+class _Route(NamedTuple):
+    """A way to a server: connections that have the same one may stand in for each other."""
 
-    def __init__(self, file: Any) -> None:
-        self._file = file
-        self.last = b""
-        self.close = file.close
+    guard: Guard
+    scheme: str
+    host: str
+    port: int
+    proxy: Origin | None
 
-    def readline(self, limit: int) -> bytes:
-        self.last = self._file.readline(limit)
-        return self.last
+    @property
+    def is_tunnel(self) -> bool:
+        return self.proxy is not None and self.scheme == "https"
+
+    @property
+    def authority(self) -> str:
+        host = self.host if self.host.isascii() else self.host.encode("idna").decode()
+        host = f"[{host}]" if ":" in host else host
+        return host if self.port == (443 if self.scheme == "https" else 80) else f"{host}:{self.port}"
 
 
-class _Response(http.client.HTTPResponse):
-    """Notices headers that are cut off: http.client takes the end of the connection for theirs."""
+class _Line:
+    """An open connection to the end of a route."""
 
-    def begin(self) -> None:
-        if self.headers is not None:
-            return
-        file: Any = self.fp
-        lines: Any = _Lines(file)
-        self.fp = lines
-        try:
-            super().begin()
-        finally:
-            if self.fp is lines:
-                self.fp = file
-        if not lines.last:
-            raise http.client.HTTPException("the connection ended in the headers of the answer")
+    def __init__(self, route: _Route, connection: socket.socket) -> None:
+        self.route = route
+        self.socket = connection
+        self.incoming = Incoming(connection.recv)
+
+    def is_quiet(self) -> bool:
+        """Whether the server neither has closed it nor sent what nobody asked for."""
+        waiting = select.poll()
+        waiting.register(self.socket, select.POLLIN)
+        return not self.incoming.buffer and not waiting.poll(0)
+
+    def close(self) -> None:
+        self.socket.close()
+
+
+class _Idle:
+    """Open connections that nobody uses, at most `MOST_IDLE`. Safe to use from several threads."""
+
+    def __init__(self) -> None:
+        self._lines: list[_Line] = []
+        self._lock = threading.Lock()
+
+    def take(self, route: _Route) -> _Line | None:
+        """The one that was used last; those that have gone stale are closed."""
+        while True:
+            with self._lock:
+                at = next((at for at, one in enumerate(self._lines) if one.route == route), None)
+                line = None if at is None else self._lines.pop(at)
+            if line is None or line.is_quiet():
+                return line
+            line.close()
+
+    def put(self, line: _Line) -> None:
+        with self._lock:
+            self._lines.insert(0, line)
+            dropped = self._lines[MOST_IDLE:]
+            del self._lines[MOST_IDLE:]
+        for one in dropped:
+            one.close()
+
+    def close(self) -> None:
+        with self._lock:
+            lines, self._lines = self._lines, []
+        for line in lines:
+            line.close()
+
+
+IDLE = _Idle()
 
 
 class Exchange:
     """One request and its response; close it when the body is read.
 
-    Raises: OSError, HTTPException; a server that is silent for `stall_s` is one of them.
+    The connection is kept for others if the response was read to its end. One that was kept and turns out
+    to be dead before anything came is replaced once, unless part of the body is gone.
+
+    Raises: OSError, HTTPException; a server that is silent for `stall_s` is one of them; StagingError if
+    the guard refuses.
     """
 
     def __init__(
-        self, method: str, url: str, headers: dict[str, str], stall_s: float, body: Iterable[bytes] = ()
+        self,
+        method: str,
+        url: str,
+        headers: dict[str, str],
+        stall_s: float,
+        body: Iterable[bytes] = (),
+        *,
+        guard: Guard,
     ) -> None:
         origin = http_origin(url)
-        self._connection, target, via_proxy = _connect(origin, stall_s)
+        guard.require(url, *origin[:3])
+        route = _Route(guard, origin.scheme, origin.host, origin.port, _proxy_of(origin))
+        head = _head(method, origin, route, headers)
+        self._is_sent = self._is_begun = self._is_closed = False
+        line = IDLE.take(route)
+        if line is not None:
+            try:
+                self._ask(line, method, head, stall_s, body)
+                return
+            except OSError as error:
+                if line.incoming.is_begun or self._is_begun or isinstance(error, socket.timeout):
+                    raise
+        self._ask(_open(route, url, stall_s), method, head, stall_s, body)
+
+    def _ask(self, line: _Line, method: str, head: bytes, stall_s: float, body: Iterable[bytes]) -> None:
+        self._line = line
         try:
-            self._connection.putrequest(method, target, skip_accept_encoding=True)
-            for name, value in {**ALWAYS, **_credentials(origin), **via_proxy, **headers}.items():
-                self._connection.putheader(name, value)
-            self._connection.endheaders()
-            self.response = self._send(body)
+            line.socket.settimeout(stall_s)
+            line.incoming.is_begun = False
+            line.socket.sendall(head)
+            self._send(body)
+            self.response: HTTPResponse = Answer(line.incoming, method)
         except BaseException:
-            self._connection.close()
+            line.close()
             raise
 
-    def _send(self, body: Iterable[bytes]) -> http.client.HTTPResponse:
+    def _send(self, body: Iterable[bytes]) -> None:
         try:
             for data in body:
-                self._connection.send(data)
-        except (BrokenPipeError, ConnectionResetError) as broken:
-            try:
-                return self._connection.getresponse()  # it refused without reading on, and said why
-            except (OSError, http.client.HTTPException):
-                raise broken from None
-        return self._connection.getresponse()
+                self._is_begun = True
+                self._line.socket.sendall(data)
+            self._is_sent = True
+        except (BrokenPipeError, ConnectionResetError):
+            if not self._is_begun or not self._has_answer():
+                raise
+
+    def _has_answer(self) -> bool:
+        """Whether the server refused without reading on, and said why."""
+        try:
+            self._line.incoming.fill()
+            return True
+        except (OSError, HTTPException):
+            return False
 
     def close(self) -> None:
-        self._connection.close()
+        """Does nothing the second time: somebody else may have the connection by then."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        response = self.response
+        is_read = response.isclosed() or (response.length == 0 and not response.chunked)
+        if is_read and self._is_sent and not response.will_close:
+            IDLE.put(self._line)
+        else:
+            self._line.close()
 
     def __enter__(self) -> Exchange:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: object, *_: object) -> None:
+        self._is_sent = self._is_sent and kind is None  # another try shall go by another way
         self.close()
 
 
-def _connect(origin: Origin, stall_s: float) -> tuple[http.client.HTTPConnection, str, dict[str, str]]:
-    """A connection, the request target to use on it, and the headers that its proxy needs."""
-    proxy = _proxy_of(origin)
+def _head(method: str, origin: Origin, route: _Route, headers: dict[str, str]) -> bytes:
+    """Raises: ValueError for a line break in it."""
+    every = {"Host": route.authority, **ALWAYS, **headers}
+    if origin.userinfo and "Authorization" not in every:
+        every["Authorization"] = _basic(origin.userinfo)
+    target = origin.target
+    if route.proxy is not None and not route.is_tunnel:
+        target = f"http://{route.authority}{target}"
+        every.update(_proxy_headers(route.proxy))
+    lines = [f"{method} {target} HTTP/1.1", *(f"{name}: {value}" for name, value in every.items())]
+    text = "\r\n".join(lines)
+    if text.count("\n") != len(lines) - 1 or text.count("\r") != len(lines) - 1:
+        raise ValueError("a line break in a header")
+    return f"{text}\r\n\r\n".encode("latin-1")
+
+
+def _open(route: _Route, url: str, stall_s: float) -> _Line:
+    proxy = route.proxy
     if proxy is None:
-        return _open(origin.scheme, origin.host, origin.port, stall_s), origin.target, {}
-    headers = {"Proxy-Authorization": _basic(proxy.userinfo)} if proxy.userinfo else {}
-    if origin.scheme == "http":
-        connection = _open(proxy.scheme, proxy.host, proxy.port, stall_s)
-        host = f"[{origin.host}]" if ":" in origin.host else origin.host
-        return connection, f"http://{host}:{origin.port}{origin.target}", headers
-    connection = _open("https", proxy.host, proxy.port, stall_s)
-    connection.set_tunnel(origin.host, origin.port, headers)
-    return connection, origin.target, {}
+        connection = route.guard.connect(url, route.host, route.port, stall_s)
+    else:
+        connection = socket.create_connection((proxy.host, proxy.port), stall_s)
+    try:
+        if route.is_tunnel:
+            _dig(connection, route)
+        if route.scheme == "https":
+            connection = _tls().wrap_socket(connection, server_hostname=route.host)
+        elif proxy is not None and proxy.scheme == "https":
+            connection = _tls().wrap_socket(connection, server_hostname=proxy.host)
+        return _Line(route, connection)
+    except BaseException:
+        connection.close()
+        raise
 
 
-def _open(scheme: str, host: str, port: int, stall_s: float) -> http.client.HTTPConnection:
-    kind = http.client.HTTPSConnection if scheme == "https" else http.client.HTTPConnection
-    connection = kind(host, port, timeout=stall_s)
-    connection.response_class = _Response
-    return connection
+def _dig(connection: socket.socket, route: _Route) -> None:
+    """Have the proxy make a tunnel. Raises: OSError, HTTPException."""
+    host = f"[{route.host}]" if ":" in route.host else route.host.encode("idna").decode()
+    headers = {"Host": f"{host}:{route.port}", **(_proxy_headers(route.proxy) if route.proxy else {})}
+    lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    connection.sendall(f"CONNECT {host}:{route.port} HTTP/1.1\r\n{lines}\r\n".encode("latin-1"))
+    answer = Answer(Incoming(connection.recv), "CONNECT")
+    if answer.status != 200:
+        raise OSError(f"the proxy refuses a tunnel: {answer.status} {answer.reason}".rstrip())
+
+
+@lru_cache(maxsize=1)
+def _tls() -> Any:
+    import ssl
+
+    context = ssl.create_default_context()
+    context.set_alpn_protocols(["http/1.1"])
+    return context
 
 
 def _proxy_of(origin: Origin) -> Origin | None:
-    if not any(name.lower().endswith("_proxy") for name in os.environ):
-        return None
+    return _proxy_for(origin.scheme, origin.host, origin.port)
+
+
+@lru_cache(maxsize=64)
+def _proxy_for(scheme: str, host: str, port: int) -> Origin | None:
     from urllib.request import getproxies, proxy_bypass
 
-    url = getproxies().get(origin.scheme)
-    if not url or proxy_bypass(f"{origin.host}:{origin.port}"):
+    url = getproxies().get(scheme)
+    if not url or proxy_bypass(f"{host}:{port}"):
         return None
     return http_origin(url if "://" in url else f"http://{url}")
 
 
-def _credentials(origin: Origin) -> dict[str, str]:
-    return {"Authorization": _basic(origin.userinfo)} if origin.userinfo else {}
+def _proxy_headers(proxy: Origin) -> dict[str, str]:
+    return {"Proxy-Authorization": _basic(proxy.userinfo)} if proxy.userinfo else {}
 
 
 def _basic(userinfo: str) -> str:

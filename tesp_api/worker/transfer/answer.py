@@ -1,0 +1,151 @@
+"""Answers of HTTP servers, read from connections that stay open. Source: RFC 9112."""
+
+from __future__ import annotations
+
+import re
+from http.client import BadStatusLine, HTTPException, HTTPMessage, HTTPResponse, RemoteDisconnected
+from typing import Any, Callable
+
+MAX_HEAD_BYTES = 256 * 1024
+READ_BYTES = 64 * 1024
+_END_OF_HEAD = re.compile(rb"\n\r?\n")
+_STATUS = re.compile(r"HTTP/1\.(\d) (\d{3})(?: (.*))?\Z")
+
+
+class Incoming:
+    """What comes on a connection, as a file to read; `buffer` is what came and was not read."""
+
+    def __init__(self, receive: Callable[[int], bytes]) -> None:
+        self._receive = receive
+        self.buffer = b""
+        self.is_begun = False
+
+    def makefile(self, _: str) -> Incoming:
+        return self
+
+    def fill(self) -> None:
+        """Raises: HTTPException at the end, RemoteDisconnected if nothing came before it."""
+        data = self._receive(READ_BYTES)
+        if not data:
+            if not self.buffer:
+                raise RemoteDisconnected("the server closed the connection without an answer")
+            raise HTTPException("the connection ended in the headers of the answer")
+        self.is_begun = True
+        self.buffer += data
+
+    def read_head(self) -> str:
+        """All lines up to the next empty one."""
+        while True:
+            found = _END_OF_HEAD.search(self.buffer)
+            if found:
+                head, self.buffer = self.buffer[: found.start()], self.buffer[found.end() :]
+                return head.decode("latin-1")
+            if len(self.buffer) > MAX_HEAD_BYTES:
+                raise HTTPException("the headers of the answer do not end")
+            self.fill()
+
+    def readline(self, limit: int = READ_BYTES) -> bytes:
+        while b"\n" not in self.buffer and len(self.buffer) < limit:
+            data = self._receive(READ_BYTES)
+            if not data:
+                break
+            self.buffer += data
+        size = min(self.buffer.find(b"\n") + 1 or len(self.buffer), limit)
+        line, self.buffer = self.buffer[:size], self.buffer[size:]
+        return line
+
+    def read1(self, size: int = READ_BYTES) -> bytes:
+        if not self.buffer:
+            return self._receive(size if size >= 0 else READ_BYTES)
+        if size < 0 or size >= len(self.buffer):
+            data, self.buffer = self.buffer, b""
+        else:
+            data, self.buffer = self.buffer[:size], self.buffer[size:]
+        return data
+
+    def read(self, size: int = -1) -> bytes:
+        parts = []
+        while size:
+            data = self.read1(size)
+            if not data:
+                break
+            parts.append(data)
+            size -= len(data) if size > 0 else 0
+        return b"".join(parts)
+
+    def readinto(self, target: Any) -> int:
+        data = self.read(len(target))
+        target[: len(data)] = data
+        return len(data)
+
+    def flush(self) -> None:
+        """Does nothing."""
+
+    close = flush
+
+
+class Headers(HTTPMessage):
+    """Headers that are looked up fast; values of one name are joined with commas."""
+
+    def __init__(self, lines: list[str]) -> None:
+        super().__init__()
+        self._joined: dict[str, str] = {}
+        for line in lines:
+            name, colon, value = line.rstrip("\r").partition(":")
+            if not colon or name[:1] in " \t":
+                raise HTTPException(f"a header that is none: {line[:80]!r}")
+            self.set_raw(name, value.strip())
+            key = name.lower()
+            before = self._joined.get(key)
+            self._joined[key] = value.strip() if before is None else f"{before}, {value.strip()}"
+
+    def get(self, name: str, failobj: Any = None) -> Any:
+        return self._joined.get(name.lower(), failobj)
+
+    def __getitem__(self, name: str) -> Any:
+        return self.get(name)
+
+    def __contains__(self, name: object) -> bool:
+        return str(name).lower() in self._joined
+
+
+class Answer(HTTPResponse):
+    """An answer whose head is read; it leaves the connection as it is when its body is read."""
+
+    def __init__(self, incoming: Incoming, method: str) -> None:
+        super().__init__(incoming, method=method)  # type: ignore[arg-type]
+        self.begin()
+
+    def begin(self) -> None:
+        status = 100
+        while 100 <= status < 200:
+            lines = self.fp.read_head().split("\n")  # type: ignore[attr-defined]
+            found = _STATUS.match(lines[0].rstrip("\r"))
+            if not found:
+                raise BadStatusLine(lines[0][:80])
+            minor, status, reason = found[1], int(found[2]), found[3]
+        self.version = 10 if minor == "0" else 11
+        self.code = self.status = status
+        self.reason = reason or ""
+        self.headers = self.msg = headers = Headers(lines[1:])
+        says = str(headers.get("connection", "")).lower()
+        self.will_close = "close" in says if self.version == 11 else "keep-alive" not in says
+        self.chunked = "chunked" in str(headers.get("transfer-encoding", "")).lower()
+        self.chunk_left = None
+        self.length = self._body_length(headers)
+        if self.length is None and not self.chunked:
+            self.will_close = True
+
+    def _body_length(self, headers: Headers) -> int | None:
+        if self._method == "HEAD" or self.status in (204, 304):  # type: ignore[attr-defined]
+            self.chunked = False
+            return 0
+        if self.chunked or "content-length" not in headers:
+            return None
+        lengths = {item.strip() for item in headers["content-length"].split(",")}
+        if len(lengths) != 1 or not next(iter(lengths)).isdigit():
+            raise HTTPException("the answer states no length, or several")
+        return int(lengths.pop())
+
+    def _close_conn(self) -> None:
+        self.fp = None  # type: ignore[assignment]
