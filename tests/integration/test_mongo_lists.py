@@ -1,12 +1,13 @@
 """How MongoDB answers: what its profiler says about each query that a list, a get and a claim send."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from tesp_api.store import mongo_lists
-from tesp_api.store.base import TaskQuery
+from tesp_api.store.base import OnceKey, TaskQuery
 from tesp_api.store.mongo import MongoTaskStore
 from tesp_api.store.mongo_documents import new_document
 from tesp_api.store.page_token import token_after
@@ -50,7 +51,9 @@ class Profiled:
         await db.command("profile", 2)
         answer = await work()
         await db.command("profile", 0)
-        seen = await db.system.profile.find({"ns": f"{db.name}.tasks"}).to_list()
+        seen = await db.system.profile.find(
+            {"ns": {"$in": [f"{db.name}.tasks", f"{db.name}.log_chunks"]}}
+        ).to_list()
         await db.system.profile.drop()
         return answer, seen
 
@@ -173,6 +176,37 @@ async def test_claims_look_at_what_they_take(filled: Profiled) -> None:
     assert documents(profile) <= 5
     _, profile = await filled.profile(lambda: filled.store.claim("other", lease_s=60, new_limit=0))
     assert documents(profile) == 0
+
+
+ONCE = OnceKey("k", "digest")
+LATER = datetime(2100, 1, 1, tzinfo=UTC)
+QUESTIONS: dict[str, Callable[[MongoTaskStore, str], Awaitable[Any]]] = {
+    "create": lambda store, _: store.create(make_task(tags={"k": "v"})),
+    "create once more": lambda store, _: store.create(make_task(owner="bob"), once=ONCE),
+    "get": lambda store, task_id: store.get(task_id),
+    "history": lambda store, task_id: store.history(task_id),
+    "log": lambda store, task_id: store.read_log(task_id, 1, 0, "stdout", offset=-5, limit=5),
+    "log size": lambda store, task_id: store.log_size(task_id, 1, 0, "stdout"),
+    "cancel": lambda store, task_id: store.request_cancel(task_id, "why"),
+    "delete": lambda store, task_id: store.delete(task_id),
+    "purge": lambda store, _: store.purge(LATER, limit=2),
+}
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+async def test_the_apis_other_questions_look_at_what_they_are_about(filled: Profiled, question: str) -> None:
+    tasks = filled.place.db.tasks
+    await tasks.update_many({}, {"$set": {"ended_at": 1}})
+    once = make_task(owner="bob")
+    await filled.store.create(once, once=ONCE)
+    over = (await tasks.find_one({"live": False}, {"_id": 1}) or {})["_id"]
+    _, profile = await filled.profile(lambda: QUESTIONS[question](filled.store, over))
+    assert profile
+    for seen in profile:
+        assert "COLLSCAN" not in seen.get("planSummary", "")
+        assert seen.get("docsExamined", 0) <= 2, seen
+        assert seen.get("keysExamined", 0) <= 4, seen
+        assert not seen.get("hasSortStage"), seen
 
 
 async def test_a_long_name_is_found_by_all_of_it(profiled: Profiled) -> None:

@@ -1,14 +1,23 @@
 """How SQLite answers: every list by an index in the order of ids, every question of the runner by its own."""
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from tesp_api.store import sqlite_claims, sqlite_creation, sqlite_lists
-from tesp_api.store.base import TaskQuery
+from tesp_api.store import (
+    sqlite_changes,
+    sqlite_claims,
+    sqlite_creation,
+    sqlite_lists,
+    sqlite_logs,
+    sqlite_removal,
+    sqlite_rows,
+)
+from tesp_api.store.base import OnceKey, TaskQuery
+from tesp_api.store.sqlite_logs import LogKey
 from tesp_api.store.sqlite_schema import connect, migrate
 from tesp_api.tes.states import State
 from tests.factories import make_task
@@ -111,3 +120,37 @@ def test_the_runners_questions_use_their_indexes(db: sqlite3.Connection) -> None
     assert any("tasks_by_lease (claim_expires_at<?)" in step for step in new), new
     renewing = plan(db, "UPDATE tasks SET claim_expires_at = 1 WHERE claim_owner = 'a'")
     assert any("tasks_by_claim (claim_owner=?)" in step for step in renewing), renewing
+
+
+ONCE = OnceKey("k", "digest")
+QUESTIONS: dict[str, Callable[[sqlite3.Connection, str], object]] = {
+    "create": lambda db, _: sqlite_creation.create(db, make_task(tags={"k": "v"}), None),
+    "create once": lambda db, _: sqlite_creation.create(db, make_task(), ONCE),
+    "state": sqlite_rows.read_state,
+    "get": lambda db, task_id: sqlite_rows.read_tasks(db, [task_id]),
+    "page": lambda db, _: sqlite_lists.read_whole_page(db, TaskQuery(page_size=2)),
+    "history": sqlite_rows.read_history,
+    "log": lambda db, task_id: sqlite_logs.read_part(db, LogKey(task_id, 1, 0, "stdout"), -5, 5),
+    "log size": lambda db, task_id: sqlite_logs.read_size(db, LogKey(task_id, 1, 0, "stdout")),
+    "cancel": lambda db, task_id: sqlite_changes.cancel(db, task_id, "why", 1),
+    "delete": sqlite_removal.delete,
+    "purge": lambda db, _: sqlite_removal.purge(db, 10, 1),
+}
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_the_apis_other_questions_look_nothing_up_by_going_through_a_table(
+    filled: sqlite3.Connection, question: str
+) -> None:
+    task_id = sqlite_creation.create(filled, make_task(tags={"k": "v"}), ONCE)
+    if question in ("delete", "purge"):
+        filled.execute("UPDATE tasks SET state = 'CANCELED', live = 0, ended_at = 1")
+    statements: list[str] = []
+    filled.set_trace_callback(statements.append)
+    QUESTIONS[question](filled, task_id)
+    filled.set_trace_callback(None)
+    steps = [(step, statement) for statement in statements for step in plan(filled, statement)]
+    assert statements
+    for step, statement in steps:
+        assert "SCAN" not in step, statement
+        assert "TEMP B-TREE" not in step, statement
