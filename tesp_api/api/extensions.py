@@ -1,5 +1,8 @@
 """What TESP offers beyond the standard, under `/tesp/v1`, so that the standard's paths stay pure."""
 
+import json
+from typing import Any
+
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -18,7 +21,7 @@ _STREAMS: dict[str, Stream] = {"stdout": "stdout", "stderr": "stderr"}
 
 
 class ExtensionEndpoints:
-    """Executors' outputs while they are written, the history of a task, and its deletion."""
+    """Executors' outputs while they are written, a task's events and history, and its deletion."""
 
     def __init__(self, store: TaskStore) -> None:
         self._store = store
@@ -28,6 +31,7 @@ class ExtensionEndpoints:
         return [
             Route(f"{prefix}/tasks/{{id}}", self.delete_task, methods=["DELETE"]),
             Route(f"{prefix}/tasks/{{id}}/logs/{{executor}}/{{stream}}", self.read_log, methods=["GET"]),
+            Route(f"{prefix}/tasks/{{id}}/events", self.read_events, methods=["GET"]),
             Route(f"{prefix}/tasks/{{id}}/history", self.read_history, methods=["GET"]),
         ]
 
@@ -56,8 +60,7 @@ class ExtensionEndpoints:
             attempt = query.integer("attempt", task.attempt, least=1, most=2**31)
             offset = query.integer("offset", 0, least=-_OFFSET_MAX_BYTES, most=_OFFSET_MAX_BYTES)
             limit = query.integer("limit", LIMIT_DEFAULT_BYTES, least=1, most=LIMIT_MAX_BYTES)
-        if attempt > task.attempt:
-            raise HTTPException(404, f"task {task.id} has had {task.attempt} attempts, and no {attempt}")
+        _check_attempt(task, attempt)
         name = (task.id, attempt, executor, _STREAMS[stream])
         part = await self._store.read_log(*name, offset=offset, limit=limit)
         total = await self._store.log_size(*name)
@@ -73,6 +76,21 @@ class ExtensionEndpoints:
             headers=_log_headers(part.offset, total, live),
             media_type="text/plain; charset=utf-8",
         )
+
+    async def read_events(self, request: Request) -> Response:
+        """What the worker of an attempt has said so far, without what the client has by its `after`.
+
+        `live` says that more may come: once it is false, nothing will.
+        """
+        # The state is read before the events, as for a log.
+        task = await self._store.get(request.path_params["id"])
+        with reading(request.query_params) as query:
+            attempt = query.integer("attempt", task.attempt, least=1, most=2**31)
+            after = query.integer("after", -1, least=-1, most=2**31)
+        _check_attempt(task, attempt)
+        part = await self._store.read_log(task.id, attempt, 0, "events", offset=0, limit=LIMIT_MAX_BYTES)
+        events = [_event(line) for line in part.data.splitlines()[after + 1 :]]
+        return json_answer({"events": events, "live": attempt == task.attempt and task.state not in FINAL})
 
     async def read_history(self, request: Request) -> Response:
         """Every state the task has been in, oldest first."""
@@ -95,6 +113,18 @@ def _executor_of(task: Task, given: str) -> int:
     if not 0 <= number < count:
         raise HTTPException(404, f"task {task.id} has no executor {given[:40]!r}: they are 0 to {count - 1}")
     return number
+
+
+def _check_attempt(task: Task, attempt: int) -> None:
+    if attempt > task.attempt:
+        raise HTTPException(404, f"task {task.id} has had {task.attempt} attempts, and no {attempt}")
+
+
+def _event(line: bytes) -> dict[str, Any]:
+    """A worker's event as clients see it: what is not known is absent."""
+    event: dict[str, Any] = json.loads(line)
+    known = {key: value for key, value in event.items() if value is not None}
+    return {"seq": known.pop("seq"), "time": known.pop("at"), **known}
 
 
 def _log_headers(offset: int, total: int, live: bool) -> dict[str, str]:

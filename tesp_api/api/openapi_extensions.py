@@ -14,6 +14,8 @@ from tesp_api.api.openapi_parts import (
     parameter,
 )
 
+ATTEMPT = parameter("attempt", {"type": "integer", "minimum": 1}, "From 1; the latest, if absent.")
+
 
 def extension_paths(example_task: Json) -> Json:
     """The operations under `/tesp/v1` by path and method."""
@@ -29,6 +31,7 @@ def extension_paths(example_task: Json) -> Json:
         "/tesp/v1/tasks:validate": {"post": _validate(example_task)},
         "/tesp/v1/tasks/{id}": {"delete": _delete()},
         "/tesp/v1/tasks/{id}/logs/{executor}/{stream}": {"get": _read_log()},
+        "/tesp/v1/tasks/{id}/events": {"get": _read_events()},
         "/tesp/v1/tasks/{id}/history": {"get": history},
     }
 
@@ -77,6 +80,21 @@ def _delete() -> Json:
     return deleted
 
 
+def _read_events() -> Json:
+    text = (
+        "What the worker of an attempt has said so far: also how far transfers are that take longer than a "
+        "second. To follow them, ask again after the seq of the last one, while live is true."
+    )
+    parameters = [
+        TASK_ID,
+        ATTEMPT,
+        parameter("after", {"type": "integer", "minimum": -1}, "Only events with a larger seq than this."),
+    ]
+    about = ("Extensions", "What a task's worker says", text)
+    answer = in_json("The events, the oldest first.", "Events")
+    return operation("ReadEvents", about, answer, "400 404 503 default", parameters=parameters)
+
+
 def _read_log() -> Json:
     text = (
         "The bytes as the executor wrote them, also while it runs. To follow a log, add the length of the "
@@ -99,7 +117,7 @@ def _read_log() -> Json:
         TASK_ID,
         in_path("executor", NUMBER_FROM_0 | {"default": 0}, "Its number in the task, from 0."),
         in_path("stream", {"type": "string", "enum": ["stdout", "stderr"]}, "Which of its outputs."),
-        parameter("attempt", {"type": "integer", "minimum": 1}, "From 1; the latest, if absent."),
+        ATTEMPT,
         parameter("offset", {"type": "integer", "default": 0}, "In bytes; a negative one from the end."),
         parameter(
             "limit",

@@ -181,6 +181,45 @@ class ServiceInfo10(BaseModel):
     storage: list[str] = Field(description="The folders that tasks may name.")
 
 
+class Event(BaseModel):
+    """Something that the worker says. Fields that do not belong to an event, or are not known, are absent."""
+
+    seq: int = Field(description="Its number within the attempt, from 0.")
+    time: str = Field(description="RFC 3339, in UTC, by the clock of the site.", examples=[_MOMENT])
+    event: Literal[
+        "initializing",
+        "executor_started",
+        "executor_ended",
+        "staging_out",
+        "message",
+        "transfer",
+        "ended",
+    ] = Field(description="What happened; clients should pass over those that they do not know.")
+    executor: int | None = Field(None, description="executor_*: its number in the task, from 0.")
+    exit_code: int | None = Field(None, description="executor_ended: the command's.")
+    started_at: str | None = Field(None, description="executor_ended: RFC 3339, in UTC.")
+    ended_at: str | None = Field(None, description="executor_ended: RFC 3339, in UTC.")
+    text: str | None = Field(None, description="message: a line of the task's system_logs.")
+    state: State | None = Field(None, description="ended: how, as the worker sees it.")
+    direction: Literal["input", "output"] | None = Field(None, description="transfer: which way.")
+    url: str | None = Field(None, description="transfer: the declared input's or output's, without secrets.")
+    path: str | None = Field(None, description="transfer: the declared one, in the containers.")
+    done_bytes: int | None = Field(None, description="transfer: moved so far; less if it begins anew.")
+    total_bytes: int | None = Field(None, description="transfer: of a single file, where that is known.")
+    files_done: int | None = Field(None, description="transfer: files moved so far.")
+    files_total: int | None = Field(
+        None, description="transfer: how many there are; unknown of directories that are fetched."
+    )
+    ended: bool | None = Field(None, description="transfer: whether it is over, be the end good or not.")
+
+
+class Events(BaseModel):
+    """What the worker of an attempt has said so far."""
+
+    events: list[Event] = Field(description="The oldest first.")
+    live: bool = Field(description="Whether more may come.")
+
+
 class HistoryEntry(BaseModel):
     """A state that the task came into."""
 

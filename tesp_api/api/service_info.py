@@ -16,6 +16,7 @@ EXTENSIONS = (
     "POST /tesp/v1/tasks:validate",
     "DELETE /tesp/v1/tasks/{id}",
     "GET /tesp/v1/tasks/{id}/logs/{executor}/{stream}",
+    "GET /tesp/v1/tasks/{id}/events",
     "GET /tesp/v1/tasks/{id}/history",
 )
 

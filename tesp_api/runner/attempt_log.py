@@ -14,6 +14,9 @@ from tesp_api.tes.states import State
 MOST_CHECKSUMS = 1000
 """Files of either direction in an attempt's metadata, which every BASIC view shows."""
 
+UNSHOWN = frozenset({"transfer", "staging_out", "ended"})
+"""Events of which the standard's log shows nothing."""
+
 _STATE_OF_EVENT = {"initializing": State.INITIALIZING, "executor_started": State.RUNNING}
 
 

@@ -14,7 +14,8 @@ from typing import Any, cast
 
 from tesp_api.errors import JobLost, TransitionRefused
 from tesp_api.pulsar.base import JobOrder, JobState, JobStatus, PulsarTransport
-from tesp_api.runner.attempt_log import AttemptLog, Ending
+from tesp_api.runner.attempt_log import UNSHOWN, AttemptLog, Ending
+from tesp_api.runner.event_copy import EventCopy
 from tesp_api.runner.gateway_outputs import GatewayOutputs
 from tesp_api.settings import LogSettings, SchedulerSettings
 from tesp_api.store.base import Changes, Claim, Stream, Task, TaskStore
@@ -51,6 +52,7 @@ class FollowJob:
     outputs: GatewayOutputs | None = None
 
     state: State = field(init=False)
+    _events: EventCopy = field(init=False)
     _heartbeat: Mapping[str, Any] | None = field(init=False, default=None)
     _began_at: float = field(init=False, default_factory=time.monotonic)
     _changed_at: float = field(init=False, default_factory=time.monotonic)
@@ -63,6 +65,7 @@ class FollowJob:
 
     def __post_init__(self) -> None:
         self.state = self.task.state
+        self._events = EventCopy(self.store, self.claim, self.task.attempt)
         self._has_begun = self.state not in (State.QUEUED, State.CANCELING)
 
     async def follow(self) -> Ending:
@@ -90,7 +93,9 @@ class FollowJob:
         elif heartbeat != self._heartbeat:
             self._heartbeat, self._changed_at, self._has_begun = heartbeat, time.monotonic(), True
             await self._take_events(ended=heartbeat["ended"])
-            await self._copy_logs(heartbeat["logs"])
+            await asyncio.gather(
+                self._copy_logs(heartbeat["logs"]), self._events.keep(at_once=heartbeat["ended"])
+            )
             if heartbeat["ended"]:
                 return await self._take_result()
         else:
@@ -102,16 +107,16 @@ class FollowJob:
     # -- what the worker says
 
     async def _take_events(self, *, ended: bool) -> None:
-        lines = (await self._read("events.ndjson") or b"").splitlines(keepends=True)
+        data = await self._read("events.ndjson") or b""
+        whole = data[: data.rfind(b"\n") + 1]  # the last line may be still being written
         grew = False
-        for line in lines:
-            if not line.endswith(b"\n"):  # still being written
-                break
-            before = self.log.last_seq
-            state = self.log.add_event(json.loads(line))
-            grew = grew or self.log.last_seq > before
+        for line in whole.splitlines()[self.log.last_seq + 1 :]:
+            event = json.loads(line)
+            state = self.log.add_event(event)
+            grew = grew or event["event"] not in UNSHOWN
             if state is not None:
                 await self._move(state)
+        self._events.take(whole)
         if grew and not ended:  # at the end the result brings all of it
             await self.store.update(self.task.id, Changes(log=self.log.as_json()), claim=self.claim)
 
@@ -226,6 +231,7 @@ class FollowJob:
     async def _judge_silence(self) -> Ending | None:
         """Take the result of a worker that can say no more, or raise JobLost."""
         silent_s = time.monotonic() - self._changed_at
+        await self._events.keep()
         suspicious = self._has_news or silent_s >= 2 * self.timing.heartbeat_s
         if not suspicious:
             return None
@@ -233,6 +239,7 @@ class FollowJob:
         over = status.state in _GONE and (status.certain or silent_s >= 2 * self.timing.heartbeat_s)
         if not over and silent_s < self.timing.lost_after_s:
             return None
+        await self._events.keep(at_once=True)
         ending = await self._take_result()
         if ending is not None or self._is_canceling:
             return ending

@@ -19,7 +19,9 @@ from tesp_api.tes.states import State
 PAGE_DOCUMENTS_BYTES = 16 * 1024**2
 """As JSON; 256 tasks, each with as much content as a request may have, would come to 2 GB."""
 
-Stream = Literal["stdout", "stderr"]
+Stream = Literal["stdout", "stderr", "events"]
+"""`events` are the worker's, one JSON object a line; they are kept as a log of executor 0."""
+
 T = TypeVar("T")
 
 

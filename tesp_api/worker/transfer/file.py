@@ -117,7 +117,7 @@ def _copy_to_new(path: str, destination: str, site: Site) -> Moved:
         target = os.open(destination, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
             moved = _copy(source, target, site)
-            site.progress.finish(descriptor)
+            site.progress.finish(source.key)
             os.fchmod(target, 0o777 if mode & 0o111 else 0o666)
             return moved
         finally:

@@ -100,14 +100,14 @@ class Partial:
 class Reading:
     """A file on its way out of here: iterated once, from its beginning, exactly as long as was announced.
 
-    The site's `progress` counts it under its descriptor; whoever knows that it has arrived says so there.
+    The site's `progress` counts it under its key; whoever knows that it has arrived says so there.
     """
 
     def __init__(self, source: Source, site: Site, *more_hashes: str) -> None:
         self._source = source
         self._site = site
         self._position = 0
-        self._counter = site.progress.begin(source.descriptor, source.size_bytes)
+        self._counter = site.progress.begin(source.key, source.size_bytes)
         self._hashes = {name: new_hash(name) for name in ("sha256", *more_hashes)}
 
     def __iter__(self) -> Iterator[bytes]:

@@ -143,7 +143,7 @@ async def test_every_stream_of_every_executor_and_attempt_is_a_log_of_its_own(
         (attempt, executor, stream)
         for attempt in (1, 2)
         for executor in (0, 1)
-        for stream in ("stdout", "stderr")
+        for stream in ("stdout", "stderr", "events")
     ]
     for place in places:
         await store.append_log(claim, *place, 0, repr(place).encode())

@@ -23,6 +23,7 @@ async def take_whole(store: TaskStore, runner: Driver, state: State = State.COMP
     await store.update(made.id, Changes(attempt=1, job=JOB, log={"n": 1}), claim=claim, reason="began")
     await store.append_log(claim, 1, 0, "stdout", 0, b"out")
     await store.append_log(claim, 1, 1, "stderr", 0, b"err")
+    await store.append_log(claim, 1, 2, "events", 0, b"{}")
     await lead(store, claim, state)
     return claim
 
@@ -41,7 +42,7 @@ async def assert_gone(store: TaskStore, task_id: str) -> None:
         with pytest.raises(TaskNotFound):
             await read(task_id)
     assert await store.history(task_id) == []
-    for executor, stream in enumerate(("stdout", "stderr")):
+    for executor, stream in enumerate(("stdout", "stderr", "events")):
         assert await store.log_size(task_id, 1, executor, stream) == 0  # type: ignore[arg-type]
     shapes = (
         TaskQuery(),

@@ -1,6 +1,7 @@
 """What a runner would do to tasks, and what tests look at in answers."""
 
-from collections.abc import AsyncIterator
+import json
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -13,6 +14,35 @@ from tesp_api.tes.states import State
 
 TES = "/ga4gh/tes/v1"
 V1 = "/v1"
+AT = "2026-01-01T00:00:00.000000+00:00"
+
+TRANSFER: dict[str, Any] = {
+    "direction": "input",
+    "url": "http://a/b",
+    "path": "/b",
+    "done_bytes": 5,
+    "files_done": 0,
+}
+EVENTS: list[dict[str, Any]] = [
+    {"seq": number, "at": AT, **event}
+    for number, event in enumerate(
+        [
+            {"event": "initializing"},
+            {"event": "transfer", **TRANSFER, "total_bytes": None, "files_total": None, "ended": False},
+            {"event": "message", "text": "image pulled"},
+            {"event": "executor_started", "executor": 0},
+            {"event": "executor_ended", "executor": 0, "exit_code": 0, "started_at": AT, "ended_at": AT},
+            {"event": "staging_out"},
+            {"event": "ended", "state": "COMPLETE"},
+        ]
+    )
+]
+"""What a worker says, as it writes it."""
+
+
+def lines_of(events: Iterable[Mapping[str, Any]]) -> bytes:
+    """Events as they lie in the store."""
+    return b"".join(json.dumps(event).encode() + b"\n" for event in events)
 
 
 class RingingBell(Bell):

@@ -15,7 +15,7 @@ from tesp_api.bell import Bell
 from tesp_api.errors import PulsarUnavailable, StoreUnavailable
 from tesp_api.settings import Settings
 from tesp_api.store.base import TaskStore
-from tests.integration.api.life import TES, V1, create, finish, start
+from tests.integration.api.life import EVENTS, TES, V1, create, finish, lines_of, start
 
 DOCUMENT = openapi_document("0")
 NOT_FOR_CLIENTS = {("/", "get"), ("/docs", "get"), ("/openapi.json", "get")}
@@ -111,12 +111,17 @@ async def test_the_service_info_of_old_clients(client: httpx.AsyncClient) -> Non
 async def test_extensions(client: httpx.AsyncClient, store: TaskStore) -> None:
     task_id = await create(client)
     check(await client.get(f"/tesp/v1/tasks/{task_id}/history"), 200)
-    await finish(store, await start(store, task_id), b"out")
+    held = await start(store, task_id)
+    await store.append_log(held, 1, 0, "events", 0, lines_of(EVENTS))
+    await finish(store, held, b"out")
     check(await client.get(f"/tesp/v1/tasks/{task_id}/history"), 200)
     log = f"/tesp/v1/tasks/{task_id}/logs/0/stdout"
     check(await client.get(log), 200)
     check(await client.get(f"{log}?limit=0"), 400)
     check(await client.get(f"{log}?offset=99"), 416)
+    events = f"/tesp/v1/tasks/{task_id}/events"
+    assert len(check(await client.get(events), 200)["events"]) == len(EVENTS)
+    check(await client.get(f"{events}?after=x"), 400)
 
 
 async def test_extensions_that_create_and_delete(client: httpx.AsyncClient, store: TaskStore) -> None:
@@ -159,6 +164,7 @@ async def test_health(client: httpx.AsyncClient, store: TaskStore, settings: Set
         ("GET", f"{TES}/tasks/x", b"", 404),
         ("POST", f"{V1}/tasks/x:cancel", b"", 404),
         ("GET", "/tesp/v1/tasks/x/history", b"", 404),
+        ("GET", "/tesp/v1/tasks/x/events", b"", 404),
         ("GET", "/tesp/v1/tasks/x/logs/0/stdout", b"", 404),
     ],
 )

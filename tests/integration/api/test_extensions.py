@@ -5,8 +5,8 @@ from typing import Any
 import httpx
 import pytest
 
-from tesp_api.store.base import TaskStore
-from tests.integration.api.life import TES, V1, create, finish, start
+from tesp_api.store.base import Changes, Job, TaskStore
+from tests.integration.api.life import AT, EVENTS, TES, TRANSFER, V1, create, finish, lines_of, start
 
 
 async def read(client: httpx.AsyncClient, task_id: str, rest: str = "0/stdout") -> httpx.Response:
@@ -100,6 +100,51 @@ async def test_the_history_tells_every_state_with_its_reason(
     assert entries[-1]["reason"] == "the worker ended"
 
 
+async def test_events_are_read_while_they_come(client: httpx.AsyncClient, store: TaskStore) -> None:
+    task_id = await create(client)
+    address = f"/tesp/v1/tasks/{task_id}/events"
+    assert (await client.get(address)).json() == {"events": [], "live": True}
+    held = await start(store, task_id)
+    await store.append_log(held, 1, 0, "events", 0, lines_of(EVENTS[:2]))
+    assert (await client.get(address)).json() == {
+        "events": [
+            {"seq": 0, "time": AT, "event": "initializing"},
+            {"seq": 1, "time": AT, "event": "transfer", **TRANSFER, "ended": False},
+        ],
+        "live": True,
+    }
+    assert (await client.get(f"{address}?after=1")).json() == {"events": [], "live": True}
+    await store.append_log(held, 1, 0, "events", len(lines_of(EVENTS[:2])), lines_of(EVENTS[2:]))
+    await finish(store, held, b"")
+    for after in (-1, 1, 5, 6, 1000):
+        answer = (await client.get(f"{address}?after={after}&attempt=1")).json()
+        assert [event["seq"] for event in answer["events"]] == list(range(after + 1, len(EVENTS)))
+        assert answer["live"] is False
+
+
+async def test_the_events_of_each_attempt_are_its_own(client: httpx.AsyncClient, store: TaskStore) -> None:
+    task_id = await create(client)
+    address = f"/tesp/v1/tasks/{task_id}/events"
+    held = await start(store, task_id)
+    await store.append_log(held, 1, 0, "events", 0, lines_of(EVENTS[:1]))
+    await store.update(task_id, Changes(attempt=2, job=Job("local", f"{task_id}-2")), claim=held)
+    assert (await client.get(address)).json() == {"events": [], "live": True}
+    first = (await client.get(f"{address}?attempt=1")).json()
+    assert (len(first["events"]), first["live"]) == (1, False)
+
+
+@pytest.mark.parametrize(
+    ("query", "status"), [("attempt=2", 404), ("attempt=0", 400), ("after=-2", 400), ("after=x", 400)]
+)
+async def test_events_that_cannot_be_are_refused(
+    client: httpx.AsyncClient, store: TaskStore, query: str, status: int
+) -> None:
+    task_id = await create(client)
+    await start(store, task_id)
+    answer = await client.get(f"/tesp/v1/tasks/{task_id}/events?{query}")
+    assert answer.json()["status_code"] == answer.status_code == status
+
+
 async def test_only_what_is_over_can_be_deleted(client: httpx.AsyncClient, store: TaskStore) -> None:
     task_id = await create(client, name="gone soon", tags={"k": "v"})
     address = f"/tesp/v1/tasks/{task_id}"
@@ -112,7 +157,10 @@ async def test_only_what_is_over_can_be_deleted(client: httpx.AsyncClient, store
     assert task_id in cleaning_up.json()["msg"]
     await store.retire(held)
     assert (await client.delete(address)).content == b""
-    for path in (f"{TES}/tasks/{task_id}", f"{address}/history", f"{address}/logs/0/stdout"):
+    for path in (
+        f"{TES}/tasks/{task_id}",
+        *(f"{address}/{rest}" for rest in ("history", "events", "logs/0/stdout")),
+    ):
         assert (await client.get(path)).status_code == 404
     for filters in ("", "name_prefix=gone", "tag_key=k&tag_value=v", "state=COMPLETE"):
         assert (await client.get(f"{TES}/tasks?{filters}")).json() == {"tasks": []}
@@ -135,12 +183,12 @@ async def test_the_extensions_are_advertised(client: httpx.AsyncClient) -> None:
         for method in methods
         if path.startswith("/tesp")
     ]
-    assert len(ours) == 5
+    assert len(ours) == 6
     assert [one for one in ours if one not in described] == []
     assert "Idempotency-Key" in described
 
 
-@pytest.mark.parametrize("path", ["logs/0/stdout", "history"])
+@pytest.mark.parametrize("path", ["logs/0/stdout", "history", "events"])
 async def test_an_unknown_task_is_404(client: httpx.AsyncClient, path: str) -> None:
     answer = await client.get(f"/tesp/v1/tasks/nobody/{path}")
     assert answer.status_code == 404

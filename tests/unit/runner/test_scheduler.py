@@ -81,6 +81,22 @@ class Stage:
         await until_true(retired)
         return await self.store.get(task_id)
 
+    async def has_stored(self, task_id: str, names: list[str]) -> bool:
+        """Whether the store has exactly these events of the first attempt."""
+        part = await self.store.read_log(task_id, 1, 0, "events", offset=0, limit=10**6)
+        events = [json.loads(line) for line in part.data.splitlines()]
+        assert [event["seq"] for event in events] == list(range(len(events)))
+        return [event["event"] for event in events] == names
+
+    async def until_stored(self, worker: FakeWorker, names: list[str]) -> None:
+        """Wait until the store has these events; the worker lives meanwhile."""
+
+        async def stored() -> bool:
+            worker.beat()
+            return await self.has_stored(worker.job_id.removesuffix("-1"), names)
+
+        await until_true(stored)
+
     async def in_state(self, task_id: str, state: State) -> None:
         async def there() -> bool:
             return (await self.store.get(task_id)).state is state
@@ -435,6 +451,62 @@ async def test_a_new_scheduler_adopts_what_the_old_one_left(stage: Stage) -> Non
     task = await stage.ended(task_id)
     assert task.state is State.COMPLETE
     assert [len(log["logs"]) for log in task.logs] == [1]
+
+
+# -- events
+
+
+async def test_events_are_kept_over_a_restart_and_told_once(stage: Stage) -> None:
+    task_id = await stage.submit()
+    worker = await stage.worker(task_id)
+    worker.start()
+    worker.event("transfer", done_bytes=1)
+    await stage.until_stored(worker, ["initializing", "transfer"])
+    await stage.scheduler.stop()
+    worker.event("transfer", done_bytes=2)
+    stage.scheduler = stage.new_scheduler()
+    await stage.scheduler.start()
+    await stage.until_stored(worker, ["initializing", "transfer", "transfer"])
+    worker.run_executor()
+    worker.event("ended", state="COMPLETE")
+    worker.finish()
+    await stage.ended(task_id)
+    names = ["initializing", "transfer", "transfer", "executor_started", "executor_ended", "ended"]
+    assert await stage.has_stored(task_id, names)
+
+
+async def test_progress_does_not_rewrite_the_attempts_log(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task_id = await stage.submit()
+    worker = await stage.worker(task_id)
+    worker.start()
+    await stage.until_stored(worker, ["initializing"])
+    updates: list[Any] = []
+    update = stage.store.update
+
+    async def note(*given: Any, **more: Any) -> Task:
+        updates.append(given)
+        return await update(*given, **more)
+
+    monkeypatch.setattr(stage.store, "update", note)
+    worker.event("transfer", done_bytes=1)
+    await stage.until_stored(worker, ["initializing", "transfer"])
+    assert updates == []
+    worker.event("message", text="said")
+    await until(lambda: updates)
+    worker.finish()
+    await stage.ended(task_id)
+
+
+async def test_a_lost_workers_events_are_kept(stage: Stage) -> None:
+    task_id = await stage.submit()
+    worker = await stage.worker(task_id)
+    worker.start()
+    worker.event("message", text="last words")
+    stage.pulsar.end(worker.job_id)
+    await stage.ended(task_id)
+    assert await stage.has_stored(task_id, ["initializing", "message"])
 
 
 # -- logs
