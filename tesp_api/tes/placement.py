@@ -30,6 +30,7 @@ def placement_faults(document: dict[str, Any]) -> Iterator[Fault]:
     for at, item in _objects(document.get("outputs")):
         yield from _pattern_faults(f"outputs[{at}]", item)
     yield from _collisions(document)
+    yield from _lost_outputs(document)
     yield from _files_taken_for_directories(document)
 
 
@@ -83,6 +84,24 @@ def _collisions(document: dict[str, Any]) -> Iterator[Fault]:
         owner = taken.setdefault(placed.path, placed.field)
         if owner != placed.field:
             yield Fault(placed.field, f"is the place of {owner} already: choose another path")
+
+
+def _lost_outputs(document: dict[str, Any]) -> Iterator[Fault]:
+    """No two files can be stored at one URL, while one file may be named twice, as Cromwell does.
+
+    Source: broadinstitute/cromwell at 0034aad, supportedBackends/tes/src/main/scala/cromwell/backend/impl/
+    tes/TesTask.scala: outputs (an output that is called stdout is there twice).
+    """
+    taken: dict[str, _Placed] = {}
+    for at, item in _objects(document.get("outputs")):
+        url, path = item.get("url"), item.get("path")
+        if item.get("type") not in (None, "FILE") or not isinstance(url, str) or not isinstance(path, str):
+            continue
+        for placed in () if paths.has_wildcards(path) else _place(f"outputs[{at}].url", path):
+            owner = taken.setdefault(url, placed)
+            if owner.path != placed.path:
+                other = owner.field.removesuffix(".url")
+                yield Fault(placed.field, f"is where {other} is stored already: choose another URL")
 
 
 def _files_taken_for_directories(document: dict[str, Any]) -> Iterator[Fault]:

@@ -33,7 +33,7 @@ def _object(needed: dict[str, Any], **optional: Any) -> st.SearchStrategy[dict[s
 
 
 _input = _object({"path": _path, "content": st.just("x") | _text}, streamable=_flag, **_file)
-_output = _object({"path": _path, "url": st.just("/data/o")}, path_prefix=_text, **_file)
+_output = _object({"path": _path, "url": st.sampled_from(("/data/o", "/data/p"))}, path_prefix=_text, **_file)
 _executor = _object(
     {
         "image": st.just("alpine"),
@@ -59,7 +59,7 @@ _task = _object(
     name=_text,
     description=_text,
     inputs=st.lists(_input, max_size=1),
-    outputs=st.lists(_output, max_size=2),
+    outputs=st.lists(_output, max_size=2, unique_by=lambda item: item["url"]),
     resources=_resources,
     volumes=st.just(["/v"]),
     tags=_texts,

@@ -115,6 +115,11 @@ BAD_INPUT: list[tuple[str, Any, str]] = [
     ("output without url", task(outputs=[{"path": "/a"}]), "outputs[0].url"),
     ("output with an empty url", task(outputs=[{"path": "/a", "url": ""}]), "outputs[0].url"),
     ("output with null path", task(outputs=[{"path": None, "url": URL}]), "outputs[0].path"),
+    (
+        "two files to one url",
+        task(outputs=[{"path": "/a", "url": URL}, {"path": "/b", "url": URL, "type": "FILE"}]),
+        "outputs[1].url",
+    ),
     ("output to gopher", task(outputs=[{"path": "/a", "url": "gopher://h/a"}]), "outputs[0].url"),
     ("ftp with a query", task(outputs=[{"path": "/a", "url": "ftp://h/a?b"}]), "outputs[0].url"),
     ("pattern without prefix", task(outputs=[{"path": "/a/*", "url": URL}]), "outputs[0].path_prefix"),
@@ -283,6 +288,20 @@ def test_nextflow_sends_bare_paths_and_fractional_sizes() -> None:
 def test_toil_sends_its_job_store_as_a_directory_with_an_encoded_file_url() -> None:
     item = {"path": "/jobStore/", "url": "file:///data/job%20store", "type": "DIRECTORY"}
     assert validate_task(task(inputs=[item])).document["inputs"] == [item]
+
+
+def test_outputs_may_overlap_and_a_file_be_named_twice() -> None:
+    validate_task(
+        task(
+            outputs=[
+                {"path": "/a", "url": "s3://lab/a/", "type": "DIRECTORY"},
+                {"path": "/a/b", "url": "s3://lab/a/b"},
+                {"path": "/a/./b", "url": "s3://lab/a/b", "type": "FILE"},
+                {"path": "/a/*.x", "url": "s3://lab/c", "path_prefix": "/a"},
+                {"path": "/a/*.y", "url": "s3://lab/c", "path_prefix": "/a"},
+            ]
+        )
+    )
 
 
 def test_cwl_sends_overlapping_outputs_and_inputs_inside_volumes() -> None:
