@@ -172,15 +172,13 @@ def _forms(address: Ip) -> tuple[Ip, ...]:
 
     number = int(address)
     is_other = address.version == 6 and (
-        number >> 32 in (0xFFFF, 0xFFFF0000, 0x64FF9B << 64)
-        or (number >> 80 == 0x64FF9B0001)
-        or 1 < number < 1 << 32
+        number >> 32 in (0xFFFF, 0xFFFF0000, 0x64FF9B << 64) or 1 < number < 1 << 32
     )
     return (address, IPv4Address(number & 0xFFFFFFFF)) if is_other else (address,)
 
 
 def _carried(address: Ip) -> tuple[Ip, ...]:
-    """The addresses of IPv4 to which a tunnel leads."""
+    """The addresses of IPv4 to which a tunnel, or a translator of this site, leads."""
     from ipaddress import IPv4Address
 
     number = int(address)
@@ -190,8 +188,9 @@ def _carried(address: Ip) -> tuple[Ip, ...]:
             found.append(number >> 80)
         if number >> 96 == 0x20010000:
             found += [number >> 64, ~number]
-        if number >> 80 == 0x64FF9B0001:  # a /48 has eight bits in the middle of the address
-            found.append((number >> 64 & 0xFFFF) << 16 | number >> 40 & 0xFFFF)
+        if number >> 80 == 0x64FF9B0001:  # at the end or, with a prefix of 48 bits, in the middle
+            places = (number & 0xFFFFFFFF, (number >> 64 & 0xFFFF) << 16 | number >> 40 & 0xFFFF)
+            found += filter(None, places)
         if number >> 32 & 0xFDFFFFFF == 0x5EFE:
             found.append(number)
     return tuple(IPv4Address(one & 0xFFFFFFFF) for one in found)
