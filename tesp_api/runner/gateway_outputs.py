@@ -21,7 +21,7 @@ from tesp_api.worker.cancellation import Cancellation
 from tesp_api.worker.errors import StagingError
 from tesp_api.worker.job import write_all
 from tesp_api.worker.transfer import Moved, Site, Source, transfer_for
-from tesp_api.worker.urls import shown
+from tesp_api.worker.urls import extend, shown
 
 _STORE_EVERY_S = 2.0
 _FETCH_TRIES = 3
@@ -96,7 +96,7 @@ class GatewayOutputs:
                 and (file is None or re.fullmatch(r"[0-9]{6,12}", file))
             )
             if is_sound:
-                url = _extended(declared[number]["url"], below)
+                url = extend(declared[number]["url"], "/".join(parts)) if parts else declared[number]["url"]
                 moved = Moved(int(entry["size_bytes"]), str(entry["sha256"])) if file else Moved(0, "")
                 return Left(url, str(entry["path"]), file, moved)
         except (KeyError, TypeError, ValueError, AttributeError):
@@ -204,11 +204,3 @@ def _send(one: Left, place: Path, site: Site) -> None:
             raise StagingError(f"The output {one.path} changed in the spool of the gateway")
     finally:
         os.close(descriptor)
-
-
-def _extended(url: str, below: str) -> str:
-    """The URL of what lies below the one that the task names; a query stays at the end."""
-    if not below:
-        return url
-    head, sign, query = url.partition("?")
-    return head.rstrip("/") + below + sign + query

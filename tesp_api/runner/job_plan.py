@@ -56,12 +56,12 @@ def plan_job(task: Task, destination: str, settings: Settings, bell: str | None,
 def _as_the_site_needs_it(site: DestinationSettings, part: str, value: Any) -> Any:
     """A part of the document. URLs that only the gateway uses go without their secrets.
 
-    Queries are where those of presigned URLs are; a number keeps outputs apart that differ in them alone.
+    What is left out is replaced by a number, which keeps outputs apart that differ in it alone.
     """
     if site.staging == "worker" or part not in ("inputs", "outputs"):
         return value
     return [
-        {**item, "url": shown(item["url"]) + (f"?{number}" if "?" in item["url"] else "")}
+        {**item, "url": shown(item["url"]) + (f"?{number}" if shown(item["url"]) != item["url"] else "")}
         if is_remote(item)
         else item
         for number, item in enumerate(value)

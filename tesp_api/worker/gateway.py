@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from typing import Any
+from urllib.parse import quote
 
 from .attempt import Attempt
 from .errors import StagingError, SystemFailure
@@ -12,6 +13,7 @@ from .job import make_directories, write_all
 from .outputs import Found
 from .transfer import Moved, Site, Source
 from .transfer.moving import Reading
+from .urls import scheme_of
 
 
 class Brought:
@@ -59,8 +61,7 @@ def leave(item: Found, source: Source | None, attempt: Attempt) -> None:
 
     Raises: StagingError, Canceled.
     """
-    base = attempt.order.outputs[item.output].url.partition("?")[0].rstrip("/")
-    below = item.url.partition("?")[0].rstrip("/")[len(base) :]
+    below = _below(item.url, attempt.order.outputs[item.output].url)
     entry: dict[str, Any] = {"output": item.output, "below": below, "path": item.path, "file": None}
     if source is not None:
         entry["file"] = f"{len(attempt.result.left) + 1:06d}"
@@ -69,6 +70,14 @@ def leave(item: Found, source: Source | None, attempt: Attempt) -> None:
         except OSError as error:
             raise StagingError(f"Cannot store the output {item.path}: {error.strerror}") from error
     attempt.result.left.append(entry)
+
+
+def _below(url: str, declared: str) -> str:
+    """What `extend` has added to the declared URL, percent-encoded also where it is not in URLs."""
+    if scheme_of(url) == "s3":
+        return quote(url.rstrip("/")[len(declared.rstrip("/")) :], errors="surrogateescape")
+    base = declared.partition("?")[0].rstrip("/")
+    return url.partition("?")[0].rstrip("/")[len(base) :]
 
 
 def _put_out(item: Found, source: Source, name: str, attempt: Attempt) -> Moved:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -14,6 +15,7 @@ from tests.acceptance.servers import environment_of
 from tests.services.file_server import FileServer
 from tests.services.ftp_server import FtpServer
 from tests.services.gated_http import GatedHttp
+from tests.services.s3_servers import S3Place
 from tests.services.tesp import TespServer, free_port, poll
 
 pytestmark = pytest.mark.services
@@ -270,3 +272,38 @@ def test_a_cancel_on_the_way_ends_it_within_seconds(server: TespServer, name: st
         assert "gateway" in _history(server, task_id)[-1]
         poll(lambda: not _spooled(server), timeout_s=5, why="files stay in the spool")
         assert web.waiting, "the other server was not waited for"
+
+
+def test_s3_with_the_keys_of_the_server(environment: dict[str, str], radosgw: S3Place) -> None:
+    """A server that checks signatures: the gateway signs in its own process."""
+    client, bucket = radosgw.client(), f"gateway-{uuid.uuid4()}"
+    client.create_bucket(Bucket=bucket)
+    odd = {"tree/a b/ü#1%.txt": b"odd\n", "tree/none": b"", "one": os.urandom(20 * 1024**2)}
+    for key, data in odd.items():
+        client.put_object(Bucket=bucket, Key=key, Body=data)
+    credential = {
+        "URL_PREFIX": f"s3://{bucket}",
+        "ENDPOINT": radosgw.endpoint,
+        "ACCESS_KEY_ID": radosgw.access_key_id,
+        "SECRET_ACCESS_KEY": radosgw.secret_access_key,
+    }
+    settings = {f"TESP_API_CREDENTIALS__LAB__{name}": value for name, value in credential.items()}
+    with TespServer(environment | settings) as server:
+        task = server.run(
+            {
+                "inputs": [
+                    {"url": f"s3://{bucket}/one", "path": "/in/one"},
+                    {"url": f"s3://{bucket}/tree", "path": "/in/tree", "type": "DIRECTORY"},
+                ],
+                "outputs": [
+                    {"url": f"s3://{bucket}/out/one", "path": "/out/one"},
+                    {"url": f"s3://{bucket}/out/tree", "path": "/out/tree", "type": "DIRECTORY"},
+                ],
+                "executors": [_sh("cp /in/one /out/one; cp -r /in/tree/. /out/tree")],
+            }
+        )
+    assert task["state"] == "COMPLETE", json.dumps(task, indent=1)
+    for key, data in odd.items():
+        is_same = client.get_object(Bucket=bucket, Key=f"out/{key}")["Body"].read() == data
+        assert is_same, key
+    assert radosgw.secret_access_key not in json.dumps(task)
