@@ -16,6 +16,7 @@ from tesp_api.worker.channel import UnixConnection
 from tests.services.authority import Authority
 from tests.services.containers import require_docker
 from tests.services.locked_server import LockedServer, basic
+from tests.services.mongod import Mongod
 from tests.services.pulsar_rest import StockPulsar
 from tests.services.tesp import ONLY_BUBBLEWRAP, ONLY_DOCKER, TespServer, free_port, poll
 
@@ -180,6 +181,18 @@ def test_no_token_goes_with_a_task_that_needs_none(place: Place, web: LockedServ
         assert (order["channel"], order["lent"]) == (None, None)
         (place.gate / "open").touch()
         assert server.wait(task_id)["state"] == "COMPLETE"
+
+
+def test_further_servers_on_one_database_need_the_same_key(mongod: Mongod) -> None:
+    settings = ONLY_BUBBLEWRAP | {"TESP_API_STORE__URL": mongod.url, "TESP_API_STORE__DATABASE": "keys"}
+    try:
+        with TespServer(settings) as server:
+            assert f"the key of this server is in {server.data}/secret.key" in server.log
+        with TespServer(settings | {"TESP_API_SECRET_KEY": "0123456789" * 4}) as server:
+            assert "secret_key is not set" not in server.log
+            assert not (server.data / "secret.key").exists()
+    finally:
+        mongod.drop("keys")
 
 
 def test_others_of_the_machine_reach_nothing(place: Place) -> None:
