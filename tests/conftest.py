@@ -5,6 +5,9 @@ from collections.abc import Iterator
 import pytest
 
 from tests.services.mongod import Mongod
+from tests.services.moto import Moto
+from tests.services.radosgw import Radosgw
+from tests.services.s3_servers import S3Place
 
 
 @pytest.fixture(scope="session")
@@ -18,4 +21,18 @@ def mongod() -> Iterator[Mongod]:
 def mongod_replica_set() -> Iterator[Mongod]:
     """A MongoDB replica set of one node, on the same terms."""
     with Mongod(replica_set=True) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def moto() -> Iterator[S3Place]:
+    """An S3 that takes any signature and any form. Tests use buckets of their own."""
+    with Moto() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def radosgw() -> Iterator[S3Place]:
+    """An S3 that checks them, on the same terms."""
+    with Radosgw() as running:
         yield running

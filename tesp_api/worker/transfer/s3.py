@@ -21,7 +21,7 @@ from .http import receive, require_same
 from .lending import Ask, Signed
 from .moving import Partial, Reading, new_hash
 from .retry import Passing, try_often
-from .s3_answers import FOREIGN, Missing, require, secrets_of
+from .s3_answers import FOREIGN, Missing, fields_of, require
 from .s3_etags import check_etag, claims_of, is_md5
 from .s3_listing import list_names, plant
 from .statements import validator_of
@@ -107,7 +107,7 @@ def require_size(url: str, size_bytes: int, site: Site) -> None:
     signed = site.lender.sign([Ask("head", url)])[0]
     patience = site.patience
     with Exchange(signed.method, signed.url, signed.headers, patience.stall_s, guard=site.guard) as exchange:
-        require(exchange, (200,), site, secrets_of(signed), "HEAD: ")
+        require(exchange, (200,), site, fields_of(signed), "HEAD: ")
         stored = exchange.response.headers.get("Content-Length", "")
     if stored != str(size_bytes):
         raise Passing(f"the server has stored {stored or 'an unknown number'} of {size_bytes} bytes")
@@ -160,7 +160,7 @@ def _get(signed: Signed, url: str, part: Partial, site: Site) -> Moved:
             part.restart()
             raise Passing("status 416: it is shorter than it was")
         else:
-            require(exchange, (200,), site, secrets_of(signed))
+            require(exchange, (200,), site, fields_of(signed))
             part.restart(validator_of(response.headers), response.length, claims_of(response.headers))
             if response.length is None and not response.chunked:
                 site.message(f"{shown(url)}: the server does not say how long it is, so this was not checked")
@@ -204,7 +204,7 @@ def _put(source: Source, md5: bytes, url: str, site: Site) -> Moved:
     with Exchange(
         signed.method, signed.url, headers, site.patience.stall_s, body, guard=site.guard
     ) as exchange:
-        require(exchange, (200,), site, secrets_of(signed), "PUT: ")
+        require(exchange, (200,), site, fields_of(signed), "PUT: ")
         moved = body.finish()
         check_etag(exchange.response.headers, md5)
         is_proved = is_md5(exchange.response.headers)

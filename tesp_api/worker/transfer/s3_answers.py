@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+from email.utils import mktime_tz, parsedate_tz
 from http.client import HTTPException, HTTPResponse
-from typing import Iterable
+from typing import Iterable, Sequence, Tuple
 from urllib.parse import parse_qsl, urlsplit
 from xml.parsers import expat
 
@@ -36,6 +38,8 @@ PASSING_CODES = (
     "IncompleteBody",
 )
 MISSING_CODES = ("NoSuchKey", "NoSuchUpload")
+
+Fields = Sequence[Tuple[str, str]]
 
 
 class Missing(Refused):
@@ -124,10 +128,12 @@ def read_document(response: HTTPResponse, site: Site, wanted: str) -> Node:
     return document
 
 
-def require(
-    exchange: Exchange, wanted: Iterable[int], site: Site, secrets: Iterable[str], what: str = ""
-) -> None:
-    """Raises: Passing, Refused for a status that is not wanted, with what S3 says of it."""
+def require(exchange: Exchange, wanted: Iterable[int], site: Site, signature: Fields, what: str = "") -> None:
+    """Raises: Passing, Refused for a status that is not wanted, with what S3 says of it.
+
+    `signature` are the fields with which the request is signed. If they have expired, that passes, even if S3
+    only says that access is denied: the next try is signed anew.
+    """
     response = exchange.response
     if response.status in wanted:
         return
@@ -136,30 +142,44 @@ def require(
     except (ValueError, Passing, Refused):
         document = Node("")
     error = failure(response.status, document, f" {response.reason}".rstrip())
-    text = hide(f"{what}{error}", secrets)
+    text = hide(f"{what}{error}", _secrets_in(signature))
+    if response.status == 403 and _has_expired(signature, response.headers.get("Date", "")):
+        raise Passing(f"{text}: the signature has expired")
     if isinstance(error, Passing):
         raise Passing(text, asked_pause_s(response.headers))
     raise type(error)(text)
 
 
 def failure(status: int, document: Node, reason: str = "") -> Passing | Refused:
-    """The error that an answer tells of. One that has expired passes: the next try is signed anew."""
+    """The error that an answer tells of."""
     code, message = document.said("Code")[:100], document.said("Message")[:1000].strip()
     said = ": ".join(filter(None, (code, message)))
     text = f"{said} (status {status}{reason})" if said else f"status {status}{reason}"
-    has_expired = status == 403 and "expired" in message.lower()
+    has_expired = status == 403 and "has expired" in message.lower()
     is_busy = status in PASSING_STATUSES or (status >= 500 and status not in LASTING_STATUSES)
     if code in PASSING_CODES or has_expired or is_busy:
         return Passing(text)
     return Missing(text) if code in MISSING_CODES else Refused(text)
 
 
-def secrets_of(signed: Signed) -> list[str]:
-    """What a server might repeat of a signed request and nobody should read."""
-    return secrets_in(parse_qsl(urlsplit(signed.url).query))
+def fields_of(signed: Signed) -> Fields:
+    """Those with which a request is signed, and the others of its query."""
+    return parse_qsl(urlsplit(signed.url).query)
 
 
-def secrets_in(fields: Iterable[tuple[str, str]]) -> list[str]:
-    found = {name.lower(): value for name, value in fields if name.lower() in SECRETS}
+def _secrets_in(signature: Fields) -> list[str]:
+    """What a server might repeat, and nobody should read."""
+    found = {name.lower(): value for name, value in signature if name.lower() in SECRETS}
     key_id = found.get("x-amz-credential", "").partition("/")[0]
     return [value for value in (*found.values(), key_id) if value]
+
+
+def _has_expired(signature: Fields, date: str) -> bool:
+    """By the server's clock."""
+    fields = dict(signature)
+    now = parsedate_tz(date)
+    try:
+        signed_at = datetime.strptime(fields["X-Amz-Date"] + "+0000", "%Y%m%dT%H%M%SZ%z").timestamp()
+        return now is not None and mktime_tz(now) > signed_at + int(fields["X-Amz-Expires"])
+    except (KeyError, ValueError, OverflowError):
+        return False

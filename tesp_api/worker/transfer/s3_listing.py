@@ -14,7 +14,7 @@ from . import Site
 from .connection import Exchange
 from .lending import Ask
 from .retry import Refused, try_often
-from .s3_answers import FOREIGN, Node, read_document, require, secrets_of
+from .s3_answers import FOREIGN, Node, fields_of, read_document, require
 
 MOST_FILES = 100_000
 
@@ -59,7 +59,7 @@ def _page(url: str, token: str, site: Site) -> Page:
     with Exchange(
         signed.method, signed.url, signed.headers, site.patience.stall_s, guard=site.guard
     ) as exchange:
-        require(exchange, (200,), site, secrets_of(signed))
+        require(exchange, (200,), site, fields_of(signed))
         return read_page(read_document(exchange.response, site, "ListBucketResult"), prefix_of(url))
 
 

@@ -10,6 +10,7 @@ from xml.sax.saxutils import escape
 
 from ..errors import StagingError
 from ..parallel import Background, run_together
+from ..progress import Tally
 from ..urls import shown
 from . import BUFFER_BYTES, Moved, Site, Source
 from .connection import Exchange
@@ -17,7 +18,7 @@ from .lending import Ask, Signed
 from .moving import Reading, check_unchanged, new_hash
 from .retry import Refused, try_often
 from .s3 import require_size
-from .s3_answers import FOREIGN, Missing, Node, read_document, require, secrets_of
+from .s3_answers import FOREIGN, Missing, Node, fields_of, read_document, require
 from .s3_etags import check_etag, etag_of, etag_of_parts
 
 PART_BYTES = 16 * 1024 * 1024
@@ -54,21 +55,22 @@ def part_bytes_for(size_bytes: int) -> int:
 class _Slice:
     """A part of a file on its way: iterated once."""
 
-    def __init__(self, source: Source, begin: int, end: int, check: Callable[[], None]) -> None:
-        self._source, self._begin, self._end, self._check = source, begin, end, check
+    def __init__(self, source: Source, begin: int, end: int, passing: Callable[[int], None]) -> None:
+        self._source, self._begin, self._end, self._passing = source, begin, end, passing
         self.md5 = new_hash("md5")
 
     def __iter__(self) -> Iterator[bytes]:
-        """Raises: StagingError if the file has become shorter, or what `check` raises."""
+        """Raises: StagingError if the file has become shorter, or what `passing` raises."""
         position = self._begin
         while position < self._end:
-            self._check()
+            self._passing(position - self._begin)
             data = os.pread(self._source.descriptor, min(BUFFER_BYTES, self._end - position), position)
             if not data:
                 check_unchanged(self._source)
             position += len(data)
             self.md5.update(data)
             yield data
+        self._passing(position - self._begin)
 
 
 class _Upload:
@@ -84,6 +86,8 @@ class _Upload:
         self._id = ""
         self._abort: Signed | None = None
         self._has_stopped = False
+        self._counter = site.progress.begin(source.key, source.size_bytes)
+        self._passed: dict[int, int] = {}
         self._busy = 0
         self._calm = threading.Condition()
 
@@ -91,7 +95,7 @@ class _Upload:
         """All parts; meanwhile the file is hashed from its beginning, which parts at once cannot do."""
         self._id = try_often(self._create, self._url, self._site, FOREIGN)
         self._abort = self._sign("abort_upload")
-        whole = Reading(self._source, self._site)
+        whole = Reading(self._source, self._site._replace(progress=Tally()))
         hashing = Background(lambda: self._counted(lambda: self._hash(whole)))
         calls = [self._call(number) for number in range(1, self._count + 1)]
         run_together(calls, self._site.cancellation, self._site.patience.at_once)
@@ -168,15 +172,22 @@ class _Upload:
         if self._has_stopped:
             raise StagingError(f"{shown(self._url)}: given up")
 
+    def _note(self, number: int, passed: int) -> None:
+        """Tell how much of a part has gone out. Raises: Canceled, StagingError."""
+        self._check()
+        with self._calm:
+            self._counter.done_bytes += passed - self._passed.get(number, 0)
+            self._passed[number] = passed
+
     def _send_part(self, number: int) -> None:
         self._check()
         begin = (number - 1) * self._part_bytes
         end = min(begin + self._part_bytes, self._source.size_bytes)
         signed = self._sign("upload_part", partNumber=str(number))
-        part = _Slice(self._source, begin, end, self._check)
+        part = _Slice(self._source, begin, end, lambda passed: self._note(number, passed))
         headers = {**signed.headers, "Content-Length": str(end - begin)}
         with self._exchange(signed, headers, part) as exchange:
-            require(exchange, (200,), self._site, secrets_of(signed), f"part {number}: ")
+            require(exchange, (200,), self._site, fields_of(signed), f"part {number}: ")
             md5 = part.md5.digest()
             etag = etag_of(exchange.response.headers)
             if not etag:
@@ -187,7 +198,7 @@ class _Upload:
     def _is_there(self) -> bool:
         signed = self._site.lender.sign([Ask("head", self._url)])[0]
         with self._exchange(signed, signed.headers) as exchange:
-            require(exchange, (200,), self._site, secrets_of(signed), "HEAD: ")
+            require(exchange, (200,), self._site, fields_of(signed), "HEAD: ")
             wanted = etag_of_parts([self._md5s[number] for number in range(1, self._count + 1)])
             return etag_of(exchange.response.headers).lower() == wanted
 
@@ -212,5 +223,5 @@ class _Upload:
         signed = self._sign(operation)
         headers = {**signed.headers, "Content-Length": str(len(body))}
         with self._exchange(signed, headers, (body,) if body else ()) as exchange:
-            require(exchange, (200,), self._site, secrets_of(signed), f"{operation}: ")
+            require(exchange, (200,), self._site, fields_of(signed), f"{operation}: ")
             return read_document(exchange.response, self._site, wanted)
