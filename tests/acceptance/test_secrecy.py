@@ -21,7 +21,9 @@ from tests.services.containers import require_docker
 from tests.services.ftp_server import PASSWORD, USERINFO, FtpServer
 from tests.services.locked_server import LockedServer, basic
 from tests.services.mongod import Mongod
+from tests.services.moto import Moto
 from tests.services.pulsar_rest import StockPulsar
+from tests.services.s3_servers import S3Place
 from tests.services.secret_search import SecretSearch, Watch
 from tests.services.tesp import ONLY_BUBBLEWRAP, ONLY_DOCKER, TespServer, free_port, poll
 
@@ -32,7 +34,9 @@ MARKER = f"seen-{secrets.token_hex(8)}"
 """No secret: it is in the task's name and command, and must be found."""
 
 URL_PASSWORD, OUTPUT_PASSWORD, WRONG = (f"{secrets.token_hex(8)}/?#@: %ü" for _ in range(3))
-BASIC, BEARER, HEADER = (f"{secrets.token_hex(8)}/+& %x" for _ in range(3))
+BASIC, BEARER, HEADER, SECRET_KEY = (f"{secrets.token_hex(8)}/+& %x" for _ in range(4))
+ACCESS_KEY, SESSION = secrets.token_hex(8).upper(), secrets.token_hex(16)
+BUCKET = "secrecy"
 SECRETS = {
     "password in an http URL": URL_PASSWORD,
     "password in an output's URL": OUTPUT_PASSWORD,
@@ -40,6 +44,9 @@ SECRETS = {
     "named password": BASIC,
     "named bearer token": BEARER,
     "named header": HEADER,
+    "S3 access key": ACCESS_KEY,
+    "S3 secret key": SECRET_KEY,
+    "S3 session token": SESSION,
     "wrong password": WRONG,
 }
 
@@ -77,12 +84,27 @@ def ftp(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FtpServer]:
         yield running
 
 
+@pytest.fixture(scope="module")
+def s3() -> Iterator[S3Place]:
+    with Moto() as running:
+        running.client().create_bucket(Bucket=BUCKET)
+        running.client().put_object(Bucket=BUCKET, Key="file", Body=b"by s3\n")
+        yield running
+
+
 @pytest.fixture(scope="module", params=["embedded", "embedded-mongodb", "rest"])
-def place(request: pytest.FixtureRequest, web: LockedServer) -> Iterator[Place]:
+def place(request: pytest.FixtureRequest, web: LockedServer, s3: S3Place) -> Iterator[Place]:
     credentials = {
         "lab": {"url_prefix": f"{web.url}/basic", "username": "lab", "password": BASIC},
         "token": {"url_prefix": f"{web.url}/bearer", "bearer_token": BEARER, "by_name_only": True},
         "key": {"url_prefix": f"{web.url}/header", "headers": {"X-Api-Key": HEADER}},
+        "store": {
+            "url_prefix": f"s3://{BUCKET}",
+            "endpoint": s3.endpoint,
+            "access_key_id": ACCESS_KEY,
+            "secret_access_key": SECRET_KEY,
+            "session_token": SESSION,
+        },
     }
     settings = {
         "TESP_API_SECRET_KEY": SERVER_KEY,
@@ -104,7 +126,7 @@ def place(request: pytest.FixtureRequest, web: LockedServer) -> Iterator[Place]:
             settings["TESP_API_STORE__URL"] = mongod.url
         server = stack.enter_context(TespServer(settings))
         jobs = jobs or {"job directories": server.data / "pulsar" / "staging"}
-        folders |= {"data folder": server.data, "server log": server.folder}
+        folders["data folder"] = server.data
         yield Place(server, folders, mongod, jobs)
 
 
@@ -129,6 +151,7 @@ def _task(web: LockedServer, ftp: FtpServer, password: str = URL_PASSWORD) -> di
         "basic": f"{web.url}/basic/file",
         "bearer": f"{web.url}/bearer/file",
         "header": f"{web.url}/header/file",
+        "s3": f"s3://{BUCKET}/file",
     }
     script = f"echo {MARKER} > /dev/null; cat /in/*; cp -r /in /out; sleep 1"
     return {
@@ -139,7 +162,8 @@ def _task(web: LockedServer, ftp: FtpServer, password: str = URL_PASSWORD) -> di
                 "url": f"http://{user}:{quote(OUTPUT_PASSWORD, safe='')}@{host}/out/{MARKER}",
                 "path": "/out",
                 "type": "DIRECTORY",
-            }
+            },
+            {"url": f"s3://{BUCKET}/{MARKER}", "path": "/out", "type": "DIRECTORY"},
         ],
         "volumes": ["/out"],
         "executors": [{"image": "busybox:latest", "command": ["sh", "-c", script]}],
@@ -179,6 +203,7 @@ def _answers_about(server: TespServer, task_id: str) -> Iterator[bytes]:
 def _look_everywhere(search: SecretSearch, place: Place, task: dict[str, Any], task_id: str) -> None:
     for where, folder in (place.folders | place.job_folders).items():
         search.look_below(where, folder)
+    search.look("server log", place.server.log.encode())
     for answer in (*_answers(place.server, task), *_answers_about(place.server, task_id)):
         search.look("answers", answer)
     if place.mongod:
@@ -211,12 +236,13 @@ def _run(place: Place, task: dict[str, Any]) -> tuple[dict[str, Any], SecretSear
     return ended, found, control
 
 
-def test_no_secret_is_to_be_found(place: Place, web: LockedServer, ftp: FtpServer) -> None:
+def test_no_secret_is_to_be_found(place: Place, web: LockedServer, ftp: FtpServer, s3: S3Place) -> None:
     task, found, control = _run(place, _task(web, ftp))
     logs = "\n".join(task["logs"][0].get("system_logs", []))
     assert task["state"] == "COMPLETE", logs
-    assert task["logs"][0]["logs"][0]["stdout"] == "by basic\nby bearer\nby ftp\nby header\nby url\n"
+    assert task["logs"][0]["logs"][0]["stdout"] == "by basic\nby bearer\nby ftp\nby header\nby s3\nby url\n"
     assert web.files[f"/out/{MARKER}/in/ftp"] == b"by ftp\n"
+    assert s3.client().get_object(Bucket=BUCKET, Key=f"{MARKER}/in/s3")["Body"].read() == b"by s3\n"
     assert found.found == set()
     seen = {where for _, where in control.found}
     assert seen >= {"cmdline", "job directories", "answers", "MongoDB" if place.mongod else "data folder"}
@@ -227,13 +253,14 @@ def test_no_secret_is_to_be_found(place: Place, web: LockedServer, ftp: FtpServe
 
 def test_no_failure_shows_a_secret(place: Place, web: LockedServer, ftp: FtpServer) -> None:
     """Servers repeat what they refuse; each input is refused in turn."""
-    for item in _task(web, ftp, WRONG)["inputs"][:2]:
+    wrong = _task(web, ftp, WRONG)["inputs"][:2]
+    missing = {"url": f"s3://{BUCKET}/missing", "path": "/in"}
+    its_own = "with the login that its URL came with"
+    for item, expected in ((wrong[0], its_own), (wrong[1], its_own), (missing, f"s3://{BUCKET}/missing: ")):
         task, found, _ = _run(place, _task(web, ftp) | {"inputs": [item], "outputs": []})
-        assert task["state"] == "SYSTEM_ERROR"
-        [said] = [
-            line for line in task["logs"][0]["system_logs"] if "with the login that its URL came with" in line
-        ]
-        assert "@" not in said and found.found == set()
+        said = "\n".join(task["logs"][0]["system_logs"])
+        assert task["state"] == "SYSTEM_ERROR" and expected in said
+        assert found.found == set() and "@" not in said
 
 
 def test_a_work_order_is_there_while_the_attempt_lives(

@@ -5,7 +5,7 @@ import contextlib
 import json
 import os
 import threading
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -16,14 +16,18 @@ import psutil
 
 def forms_of(secret: str) -> list[bytes]:
     """How a secret may be written down: as it is, percent-encoded, in JSON, anywhere in what is base64."""
-    data = secret.encode()
-    quoted = {quote(secret, safe=""), quote(secret), quote(secret, safe="").lower(), json.dumps(secret)[1:-1]}
-    forms = {data, *(one.encode() for one in quoted)}
+    in_json = json.dumps(secret)[1:-1]
+    texts = {secret, in_json, quote(secret, safe=""), quote(secret), quote(secret, safe="").lower()}
+    encoded = {part for text in (secret, in_json) for part in _in_base64(text.encode())}
+    return sorted({text.encode() for text in texts} | encoded)
+
+
+def _in_base64(data: bytes) -> Iterator[bytes]:
+    """What is the same of it whatever stands before and behind, in both alphabets."""
     for before in range(3):
         whole = base64.b64encode(b"\0" * before + data)
-        first, last = (0, 2, 3)[before], len(whole) - (4 if (before + len(data)) % 3 else 0)
-        forms |= {whole[first:last], whole[first:last].translate(bytes.maketrans(b"+/", b"-_"))}
-    return sorted(forms)
+        part = whole[(0, 2, 3)[before] : len(whole) - (4 if (before + len(data)) % 3 else 0)]
+        yield from (part, part.translate(bytes.maketrans(b"+/", b"-_")))
 
 
 class SecretSearch:
@@ -50,12 +54,23 @@ class SecretSearch:
                         self.look(where, file.read_bytes())
 
     def look_at_processes(self, besides: Collection[int]) -> None:
-        """Search in the command lines and environments of all processes but those."""
+        """Search in the command lines and environments of all processes but those, and copies of them.
+
+        Whoever starts a program is two for a moment, until the second one becomes that program.
+        """
+        own = {_of_process(pid, "cmdline") for pid in besides}
         for pid in psutil.pids():
-            if pid not in besides:
-                for part in ("cmdline", "environ"):
-                    with contextlib.suppress(OSError):
-                        self.look(part, Path(f"/proc/{pid}/{part}").read_bytes())
+            command = _of_process(pid, "cmdline")
+            if command and command not in own:
+                self.look("cmdline", command)
+                self.look("environ", _of_process(pid, "environ"))
+
+
+def _of_process(pid: int, part: str) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/{part}").read_bytes()
+    except OSError:
+        return b""
 
 
 class Watch:
