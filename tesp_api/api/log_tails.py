@@ -5,22 +5,24 @@ import asyncio
 from tesp_api.store.base import Stream, Task, TaskStore
 from tesp_api.tes.views import StreamId, Tails, decode_tail, ended_streams
 
-_LIST_BUDGET_BYTES = 32 * 1024**2
+_ANSWER_BUDGET_BYTES = 32 * 1024**2
 _LEAST_TAIL_BYTES = 256
 
 
-async def read_tails(store: TaskStore, task: Task, tail_bytes: int) -> Tails:
-    """The last `tail_bytes` of each stream that FULL shows of a task."""
+async def read_tails(store: TaskStore, tasks: list[Task], tail_bytes: int) -> list[Tails]:
+    """For each task the last `tail_bytes` of each stream that FULL shows of it.
+
+    Less, where there are so many streams that they would fill the memory.
+    """
+    streams = sum(len(ended_streams(task)) for task in tasks)
+    share = max(_LEAST_TAIL_BYTES, _ANSWER_BUDGET_BYTES // max(streams, 1))
+    return [await _read_tails(store, task, min(tail_bytes, share)) for task in tasks]
+
+
+async def _read_tails(store: TaskStore, task: Task, tail_bytes: int) -> Tails:
     names = ended_streams(task)
     texts = await asyncio.gather(*(_read_tail(store, task.id, name, tail_bytes) for name in names))
     return dict(zip(names, texts, strict=True))
-
-
-async def read_tails_of_list(store: TaskStore, tasks: list[Task], tail_bytes: int) -> list[Tails]:
-    """The tails of a page of tasks, each shorter where there are so many that they would fill the memory."""
-    streams = sum(len(ended_streams(task)) for task in tasks)
-    share = max(_LEAST_TAIL_BYTES, _LIST_BUDGET_BYTES // max(streams, 1))
-    return [await read_tails(store, task, min(tail_bytes, share)) for task in tasks]
 
 
 async def _read_tail(store: TaskStore, task_id: str, name: StreamId, tail_bytes: int) -> str:

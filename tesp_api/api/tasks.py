@@ -10,7 +10,7 @@ from starlette.routing import Route
 from tesp_api.api.answers import json_answer, json_bytes_answer
 from tesp_api.api.creation import Creation
 from tesp_api.api.idempotency import read_key
-from tesp_api.api.log_tails import read_tails, read_tails_of_list
+from tesp_api.api.log_tails import read_tails
 from tesp_api.api.minimal_pages import minimal_page, minimal_task
 from tesp_api.api.queries import read_list_query, read_view
 from tesp_api.api.service_info import service_info, service_info_1_0
@@ -69,7 +69,7 @@ class TaskEndpoints:
             state = await self._store.get_state(task_id)
             return json_bytes_answer(minimal_task(task_id, state, tes_1_0=self._tes_1_0))
         task = await self._store.get(task_id)
-        tails = await read_tails(self._store, task, self._tail_bytes) if view is View.FULL else None
+        [tails] = await read_tails(self._store, [task], self._tail_bytes) if view is View.FULL else [{}]
         return json_answer(task_view(task, view, tes_1_0=self._tes_1_0, tails=tails))
 
     async def list_tasks(self, request: Request) -> Response:
@@ -101,7 +101,7 @@ class TaskEndpoints:
     async def _list_documents(self, query: TaskQuery, view: View) -> tuple[list[Json], str | None]:
         page = await self._store.list_tasks(query)
         if view is View.FULL:
-            tails = await read_tails_of_list(self._store, page.items, self._tail_bytes)
+            tails = await read_tails(self._store, page.items, self._tail_bytes)
         else:
             tails = [{} for _ in page.items]
         shown = [

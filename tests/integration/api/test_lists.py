@@ -5,7 +5,9 @@ from typing import Any
 import httpx
 import pytest
 
-from tesp_api.store.base import TaskStore
+from tesp_api.api import log_tails
+from tesp_api.store.base import Changes, TaskStore
+from tesp_api.tes.states import State
 from tests.integration.api.life import TES, V1, create, finish, nulls_in, start
 
 
@@ -126,3 +128,19 @@ async def test_all_bad_parameters_are_named_at_once(client: httpx.AsyncClient) -
 @pytest.mark.parametrize("page_size", [1, 2047])
 async def test_the_limits_of_the_page_size_belong_to_it(client: httpx.AsyncClient, page_size: int) -> None:
     assert await listed(client, f"page_size={page_size}") == {"tasks": []}
+
+
+async def test_many_streams_share_the_room_of_an_answer(
+    client: httpx.AsyncClient, store: TaskStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of one task as of a list: a thousand executors have two thousand tails."""
+    monkeypatch.setattr(log_tails, "_ANSWER_BUDGET_BYTES", 8 * 400)
+    task_id = await create(client, executors=[{"image": "a", "command": ["b"]}] * 4)
+    held = await start(store, task_id)
+    for executor in range(4):
+        await store.append_log(held, 1, executor, "stdout", 0, b"x" * 900)
+    log = {"logs": [{"exit_code": 0}] * 4}
+    await store.transition(task_id, State.COMPLETE, claim=held, reason="over", changes=Changes(log=log))
+    task = (await client.get(f"{TES}/tasks/{task_id}?view=FULL")).json()
+    assert [len(entry["stdout"]) for entry in task["logs"][0]["logs"]] == [400] * 4
+    assert (await listed(client, "view=FULL"))["tasks"] == [task]
