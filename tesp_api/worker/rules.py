@@ -83,7 +83,7 @@ class Rules(NamedTuple):
             stand_ins = _known_addresses(name)
             fault = refusal("the host", "hosts", (name,), self.allow_hosts, self.deny_hosts)
             faults = [self.address_fault(one) for one in stand_ins]
-            return fault or (f"{name} is known: {faults[0]}" if faults and all(faults) else "")
+            return fault or (f"the host {name!r} is known to be local: {faults[0]}" if faults and all(faults) else "")
         names = (name, *map(str, _forms(address)))
         fault = refusal("the host", "hosts", names, self.allow_hosts, self.deny_hosts)
         return fault or self.address_fault(str(address))
