@@ -37,7 +37,7 @@ class Moto:
                 self.__exit__(None, None, None)
                 raise RuntimeError(f"moto did not start; its log ends:\n{tail}")
             time.sleep(0.05)
-        return S3Place("moto", port, "testing", "any-secret-will-do", False, False)
+        return S3Place("moto", port, "testing", "any-secret-will-do")
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

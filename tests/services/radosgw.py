@@ -44,7 +44,7 @@ class Radosgw:
             tails = self._tails()
             self.__exit__(None, None, None)
             raise RuntimeError(f"radosgw did not start ({error}); its logs end:\n{tails}") from error
-        return S3Place("radosgw", self._port, ACCESS_KEY_ID, SECRET_ACCESS_KEY, True, True)
+        return S3Place("radosgw", self._port, ACCESS_KEY_ID, SECRET_ACCESS_KEY)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -17,8 +17,6 @@ class S3Place(NamedTuple):
     port: int
     access_key_id: str
     secret_access_key: str
-    checks_signatures: bool
-    checks_policies: bool
 
     @property
     def endpoint(self) -> str:
