@@ -19,9 +19,9 @@ TIMESTAMP = (1980, 1, 1, 0, 0, 0)
 LOADER = "archive.py"
 MARSHAL_FORMAT_OF_ALL = 2
 """What every Python 3 can read."""
-OFTEN_IMPORTED_LATER = ("runtimes.bubblewrap", "runtimes.docker", "transfer.file")
-"""With what the worker imports at once, these have bytecode; others, which few tasks need, are compiled
-there in a few milliseconds: bytecode would treble their size."""
+OFTEN_IMPORTED_LATER = ("runtimes.bubblewrap", "runtimes.docker")
+"""With what the worker imports at once, these have bytecode. Others, which fewer tasks need, are compiled
+there in one to three milliseconds: bytecode would treble their size."""
 
 
 @cache
