@@ -6,33 +6,57 @@ from typing import Any
 
 from tesp_api.cli.client import TespClient
 from tesp_api.cli.exits import CommandFailed
-from tesp_api.cli.output import print_state_change
+from tesp_api.cli.transfer_bars import TransferBars
 from tesp_api.tes.states import FINAL
 
 _POLL_MIN_S = 0.1
 _POLL_MAX_S = 2.0
+_MOVING = {"INITIALIZING", "RUNNING"}
+"""The states in which a worker runs, so that there may be transfers."""
 
 LogSink = Callable[[int, str, bytes], None]
 
 
-def wait_for(client: TespClient, task_ids: Sequence[str], *, timeout_s: float | None) -> None:
-    """Return when all the tasks have ended or the time is over; print each change of a state on stderr."""
+def wait_for(
+    client: TespClient, task_ids: Sequence[str], *, timeout_s: float | None, with_bars: bool
+) -> None:
+    """Return when all the tasks have ended or the time is over.
+
+    Each change of a state is a line on stderr; on a terminal, transfers have bars below, unless that is
+    not wanted.
+    """
+    with TransferBars(wanted=with_bars, several=len(set(task_ids)) > 1) as shown:
+        _wait_for(client, task_ids, timeout_s, shown)
+
+
+def _wait_for(
+    client: TespClient, task_ids: Sequence[str], timeout_s: float | None, shown: TransferBars
+) -> None:
     deadline = time.monotonic() + timeout_s if timeout_s is not None else None
     seen: dict[str, str] = {}
+    last_seqs: dict[str, int] = {}
     pause_s = _POLL_MIN_S
     waiting = list(dict.fromkeys(task_ids))
     while True:
         for task_id in waiting:
             state = client.get(task_id)["state"]
             if seen.get(task_id) != state:
-                print_state_change(task_id, state)
+                shown.show_state(task_id, state)
                 pause_s = _POLL_MIN_S
             seen[task_id] = state
+            if shown.are_shown and state in _MOVING:
+                _show_events(client, task_id, last_seqs, shown)
         waiting = [task_id for task_id in waiting if seen[task_id] not in FINAL]
         if not waiting or (deadline is not None and time.monotonic() >= deadline):
             return
         time.sleep(pause_s)
         pause_s = min(pause_s * 1.2, _POLL_MAX_S)
+
+
+def _show_events(client: TespClient, task_id: str, last_seqs: dict[str, int], shown: TransferBars) -> None:
+    for event in client.events(task_id, last_seqs.get(task_id, -1)):
+        shown.show_event(task_id, event)
+        last_seqs[task_id] = event["seq"]
 
 
 def copy_logs(

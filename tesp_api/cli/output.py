@@ -43,10 +43,10 @@ def state_text(state: str) -> Text:
     return Text(state, style=_STATE_STYLE.get(state, ""))
 
 
-def print_state_change(task_id: str, state: str) -> None:
-    """A line on stderr, so that stdout keeps the results alone."""
+def print_state_change(task_id: str, state: str, out: Console) -> None:
+    """A line with the time; `out` is on stderr, so that stdout keeps the results alone."""
     now = datetime.now().astimezone().strftime("%H:%M:%S")
-    console(stderr=True).print(Text.assemble((now, "dim"), f"  {task_id}  ", state_text(state)))
+    out.print(Text.assemble((now, "dim"), f"  {task_id}  ", state_text(state)))
 
 
 def print_final_states(tasks: Sequence[Mapping[str, Any]]) -> None:

@@ -51,7 +51,7 @@ def create(
             print_json({"id": task_id})
         if not wait:
             return
-        wait_for(client, [task_id], timeout_s=timeout)
+        wait_for(client, [task_id], timeout_s=timeout, with_bars=not as_json)
         final = client.get(task_id, "FULL")
     if as_json:
         print_json(final)
@@ -113,13 +113,13 @@ def list_tasks(
 
 @app.command(epilog=EXIT_CODES)
 def wait(task_ids: TaskIds, timeout: Timeout = None, as_json: Json = False, url: Url = DEFAULT_URL) -> None:
-    """Wait until the tasks have ended, and show their states as they change."""
+    """Wait until the tasks have ended, and show their states as they change, and how far transfers are."""
     from tesp_api.cli.client import TespClient
     from tesp_api.cli.follow import wait_for
     from tesp_api.cli.output import print_final_states, print_json
 
     with TespClient(url) as client:
-        wait_for(client, task_ids, timeout_s=timeout)
+        wait_for(client, task_ids, timeout_s=timeout, with_bars=not as_json)
         view = "FULL" if as_json else "MINIMAL"
         tasks = [client.get(task_id, view) for task_id in task_ids]
     if as_json:

@@ -2,19 +2,24 @@
 
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from io import BufferedIOBase
 from types import TracebackType
 from typing import Self
+
+TRICKLE_BYTES = 64 * 1024
 
 
 class GatedHttp:
     """GET and PUT of `files` by path. Requests for a path in `held` wait until `open_gate`.
 
-    `waiting` holds the paths that are being waited for now.
+    `waiting` holds the paths that are being waited for now. What is in `trickled` comes, until then, as a
+    trickle of a megabyte or so a second.
     """
 
     def __init__(self) -> None:
         self.files: dict[str, bytes] = {}
         self.held: set[str] = set()
+        self.trickled: set[str] = set()
         self.waiting: set[str] = set()
         self.puts: list[str] = []
         self._gate = threading.Event()
@@ -32,6 +37,13 @@ class GatedHttp:
             self._gate.wait(timeout=120)
             self.waiting.discard(path)
 
+    def _write(self, path: str, data: bytes, to: BufferedIOBase) -> None:
+        sent = 0
+        while path in self.trickled and sent < len(data) and not self._gate.wait(0.05):
+            to.write(data[sent : sent + TRICKLE_BYTES])
+            sent += TRICKLE_BYTES
+        to.write(data[sent:])
+
     def _handler(self) -> type[BaseHTTPRequestHandler]:
         outer = self
 
@@ -42,7 +54,7 @@ class GatedHttp:
                 self.send_response(200 if data is not None else 404)
                 self.send_header("Content-Length", str(len(data or b"")))
                 self.end_headers()
-                self.wfile.write(data or b"")
+                outer._write(self.path, data or b"", self.wfile)
 
             def do_PUT(self) -> None:
                 data = self.rfile.read(int(self.headers["Content-Length"]))

@@ -1,6 +1,7 @@
 """`tesp task` against the real API: what is printed, and what the shell is told."""
 
 import json
+import re
 import threading
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,23 @@ def executor_log(exit_code: int) -> dict[str, Any]:
         "start_time": "2026-01-01T10:00:00+00:00",
         "end_time": "2026-01-01T10:00:02.5+00:00",
     }
+
+
+def transfer_event(**about: Any) -> bytes:
+    event = {
+        "seq": 0,
+        "at": "2026-01-01T10:00:00+00:00",
+        "event": "transfer",
+        "direction": "input",
+        "url": "http://a/big.bin",
+        "path": "/data/big.bin",
+        "total_bytes": 8_000_000,
+        "files_done": 0,
+        "files_total": 1,
+        "ended": False,
+        **about,
+    }
+    return json.dumps(event).encode() + b"\n"
 
 
 def test_create_prints_the_id_alone(tesp: Tesp, tmp_path: Path) -> None:
@@ -126,6 +144,31 @@ def test_wait_for_several_tells_the_worst(tesp: Tesp, api: LiveApi) -> None:
     result = tesp("task", "wait", good, bad, "--json")
     assert result.exit_code == 12
     assert [task["state"] for task in json.loads(result.stdout)["tasks"]] == ["COMPLETE", "CANCELED"]
+
+
+def test_wait_draws_a_bar_for_each_transfer_and_names_its_task(
+    tesp: Tesp, api: LiveApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")  # a terminal, to rich
+    monkeypatch.setenv("COLUMNS", "120")
+    first, second = create(tesp), create(tesp)
+    several = {"path": "/data/reads/", "direction": "output", "files_done": 3, "files_total": 5}
+    for task_id, about in ((first, {}), (second, several)):
+        api.advance(task_id, State.INITIALIZING)
+        api.write_log(task_id, 0, "events", 0, transfer_event(done_bytes=2_000_000, **about))
+
+    def finish() -> None:
+        for task_id in (first, second):
+            api.advance(task_id, State.RUNNING, State.COMPLETE)
+
+    timer = threading.Timer(1.0, finish)
+    timer.start()
+    result = tesp("task", "wait", first, second)
+    timer.join()
+    drawn = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", result.stderr)
+    assert re.search(rf"{first[-6:]} ← big\.bin +\S+ +2\.0/8\.0 MB", drawn), drawn
+    assert re.search(rf"{second[-6:]} → reads \(3 of 5 files\) ", drawn)
+    assert "big.bin" not in result.stdout
 
 
 def test_wait_gives_up_in_time(tesp: Tesp) -> None:
