@@ -26,7 +26,7 @@ class Creation:
         self._sealer = Sealer(ServerKey(settings))
 
     def admit(self, new: NewTask) -> NewTask:
-        """The same task, if the settings allow it.
+        """The task, if the settings allow it, with what its user should know before it runs.
 
         Raises:
             InvalidRequest: names every fault.
@@ -39,16 +39,16 @@ class Creation:
         Raises:
             InvalidRequest: the settings do not allow it; names every fault.
         """
-        self.admit(new)
+        admitted = self.admit(new)
         task_id = new_task_id()
         return Task(
             id=task_id,
             owner=ANYBODY,
             state=State.QUEUED,
             created_at=now(),
-            request=new.document,
-            warnings=new.warnings,
-            sealed=self._sealer.seal(task_id, new.logins),
+            request=admitted.document,
+            warnings=admitted.warnings,
+            sealed=self._sealer.seal(task_id, admitted.logins),
         )
 
     async def store(self, task: Task, key: str | None) -> str:

@@ -3,6 +3,7 @@
 The same for tasks that are created one by one, in bulk, and only looked at.
 """
 
+from dataclasses import replace
 from itertools import chain, islice
 
 from tesp_api.errors import InvalidRequest
@@ -12,6 +13,7 @@ from tesp_api.storage.url_rules import UrlRules
 from tesp_api.tes.validation import NewTask
 
 _MOST_FAULTS = 100
+_MOST_WARNINGS = 10
 
 
 class Admission:
@@ -22,7 +24,7 @@ class Admission:
         self._credential_rules = CredentialRules(settings)
 
     def admit(self, new: NewTask, owner: str) -> NewTask:
-        """The task as it may be stored for `owner`.
+        """The task as it may be stored for `owner`, with what its user should know before it runs.
 
         Raises:
             InvalidRequest: names every place and credential that the task may not name, at most a hundred.
@@ -31,4 +33,5 @@ class Admission:
         faults = list(islice(found, _MOST_FAULTS))
         if faults:
             raise InvalidRequest(faults)
-        return new
+        warnings = islice(self._credential_rules.warnings(new, owner), _MOST_WARNINGS)
+        return replace(new, warnings=(*new.warnings, *warnings))

@@ -37,8 +37,7 @@ class CredentialRules:
             if self._credentials.get(name, owner=owner) is None:
                 yield Fault(_NAMES, f"there is no credential {name[:64]!r} that you may use")
         with_login = {login.url_prefix for login in new.logins}
-        for field, item in _fetched_or_sent(new.document):
-            url = item["url"]
+        for field, url in _fetched_or_sent(new.document):
             found = self._credentials.find(url, owner=owner, named=named)
             if scheme_of(url) == S3_SCHEME:
                 if found is None:
@@ -46,9 +45,20 @@ class CredentialRules:
             elif not self._delivery.with_channel and (found or with_login.intersection(login_prefixes(url))):
                 yield Fault(field, _NOT_DELIVERED)
 
+    def warnings(self, new: NewTask, owner: str) -> Iterator[str]:
+        """How large outputs to S3 may be where they are sent by requests that were signed beforehand."""
+        if not self._delivery.without_channel:
+            return
+        sites = ", ".join(self._delivery.without_channel)
+        named = credentials_named_in(new.document)
+        for field, url in _fetched_or_sent(new.document):
+            found = self._credentials.find(url, owner=owner, named=named)
+            if found is not None and found.rule.kind == "s3" and field.startswith("outputs"):
+                yield f"{field}: from {sites} each file can have at most {found.rule.max_upload_bytes} bytes"
 
-def _fetched_or_sent(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+
+def _fetched_or_sent(document: dict[str, Any]) -> Iterator[tuple[str, str]]:
     for kind in ("inputs", "outputs"):
         for at, item in enumerate(document.get(kind, ())):
             if item.get("url") and not item.get("content"):
-                yield f"{kind}[{at}].url", item
+                yield f"{kind}[{at}].url", item["url"]

@@ -27,6 +27,7 @@ class Delivery:
         self.with_channel = frozenset(
             name for name, site in settings.destinations.items() if reaches_channel(site, settings.channel)
         )
+        self.without_channel = sorted(self._all - self.with_channel)
 
     def destinations_for(
         self, document: Mapping[str, Any], *, owner: str, has_logins: bool

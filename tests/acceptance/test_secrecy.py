@@ -31,7 +31,7 @@ pytestmark = pytest.mark.services
 
 SERVER_KEY = secrets.token_hex(16)
 MARKER = f"seen-{secrets.token_hex(8)}"
-"""No secret: it is in the task's name and command, and must be found."""
+"""No secret: it is in the task's name, command and environment, and must be found."""
 
 URL_PASSWORD, OUTPUT_PASSWORD, WRONG = (f"{secrets.token_hex(8)}/?#@: %ü" for _ in range(3))
 BASIC, BEARER, HEADER, SECRET_KEY = (f"{secrets.token_hex(8)}/+& %x" for _ in range(4))
@@ -166,7 +166,7 @@ def _task(web: LockedServer, ftp: FtpServer, password: str = URL_PASSWORD) -> di
             {"url": f"s3://{BUCKET}/{MARKER}", "path": "/out", "type": "DIRECTORY"},
         ],
         "volumes": ["/out"],
-        "executors": [{"image": "busybox:latest", "command": ["sh", "-c", script]}],
+        "executors": [{"image": "busybox:latest", "command": ["sh", "-c", script], "env": {"SEEN": MARKER}}],
         "resources": {"backend_parameters": {"credentials": "token"}},
     }
 
@@ -245,7 +245,13 @@ def test_no_secret_is_to_be_found(place: Place, web: LockedServer, ftp: FtpServe
     assert s3.client().get_object(Bucket=BUCKET, Key=f"{MARKER}/in/s3")["Body"].read() == b"by s3\n"
     assert found.found == set()
     seen = {where for _, where in control.found}
-    assert seen >= {"cmdline", "job directories", "answers", "MongoDB" if place.mongod else "data folder"}
+    assert seen >= {
+        "cmdline",
+        "environ",
+        "job directories",
+        "answers",
+        "MongoDB" if place.mongod else "data folder",
+    }
     orders = SecretSearch({"work order": _token(task["id"])})
     _look_everywhere(orders, place, _task(web, ftp), task["id"])
     assert orders.found == set()

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Self
 from urllib.parse import quote
 
-import psutil
+from tesp_api.pulsar.processes import all_pids
 
 
 def forms_of(secret: str) -> list[bytes]:
@@ -59,7 +59,7 @@ class SecretSearch:
         Whoever starts a program is two for a moment, until the second one becomes that program.
         """
         own = {_of_process(pid, "cmdline") for pid in besides}
-        for pid in psutil.pids():
+        for pid in all_pids():
             command = _of_process(pid, "cmdline")
             if command and command not in own:
                 self.look("cmdline", command)

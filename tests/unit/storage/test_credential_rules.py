@@ -72,6 +72,14 @@ def test_one_destination_that_can_be_given_it_is_enough() -> None:
         assert faults("https://open.example.org/in/x", sites=sites, **more) == {}
 
 
+def test_how_large_an_output_may_be_is_said_where_it_matters() -> None:
+    item = {"url": "s3://lab/out", "path": "/out"}
+    new = NewTask({"inputs": [{"url": "s3://lab/in", "path": "/in"}], "outputs": [item]})
+    [said] = CredentialRules(settings(sites={"r": REST, "e": {}})).warnings(new, "alice")
+    assert said == "outputs[0].url: from r each file can have at most 5368709120 bytes"
+    assert list(CredentialRules(settings()).warnings(new, "alice")) == []
+
+
 def test_a_task_with_a_login_goes_where_it_can_be_given_it() -> None:
     delivery = Delivery(settings(sites={"r": REST, "e": {}, "g": {**REST, "staging": "gateway"}}))
     secret = {"inputs": [{"url": "https://open.example.org/in/x", "path": "/a"}]}
