@@ -4,7 +4,9 @@ An application of its own, on a listener of its own: nothing of the API is reach
 from the API. The protocol is described in `tesp_api.worker`.
 """
 
+import asyncio
 import logging
+import threading
 from typing import Any
 
 from starlette.applications import Starlette
@@ -18,13 +20,15 @@ from tesp_api.api.errors import RETRY_AFTER_S
 from tesp_api.errors import AttemptOver, TaskNotFound, TespError, WorkOrderRefused
 from tesp_api.storage.credentials import Credentials
 from tesp_api.storage.logins import Logins
-from tesp_api.storage.s3_grants import S3Grants
-from tesp_api.storage.s3_signing import S3Signer
+from tesp_api.storage.s3_grants import Ask, S3Grants
+from tesp_api.storage.s3_signing import S3Signer, SignedRequest
 from tesp_api.storage.work_orders import WorkOrders
 from tesp_api.store.base import Task, TaskStore
 from tesp_api.tes.states import FINAL, State
 
 _log = logging.getLogger(__name__)
+
+_MOST_GRANTS = 16
 
 _TO_CLEAN_UP = frozenset({"abort_upload"})
 """What a worker may still ask while its task is being canceled: nothing is brought in or out any more."""
@@ -46,6 +50,8 @@ class ChannelEndpoints:
         self._credentials = credentials
         self._logins = logins
         self._signer = signer
+        self._grants: dict[str, S3Grants] = {}
+        self._lock = threading.Lock()
 
     def routes(self) -> list[Route]:
         """The endpoints as routes."""
@@ -67,12 +73,25 @@ class ChannelEndpoints:
         asks = read_asks(await read_object(request))
         if not all(ask.operation in _TO_CLEAN_UP for ask in asks):
             _require_going_on(task)
-        grants = S3Grants(task, self._credentials)
-        signed = [
+        signed = await asyncio.to_thread(self._sign_all, task, asks)
+        return _answer({"signed": [one._asdict() for one in signed]})
+
+    def _sign_all(self, task: Task, asks: list[Ask]) -> list[SignedRequest]:
+        """In a thread: five hundred signatures take some fifty milliseconds."""
+        grants = self._grants_of(task)
+        return [
             self._signer.sign(ask.operation, ask.url, ask.parameters, grants.credential_for(ask).rule)
             for ask in asks
         ]
-        return _answer({"signed": [one._asdict() for one in signed]})
+
+    def _grants_of(self, task: Task) -> S3Grants:
+        """Kept for a while: a worker asks often, and a task's document never changes."""
+        with self._lock:
+            grants = self._grants.pop(task.id, None) or S3Grants(task, self._credentials)
+            self._grants[task.id] = grants
+            if len(self._grants) > _MOST_GRANTS:
+                del self._grants[next(iter(self._grants))]
+            return grants
 
     async def _task_of(self, request: Request) -> Task:
         """The task of the work order, which must be at the attempt that the order is for.
