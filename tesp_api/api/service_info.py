@@ -46,6 +46,8 @@ def service_info_1_0(settings: Settings) -> dict[str, Any]:
 
 
 def _storage(settings: Settings) -> list[str]:
-    """The folders that tasks may name, each once."""
-    roots = (root.path.as_uri() for site in settings.destinations.values() for root in site.file_roots)
-    return list(dict.fromkeys(roots))
+    """The folders that tasks may name, and the places in S3 that everybody may, each once."""
+    roots = [root.path.as_uri() for site in settings.destinations.values() for root in site.file_roots]
+    open_to_all = [one for one in settings.credentials.values() if one.users is None and not one.by_name_only]
+    places = [one.url_prefix for one in open_to_all if one.kind == "s3"]
+    return list(dict.fromkeys((*roots, *places)))

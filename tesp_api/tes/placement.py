@@ -62,9 +62,9 @@ def _file_fault(url: Any, item: dict[str, Any]) -> str | None:
 def _pattern_faults(field: str, item: dict[str, Any]) -> Iterator[Fault]:
     """An output with wildcards needs a path_prefix; one without ignores it."""
     path, prefix = item.get("path"), item.get("path_prefix")
-    if isinstance(path, str) and not (prefix and paths.has_wildcards(path)):
-        if fault := _file_fault(item.get("url"), item):
-            yield Fault(f"{field}.url", fault)
+    is_pattern = bool(prefix) and isinstance(path, str) and paths.has_wildcards(path)
+    if not is_pattern and (fault := _file_fault(item.get("url"), item)):
+        yield Fault(f"{field}.url", fault)
     if not isinstance(path, str) or not paths.has_wildcards(path) or paths.place_fault(path):
         return
     if prefix is None or prefix == "":

@@ -61,9 +61,10 @@ class Input(_Part):
     description: Text | None = Field(None, description="For people; nothing depends on it.")
     url: Text | None = Field(
         None,
-        description="Where to fetch it: `http://`, `https://`, `ftp://`, `ftps://`, `file://` or an absolute "
-        "path. The latter two are read at the compute site, and must lie in a folder that service-info "
-        "lists as storage. Needed unless there is content.",
+        description="Where to fetch it: `http://`, `https://`, `ftp://`, `ftps://`, `s3://` (keys letter by "
+        "letter: nothing is percent-decoded), `file://` or an absolute path. The latter two are read at the "
+        "compute site, and must lie in a folder that service-info lists as storage. Needed unless there is "
+        "content.",
         examples=["https://example.org/genome.fa"],
     )
     path: Place = Field(
@@ -96,7 +97,7 @@ class Output(_Part):
     description: Text | None = Field(None, description="For people; nothing depends on it.")
     url: TargetUrl = Field(
         description="Where to send it: `http://` and `https://` by PUT (by POST where PUT is refused), "
-        "`ftp://`, `ftps://`, `file://` or an absolute path at the compute site, in a storage "
+        "`ftp://`, `ftps://`, `s3://`, `file://` or an absolute path at the compute site, in a storage "
         "folder. For a DIRECTORY or with wildcards it is the directory to which relative paths are added.",
         examples=["file:///data/results/counts.txt"],
     )
