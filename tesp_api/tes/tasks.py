@@ -63,8 +63,8 @@ class Input(_Part):
         None,
         description="Where to fetch it: `http://`, `https://`, `ftp://`, `ftps://`, `s3://` (keys letter by "
         "letter: nothing is percent-decoded), `file://` or an absolute path. The latter two are read at the "
-        "compute site, and must lie in a folder that service-info lists as storage. Needed unless there is "
-        "content.",
+        "compute site, and must lie in a folder that service-info lists as storage. A user and a password "
+        "before the host are used, but neither kept in the task nor shown. Needed unless there is content.",
         examples=["https://example.org/genome.fa"],
     )
     path: Place = Field(
@@ -98,7 +98,8 @@ class Output(_Part):
     url: TargetUrl = Field(
         description="Where to send it: `http://` and `https://` by PUT (by POST where PUT is refused), "
         "`ftp://`, `ftps://`, `s3://`, `file://` or an absolute path at the compute site, in a storage "
-        "folder. For a DIRECTORY or with wildcards it is the directory to which relative paths are added.",
+        "folder. For a DIRECTORY or with wildcards it is the directory to which relative paths are added. A "
+        "user and a password before the host are used, but neither kept in the task nor shown.",
         examples=["file:///data/results/counts.txt"],
     )
     path: Place = Field(
@@ -166,8 +167,9 @@ class Resources(_Part):
     zones: Texts | None = Field(None, description="Kept and shown, without effect.")
     backend_parameters: TextMap | None = Field(
         None,
-        description="Keys that service-info does not list are left out, and system_logs say which. Upper and "
-        "lower case are the same.",
+        description="`credentials` names credentials of the server's settings that the task's URLs need, "
+        "separated by commas. Keys that service-info does not list are left out, and system_logs say which. "
+        "Upper and lower case are the same.",
     )
     backend_parameters_strict: Flag | None = Field(
         None,

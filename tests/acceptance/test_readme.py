@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from tesp_api.settings import load_settings
 from tests.acceptance.served import BIN, served
 from tests.services.containers import require_docker
 
@@ -77,6 +78,22 @@ def test_the_command_line_session_runs_as_it_stands(session: list[str]) -> None:
     assert "CANCELED" in shown or "CANCELING" in shown
     assert "the task is valid" in shown
     assert " deleted\n" in shown
+
+
+def test_the_login_of_a_url_is_shown_nowhere(session: list[str]) -> None:
+    assert '"url":"https://data.example.org/reads.fa"' in session[7]
+    assert "open-sesame" not in session[7]
+
+
+def test_the_credentials_are_valid_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    [table] = blocks("toml")
+    (tmp_path / "settings.toml").write_text(table)
+    monkeypatch.setenv("TESP_API_SETTINGS", str(tmp_path / "settings.toml"))
+    for name, value in re.findall(r"^export (TESP_API_CREDENTIALS\w+)=(.*)$", README, re.MULTILINE):
+        monkeypatch.setenv(name, value)
+    lab, portal = (load_settings().credentials[name] for name in ("lab", "portal"))
+    assert (lab.kind, bool(lab.secret_access_key)) == ("s3", True)
+    assert (portal.kind, bool(portal.bearer_token)) == ("login", True)
 
 
 @pytest.mark.parametrize("program", blocks("python"))
