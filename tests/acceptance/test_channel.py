@@ -3,8 +3,10 @@
 import contextlib
 import http.client
 import json
+import os
 import ssl
 import stat
+import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +15,7 @@ from typing import Any
 import pytest
 
 from tesp_api.worker.channel import UnixConnection
+from tests.acceptance.served import BIN
 from tests.services.authority import Authority
 from tests.services.containers import require_docker
 from tests.services.locked_server import LockedServer, basic
@@ -193,6 +196,22 @@ def test_further_servers_on_one_database_need_the_same_key(mongod: Mongod) -> No
             assert not (server.data / "secret.key").exists()
     finally:
         mongod.drop("keys")
+
+
+def test_doctor_knows_a_channel_that_runs(place: Place) -> None:
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("TESP_")}
+    environment = inherited | place.settings | {"TESP_API_DATA_DIR": str(place.data)}
+    with place.server() as server:
+        done = subprocess.run(
+            [BIN / "tesp", "doctor", "--json"], env=environment, cwd=server.folder, capture_output=True
+        )
+    checks = json.loads(done.stdout)["checks"]
+    found = {check["name"]: check for check in checks if "channel" in check["name"]}
+    certificate = found.pop("certificate of the channel", None)
+    assert {check["level"] for check in found.values()} == {"ok"}, found
+    if place.ca is not None:
+        assert "a running server answers" in found["worker channel"]["found"]
+        assert certificate and (certificate["level"], certificate["mend"]) == ("warn", "renew it")  # 1 hour
 
 
 def test_others_of_the_machine_reach_nothing(place: Place) -> None:
