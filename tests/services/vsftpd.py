@@ -32,7 +32,7 @@ session required pam_permit.so
 _START = 'mount --bind "$0/pam.d" /etc/pam.d && exec "$1" "$0/vsftpd.conf"'
 
 
-def _free_ports(count: int = 16) -> range:
+def free_ports(count: int = 16) -> range:
     """Ports in a row that nobody listens on now."""
     while True:
         first = free_port()
@@ -58,7 +58,7 @@ class Vsftpd:
         self.authority = authority
         self.tls = tls
         self.port = IMPLICIT_PORT if tls == "implicit" else free_port()
-        self.passive_ports = _free_ports()
+        self.passive_ports = free_ports()
         self.scheme = "ftp" if tls == "none" else "ftps"
         self._temporary = tempfile.TemporaryDirectory(prefix="tesp-vsftpd-", ignore_cleanup_errors=True)
         self.folder = Path(self._temporary.name)
