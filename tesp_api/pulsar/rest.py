@@ -68,6 +68,7 @@ class RestPulsar:
         self._root = f"/managers/{in_path(manager)}" if manager is not None else ""
         self._command = worker_command(python)
         self._waiting: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
+        self._set_up_here: set[str] = set()
         self._stream = asyncio.Semaphore(1)  # each blocks one of Pulsar's few threads
 
     async def open(self) -> None:
@@ -143,11 +144,13 @@ class RestPulsar:
     async def set_up(self, job_id: str) -> None:
         if await self._state_or_none(job_id) == LOST:
             await self._set_up(job_id)
+        self._set_up_here.add(job_id)
 
     async def place_file(self, job_id: str, name: str, source: Path) -> None:
         path = self._job(job_id, "/files")
         async with self._stream:
-            if await self._state_or_none(job_id) == LOST:
+            is_known = job_id in self._set_up_here  # not asked for each of very many files
+            if not is_known and await self._state_or_none(job_id) == LOST:
                 raise PulsarRefused(f"there is no job {job_id} to place {name} for")
             await self._http.send_file(path, {"type": "input", "name": check_input_name(name)}, source)
 
@@ -187,6 +190,7 @@ class RestPulsar:
         self._wake(job_id)
 
     async def clean(self, job_id: str) -> None:
+        self._set_up_here.discard(job_id)
         # asking for the status first makes Pulsar see the end and drop its own record of the job;
         # it then still writes into the directory for a moment, which its delete would stumble over
         for attempt in range(CLEAN_TRIES):

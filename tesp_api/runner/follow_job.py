@@ -49,7 +49,7 @@ class FollowJob:
     logs: LogSettings
     wake: asyncio.Event
     log: AttemptLog
-    outputs: GatewayOutputs | None = None
+    outputs: GatewayOutputs
 
     state: State = field(init=False)
     _events: EventCopy = field(init=False)
@@ -142,7 +142,7 @@ class FollowJob:
             },
             final=True,
         )
-        if self.outputs is not None and not self._is_canceling:
+        if result.get("left") and not self._is_canceling:
             result = await self.outputs.send(result)
             self.state = (await self.store.get(self.task.id)).state  # a cancel may have come meanwhile
         ending = self.log.add_result(result)

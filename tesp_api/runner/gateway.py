@@ -25,6 +25,7 @@ from tesp_api.tes.states import State
 from tesp_api.worker.errors import StagingError
 from tesp_api.worker.order import Patience
 from tesp_api.worker.progress import Tally
+from tesp_api.worker.record import MESSAGE_MAX_CHARACTERS, MOST_MESSAGES
 from tesp_api.worker.transfer import Site, close_connections
 from tesp_api.worker.transfer.guard import Guard
 from tesp_api.worker.transfer.lending import Lender, NoLender
@@ -111,13 +112,17 @@ class Passage:
         return Site(
             roots=(),
             cancellation=self.stop,
-            message=self.messages.append,
+            message=self._note,
             patience=Patience(**{name: getattr(rules, name) for name in Patience._fields}),
             lender=self.gateway.lend(self.task),
             guard=Guard(**worker_rules(self.gateway.settings)._asdict()),
             check_size=allowance.check_size,
             progress=Tally(),
         )
+
+    def _note(self, text: str) -> None:
+        if len(self.messages) < MOST_MESSAGES:
+            self.messages.append(text[:MESSAGE_MAX_CHARACTERS])
 
     async def tell(self, reason: str, log: AttemptLog | None = None) -> None:
         """Add a line to the task's history, and what the attempt's log is by now."""

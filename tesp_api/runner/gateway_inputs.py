@@ -63,10 +63,10 @@ class GatewayInputs:
 
     async def _bring(self, remote: Mapping[int, Mapping[str, Any]]) -> bool:
         passage = self.passage
+        await passage.transport.set_up(passage.job_id)  # while Pulsar is away, nothing is fetched in vain
         await passage.tell(f"the gateway fetches {len(remote)} inputs for job {passage.job_id}")
         allowance = passage.allowance("inputs")
         async with passage.spooled() as folder:
-            await passage.transport.set_up(passage.job_id)
             site = passage.transfers(allowance)
             calls = [partial(self._bring_one, number, item, folder, site) for number, item in remote.items()]
             entries = await all_of(calls, passage.at_once)

@@ -51,6 +51,7 @@ class GatewayOutputs:
     async def send(self, result: Mapping[str, Any]) -> dict[str, Any]:
         """Send what the worker has left, and return its result as it is after that.
 
+        What it has left counts, not the settings, which may have changed since the job was launched.
         Of an attempt that has failed already, a failure to send is noted and changes nothing, as with the
         worker's own outputs. What an earlier call, or process, has sent is not sent again.
 

@@ -137,8 +137,7 @@ async def _follow(task: Task, claim: Claim, around: Surroundings, log: AttemptLo
     assert task.job is not None  # noqa: S101 - only called for a task that has one
     transport = around.transport_to(task.job.destination)
     is_new = task.state is State.QUEUED  # else its order is not sent any more
-    has_gateway = around.gateway.serves(task.job.destination)
-    if has_gateway and is_new:
+    if is_new and around.gateway.serves(task.job.destination):
         ending = await GatewayInputs(_passage(task, claim, around, log)).bring()
         if ending is not None:
             return ending
@@ -153,7 +152,7 @@ async def _follow(task: Task, claim: Claim, around: Surroundings, log: AttemptLo
         logs=around.settings.logs,
         wake=around.wake,
         log=log,
-        outputs=GatewayOutputs(_passage(task, claim, around, log)) if has_gateway else None,
+        outputs=GatewayOutputs(_passage(task, claim, around, log)),
     )
     return await job.follow()
 
