@@ -68,7 +68,7 @@ class Radosgw:
         self._keep("ceph-osd", "-f", "-i", "0")
         keys = ("--access-key", ACCESS_KEY_ID, "--secret-key", SECRET_ACCESS_KEY)
         self._run("radosgw-admin", "user", "create", "--uid=tesp", "--display-name=TESP", *keys)
-        front = f"beast endpoint=127.0.0.1:{self._port}"
+        front = f"beast endpoint=127.0.0.1:{self._port} tcp_nodelay=1"
         gateway = self._keep("radosgw", "-f", "-n", "client.admin", "--rgw-frontends", front)
         self._wait_for(gateway)
 

@@ -24,8 +24,11 @@ from .s3_etags import check_etag, etag_of, etag_of_parts
 PART_BYTES = 16 * 1024 * 1024
 MOST_PARTS = 10_000
 MOST_BYTES = 5 * 1024**4
-ABORT_S = 2.0
-"""The most that a cancel waits for parts on their way, and again for the answer that they are forgotten."""
+CALM_S, ABORT_S = 1.0, 1.5
+"""The most that a cancel waits for parts on their way, and then for the answer that they are forgotten.
+
+Together less than the API gives a worker before it has it killed.
+"""
 NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
 
 
@@ -118,12 +121,12 @@ class _Upload:
                 raise
 
     def abort(self) -> None:
-        """Have S3 forget the parts: best effort, within `ABORT_S` for each of its two steps."""
+        """Have S3 forget the parts: best effort, and within little time."""
         self._has_stopped = True
         if not self._id:
             return
         with self._calm:
-            self._calm.wait_for(lambda: not self._busy, ABORT_S)
+            self._calm.wait_for(lambda: not self._busy, CALM_S)
         done = threading.Event()
 
         def ask() -> None:
