@@ -80,10 +80,10 @@ class Rules(NamedTuple):
         name = host_name(host)
         address = literal_of(name)
         if address is None:
-            stand_ins = _known_addresses(name)
             fault = refusal("the host", "hosts", (name,), self.allow_hosts, self.deny_hosts)
-            faults = [self.address_fault(one) for one in stand_ins]
-            return fault or (f"the host {name!r} is known to be local: {faults[0]}" if faults and all(faults) else "")
+            faults = [self.address_fault(one) for one in _known_addresses(name)]
+            is_local = bool(faults) and all(faults)
+            return fault or (f"the host {name!r} is known to be local: {faults[0]}" if is_local else "")
         names = (name, *map(str, _forms(address)))
         fault = refusal("the host", "hosts", names, self.allow_hosts, self.deny_hosts)
         return fault or self.address_fault(str(address))

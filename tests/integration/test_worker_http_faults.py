@@ -80,7 +80,12 @@ FETCHES = [
         "status 500 Internal Server Error (tried 3 times)",
         server={"answers": [(500, {})] * 3},
     ),
-    Case("not there", [], "status 403 Forbidden (tried once)", server={"answers": [(403, {})]}),
+    Case(
+        "not there",
+        [],
+        "status 403 Forbidden, with the URL's own login (tried once)",
+        server={"answers": [(403, {})]},
+    ),
     Case(
         "a wrong Content-MD5",
         [],
@@ -104,7 +109,12 @@ SENDS = [
     Case("always cut", [], "/out/x", always=at("cut", way="up")),
     Case("always stalled", [], "0.6 s (tried 3 times)", always=at("stall", 0)),
     Case("no room", [], "PUT of x: status 507", server={"answers": [(507, {})] * 3}),
-    Case("forbidden", [], "PUT of x: status 403 Forbidden (tried once)", server={"answers": [(403, {})]}),
+    Case(
+        "forbidden",
+        [],
+        "PUT of x: status 403 Forbidden, with the URL's own login (tried once)",
+        server={"answers": [(403, {})]},
+    ),
     Case(
         "stored half", [], "has stored 450000 of 900000 bytes", server={"stores": lambda body: body[:450_000]}
     ),

@@ -9,6 +9,7 @@ from typing import Any, Callable
 MAX_HEAD_BYTES = 256 * 1024
 READ_BYTES = 64 * 1024
 _END_OF_HEAD = re.compile(rb"\n\r?\n")
+_FIELD = re.compile(r"(?m)^([^\s:][^:\r\n]*):([^\r\n]*)\r?\n")
 _STATUS = re.compile(r"HTTP/1\.(\d) (\d{3})(?: (.*))?\Z")
 
 
@@ -17,7 +18,7 @@ class Incoming:
 
     def __init__(self, receive: Callable[[int], bytes]) -> None:
         self._receive = receive
-        self.buffer = b""
+        self.buffer = bytearray()
         self.is_begun = False
 
     def makefile(self, _: str) -> Incoming:
@@ -34,12 +35,13 @@ class Incoming:
         self.buffer += data
 
     def read_head(self) -> str:
-        """All lines up to the next empty one."""
+        """All lines up to the next empty one, each with its end."""
         while True:
             found = _END_OF_HEAD.search(self.buffer)
             if found:
-                head, self.buffer = self.buffer[: found.start()], self.buffer[found.end() :]
-                return head.decode("latin-1")
+                head = self.buffer[: found.start() + 1].decode("latin-1")
+                del self.buffer[: found.end()]
+                return head
             if len(self.buffer) > MAX_HEAD_BYTES:
                 raise HTTPException("the headers of the answer do not end")
             self.fill()
@@ -51,16 +53,16 @@ class Incoming:
                 break
             self.buffer += data
         size = min(self.buffer.find(b"\n") + 1 or len(self.buffer), limit)
-        line, self.buffer = self.buffer[:size], self.buffer[size:]
-        return line
+        return self._take(size)
 
     def read1(self, size: int = READ_BYTES) -> bytes:
         if not self.buffer:
             return self._receive(size if size >= 0 else READ_BYTES)
-        if size < 0 or size >= len(self.buffer):
-            data, self.buffer = self.buffer, b""
-        else:
-            data, self.buffer = self.buffer[:size], self.buffer[size:]
+        return self._take(size if size >= 0 else len(self.buffer))
+
+    def _take(self, size: int) -> bytes:
+        data = bytes(self.buffer[:size])
+        del self.buffer[:size]
         return data
 
     def read(self, size: int = -1) -> bytes:
@@ -87,17 +89,16 @@ class Incoming:
 class Headers(HTTPMessage):
     """Headers that are looked up fast; values of one name are joined with commas."""
 
-    def __init__(self, lines: list[str]) -> None:
+    def __init__(self, lines: str) -> None:
         super().__init__()
-        self._joined: dict[str, str] = {}
-        for line in lines:
-            name, colon, value = line.rstrip("\r").partition(":")
-            if not colon or name[:1] in " \t":
-                raise HTTPException(f"a header that is none: {line[:80]!r}")
-            self.set_raw(name, value.strip())
-            key = name.lower()
-            before = self._joined.get(key)
-            self._joined[key] = value.strip() if before is None else f"{before}, {value.strip()}"
+        found = [(name, value.strip()) for name, value in _FIELD.findall(lines)]
+        if len(found) != lines.count("\n"):
+            raise HTTPException("a line in the headers of the answer is none")
+        self._headers = found
+        self._joined = {name.lower(): value for name, value in found}
+        if len(self._joined) != len(found):
+            for key in self._joined:
+                self._joined[key] = ", ".join(value for name, value in found if name.lower() == key)
 
     def get(self, name: str, failobj: Any = None) -> Any:
         return self._joined.get(name.lower(), failobj)
@@ -119,15 +120,15 @@ class Answer(HTTPResponse):
     def begin(self) -> None:
         status = 100
         while 100 <= status < 200:
-            lines = self.fp.read_head().split("\n")  # type: ignore[attr-defined]
-            found = _STATUS.match(lines[0].rstrip("\r"))
+            line, _, lines = self.fp.read_head().partition("\n")  # type: ignore[attr-defined]
+            found = _STATUS.match(line.rstrip("\r"))
             if not found:
-                raise BadStatusLine(lines[0][:80])
+                raise BadStatusLine(line[:80])
             minor, status, reason = found[1], int(found[2]), found[3]
         self.version = 10 if minor == "0" else 11
         self.code = self.status = status
         self.reason = reason or ""
-        self.headers = self.msg = headers = Headers(lines[1:])
+        self.headers = self.msg = headers = Headers(lines)
         says = str(headers.get("connection", "")).lower()
         self.will_close = "close" in says if self.version == 11 else "keep-alive" not in says
         self.chunked = "chunked" in str(headers.get("transfer-encoding", "")).lower()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 import select
 import socket
 import threading
@@ -113,7 +114,7 @@ class Exchange:
     ) -> None:
         origin = http_origin(url)
         guard.require(url, *origin[:3])
-        route = _Route(guard, origin.scheme, origin.host, origin.port, _proxy_of(origin))
+        route = _route(guard, *origin[:3])
         head = _head(method, origin, route, headers)
         self._is_sent = self._is_begun = self._is_closed = False
         line = IDLE.take(route)
@@ -231,12 +232,14 @@ def _tls() -> Any:
     return context
 
 
-def _proxy_of(origin: Origin) -> Origin | None:
-    return _proxy_for(origin.scheme, origin.host, origin.port)
-
-
 @lru_cache(maxsize=64)
-def _proxy_for(scheme: str, host: str, port: int) -> Origin | None:
+def _route(guard: Guard, scheme: str, host: str, port: int) -> _Route:
+    return _Route(guard, scheme, host, port, _proxy_of(scheme, host, port))
+
+
+def _proxy_of(scheme: str, host: str, port: int) -> Origin | None:
+    if not any(name.lower().endswith("_proxy") for name in os.environ):
+        return None
     from urllib.request import getproxies, proxy_bypass
 
     url = getproxies().get(scheme)

@@ -17,7 +17,7 @@ def new_hash(name: str) -> Any:
     """A hash of `hashlib`, also on machines that allow MD5 and SHA-1 for checksums only."""
     import hashlib
 
-    return hashlib.new(name, usedforsecurity=False)
+    return getattr(hashlib, name)(usedforsecurity=False)
 
 
 class Claim(NamedTuple):
@@ -51,8 +51,9 @@ class Partial:
         Raises: StagingError if `total` is too much for this site.
         """
         self._check_size(total or 0)
-        os.ftruncate(self._descriptor, 0)
-        os.lseek(self._descriptor, 0, os.SEEK_SET)
+        if self.size_bytes:
+            os.ftruncate(self._descriptor, 0)
+            os.lseek(self._descriptor, 0, os.SEEK_SET)
         self.size_bytes = 0
         self.validator, self.total, self._claims = validator, total, claims
         self._counter.done_bytes, self._counter.total_bytes = 0, total

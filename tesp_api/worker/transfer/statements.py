@@ -42,9 +42,9 @@ def range_of(headers: Message) -> tuple[int, int | None]:
 
 def claims_of(headers: Message) -> tuple[Claim, ...]:
     """The checksums of a whole answer; those that cannot be read are passed over."""
-    stated = [("md5", headers.get("Content-MD5", ""))]
+    stated = [("md5", headers["Content-MD5"])] if "Content-MD5" in headers else []
     for name in ("Digest", "Repr-Digest", "Content-Digest"):
-        for item in headers.get(name, "").split(","):
+        for item in headers.get(name, "").split(",") if name in headers else ():
             kind, _, value = item.strip().partition("=")
             stated.append((kind.lower(), value.partition(";")[0].strip(":")))
     return tuple(_claims(stated))
