@@ -7,11 +7,15 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Protocol, TypeVar
 
+from tesp_api.pulsar.amqp import AmqpPulsar
 from tesp_api.pulsar.base import JobOrder, PulsarTransport
 from tesp_api.pulsar.embedded import EmbeddedPulsar
+from tesp_api.pulsar.mailbox import MemoryMailbox
 from tesp_api.pulsar.processes import kill_tree, processes_in, read_stat
 from tesp_api.pulsar.rest import RestPulsar
+from tests.services.pulsar_amqp import AmqpStockPulsar
 from tests.services.pulsar_rest import StockPulsar
+from tests.services.rabbitmq import RabbitMQ
 
 T = TypeVar("T")
 
@@ -97,6 +101,23 @@ class RestSite:
     async def launch_and_kill_host(self, order: JobOrder) -> None:
         await self.transport.launch(order)
         # killed between its fork and its record, Pulsar knows nothing of a job that runs
+        await started_pid(self.transport, order.job_id)
+        await asyncio.to_thread(self.pulsar.restart)
+
+    async def aclose(self) -> None:
+        await self.transport.aclose()
+        for process in processes_in(self.staging):
+            kill_tree(process)
+
+
+class AmqpSite:
+    def __init__(self, broker: RabbitMQ, pulsar: AmqpStockPulsar) -> None:
+        self.pulsar = pulsar
+        self.staging = pulsar.staging
+        self.transport = AmqpPulsar("amqp", broker.url, MemoryMailbox())
+
+    async def launch_and_kill_host(self, order: JobOrder) -> None:
+        await self.transport.launch(order)
         await started_pid(self.transport, order.job_id)
         await asyncio.to_thread(self.pulsar.restart)
 

@@ -12,6 +12,7 @@ import pytest
 from tesp_api.errors import PulsarRefused
 from tesp_api.pulsar.base import JobState, PulsarTransport
 from tests.contract.pulsar_sites import (
+    AmqpSite,
     EmbeddedSite,
     RestSite,
     Site,
@@ -21,9 +22,11 @@ from tests.contract.pulsar_sites import (
 )
 from tests.contract.tiny_worker import tiny_order
 from tests.fakes.pulsar import FakePulsar
+from tests.services.pulsar_amqp import AmqpStockPulsar
 from tests.services.pulsar_rest import StockPulsar
+from tests.services.rabbitmq import RabbitMQ
 
-REAL = ["embedded", pytest.param("rest", marks=pytest.mark.services)]
+REAL = ["embedded", *(pytest.param(kind, marks=pytest.mark.services) for kind in ("rest", "amqp"))]
 
 
 @pytest.fixture(scope="module")
@@ -32,16 +35,24 @@ def stock_pulsar() -> Iterator[StockPulsar]:
         yield pulsar
 
 
+@pytest.fixture(scope="module")
+def amqp_pulsar() -> Iterator[tuple[RabbitMQ, AmqpStockPulsar]]:
+    with RabbitMQ() as broker, AmqpStockPulsar(broker) as pulsar:
+        yield broker, pulsar
+
+
 @pytest.fixture(params=REAL)
 async def site(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Site]:
-    kind: EmbeddedSite | RestSite
+    kind: EmbeddedSite | RestSite | AmqpSite
     if request.param == "embedded":
         # a folder with a space gets a link in the temporary folder, which has to go with the test
         monkeypatch.setenv("TMPDIR", str(tmp_path))
         monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
         kind = EmbeddedSite(tmp_path / "a folder")
+    elif request.param == "amqp":
+        kind = AmqpSite(*request.getfixturevalue("amqp_pulsar"))
     else:
         kind = RestSite(request.getfixturevalue("stock_pulsar"))
     await kind.transport.open()
@@ -54,9 +65,11 @@ async def transport(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIter
     if request.param == "fake":
         yield FakePulsar()
         return
-    kind: EmbeddedSite | RestSite
+    kind: EmbeddedSite | RestSite | AmqpSite
     if request.param == "embedded":
         kind = EmbeddedSite(tmp_path)
+    elif request.param == "amqp":
+        kind = AmqpSite(*request.getfixturevalue("amqp_pulsar"))
     else:
         kind = RestSite(request.getfixturevalue("stock_pulsar"))
     await kind.transport.open()
@@ -261,10 +274,14 @@ async def test_a_job_survives_kill_9_of_its_host(site: Site, job_id: str, cancel
     assert not (site.staging / job_id).exists()
 
 
-# files of any size: what the gateway moves
+# files of any size: what the gateway moves, where more than messages can be sent
+
+OF_FILES = ["embedded", pytest.param("rest", marks=pytest.mark.services)]
+carriers = pytest.mark.parametrize("transport", ["fake", *OF_FILES], indirect=True)
 
 
 @pytest.mark.parametrize("name", ["../x", "a/b", "", ".", "..", "a b", "/etc/passwd"])
+@carriers
 async def test_odd_names_of_inputs_are_refused(
     transport: PulsarTransport, job_id: str, tmp_path: Path, name: str
 ) -> None:
@@ -274,6 +291,7 @@ async def test_odd_names_of_inputs_are_refused(
         await transport.place_file(job_id, name, tmp_path / "source")
 
 
+@carriers
 async def test_an_input_needs_a_job_that_is_set_up(
     transport: PulsarTransport, job_id: str, tmp_path: Path
 ) -> None:
@@ -283,6 +301,7 @@ async def test_an_input_needs_a_job_that_is_set_up(
     assert (await transport.status(job_id)).state is JobState.UNKNOWN
 
 
+@carriers
 async def test_a_job_that_is_set_up_waits_and_can_be_cleaned(transport: PulsarTransport, job_id: str) -> None:
     await transport.set_up(job_id)
     await transport.write_file(job_id, "inputs.json", b"{}")
@@ -293,6 +312,7 @@ async def test_a_job_that_is_set_up_waits_and_can_be_cleaned(transport: PulsarTr
     assert await has_state(transport, job_id, JobState.UNKNOWN)
 
 
+@carriers
 async def test_a_file_is_fetched_whole(transport: PulsarTransport, job_id: str) -> None:
     await transport.launch(tiny_order(job_id, until="go"))
     pieces: list[bytes] = []
@@ -305,6 +325,7 @@ async def test_a_file_is_fetched_whole(transport: PulsarTransport, job_id: str) 
     assert not await transport.fetch_file("task-of-nobody-1", "out/000001", pieces.append)
 
 
+@carriers
 async def test_what_the_sink_raises_ends_the_transfer(transport: PulsarTransport, job_id: str) -> None:
     class Enough(Exception):
         pass
@@ -319,6 +340,7 @@ async def test_what_the_sink_raises_ends_the_transfer(transport: PulsarTransport
     assert await transport.fetch_file(job_id, "out/000001", lambda _: None), "the way is free again"
 
 
+@pytest.mark.parametrize("site", OF_FILES, indirect=True)
 async def test_placed_inputs_are_there_when_the_worker_starts(
     site: Site, job_id: str, tmp_path: Path
 ) -> None:

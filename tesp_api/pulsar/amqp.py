@@ -1,0 +1,228 @@
+"""A stock Pulsar behind a message broker, in Pulsar's own protocol.
+
+Whatever is sent home by itself lies in the mailbox: Pulsar's last word on a job, and what the worker left at
+its end. What else is wanted of a site that reaches nothing but the broker is fetched by probes
+(`amqp_probe`).
+"""
+
+import asyncio
+import base64
+import json
+import secrets
+import shlex
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from tesp_api.errors import PulsarRefused, PulsarUnavailable
+from tesp_api.pulsar.amqp_broker import Broker
+from tesp_api.pulsar.amqp_probe import ANSWER_FILE, PROBE, SCRIPT, Prober, data_of
+from tesp_api.pulsar.base import JobOrder, JobState, JobStatus
+from tesp_api.pulsar.job_files import (
+    TASK_FILE,
+    WORKER_FILE,
+    check_file_name,
+    check_job_id,
+    last_words,
+    worker_command,
+)
+from tesp_api.pulsar.mailbox import Mailbox
+
+STATUS = "pulsar-status"
+STATUS_TIMEOUT_S = 10.0
+_LOOK_S = 0.5
+_TERMINAL = ("complete", "failed", "cancelled")
+STATES = {
+    "lost": JobState.UNKNOWN,
+    "preprocessing": JobState.PENDING,
+    "queued": JobState.PENDING,
+    "running": JobState.RUNNING,
+    "postprocessing": JobState.ENDED,
+    **dict.fromkeys(_TERMINAL, JobState.ENDED),
+}
+
+
+class AmqpPulsar:
+    """The `PulsarTransport` of a Pulsar that listens to the broker at `url` (with user and password).
+
+    `manager` names one of Pulsar's managers, None means its default one.
+    """
+
+    def __init__(
+        self, name: str, url: str, mailbox: Mailbox, manager: str | None = None, python: str = "python3"
+    ) -> None:
+        self.name = name
+        self.bell: str | None = None
+        self._mailbox = mailbox
+        self._python = python
+        self._broker = Broker(name, url, manager, self._hear)
+        self._prober = Prober(self._submit_probe)
+        self._waiting: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
+
+    async def open(self) -> None:
+        await self._broker.open()
+
+    async def aclose(self) -> None:
+        await self._prober.aclose()
+        await self._broker.aclose()
+
+    async def check(self) -> None:
+        if not await self._broker.listeners():
+            raise PulsarUnavailable(f"Pulsar {self.name!r}: nobody listens at the broker")
+
+    async def launch(self, order: JobOrder) -> None:
+        """One message holds it all; Pulsar passes over a job that it has already."""
+        worker, place = f"../tool_files/{WORKER_FILE}.b64", f"../tool_files/{WORKER_FILE}"
+        unpack = f"base64 -d {worker} > {place}.part && mv {place}.part {place}"
+        files = {
+            f"{WORKER_FILE}.b64": base64.b64encode(order.worker).decode(),
+            TASK_FILE: order.task_json.decode(),
+        }
+        command = f"{unpack} && {worker_command(self._python)}"
+        await self._submit(check_job_id(order.job_id), command, files, [])
+        self._wake(order.job_id)
+
+    async def status(self, job_id: str) -> JobStatus:
+        """Ask, and wait for the answer, which may arrive at another server that shares the mailbox."""
+        before = await self._mailbox.get(check_job_id(job_id), STATUS)
+        if before is not None and json.loads(before)["status"] in _TERMINAL:
+            return _status_of(json.loads(before))
+        event = asyncio.Event()
+        self._waiting[job_id].add(event)
+        try:
+            await self._broker.send("status", {"request": "status", "job_id": job_id})
+            async with asyncio.timeout(STATUS_TIMEOUT_S):
+                while (now := await self._mailbox.get(job_id, STATUS)) == before:
+                    await self._rest(event, _LOOK_S)
+        except TimeoutError:
+            raise PulsarUnavailable(f"Pulsar {self.name!r} does not say how job {job_id} is") from None
+        finally:
+            self._forget(job_id, event)
+        return _status_of(json.loads(now or "{}"))
+
+    async def read_file(self, job_id: str, name: str) -> bytes | None:
+        check_job_id(job_id)
+        kept = await self._mailbox.get(job_id, check_file_name(name))
+        if kept is not None:
+            return kept
+        return data_of(await self._prober.run({"do": "read", "job": job_id, "name": name}))
+
+    async def write_file(self, job_id: str, name: str, data: bytes) -> None:
+        """Raises: PulsarRefused: there is no such job."""
+        check_job_id(job_id)
+        check_file_name(name)
+        coded = base64.b64encode(data).decode()
+        answer = await self._prober.run({"do": "write", "job": job_id, "name": name, "data": coded})
+        if not answer.get("written"):
+            raise PulsarRefused(f"there is no job {job_id} to write {name} for")
+        self._wake(job_id)
+
+    async def set_up(self, job_id: str) -> None:
+        """Raises: PulsarRefused, always: files of any size do not go through a broker."""
+        raise PulsarRefused(f"Pulsar {self.name!r} is reached by messages, which cannot carry files")
+
+    async def place_file(self, job_id: str, name: str, source: Path) -> None:
+        await self.set_up(job_id)
+
+    async def fetch_file(self, job_id: str, name: str, sink: Callable[[bytes], None]) -> bool:
+        data = await self.read_file(job_id, name)
+        if data is not None:
+            await asyncio.to_thread(sink, data)
+        return data is not None
+
+    async def wait_for_news(self, job_id: str, timeout_s: float) -> None:
+        event = asyncio.Event()
+        self._waiting[check_job_id(job_id)].add(event)
+        try:
+            await self._rest(event, timeout_s)
+        finally:
+            self._forget(job_id, event)
+
+    async def cancel(self, job_id: str) -> None:
+        """Pulsar forgets a kill that comes before the launch: repeat it until the job is over."""
+        await self._broker.send("kill", {"job_id": check_job_id(job_id)})
+        self._wake(job_id)
+
+    async def clean(self, job_id: str) -> None:
+        """Pulsar's own record of the job stays: there is no message that removes it."""
+        answer = await self._prober.run({"do": "remove", "job": check_job_id(job_id)})
+        if not answer.get("gone"):
+            raise PulsarUnavailable(f"Pulsar {self.name!r} could not remove the directory of job {job_id}")
+        await self._mailbox.drop(job_id)
+
+    # -- what comes from the site
+
+    async def _hear(self, body: Mapping[str, Any]) -> None:
+        """A status update: acknowledged once it lies in the mailbox. A final one is never overwritten."""
+        job_id, status = body["job_id"], str(body.get("status"))
+        sent = {
+            str(source.get("type")): str(source.get("contents", ""))
+            for source in body.get("realized_dynamic_file_sources") or ()
+        }
+        if job_id.startswith(PROBE):
+            if status not in ("preprocessing", "queued", "running", "postprocessing"):
+                self._prober.answered(job_id, sent.get(ANSWER_FILE))
+            return
+        if status not in STATES:
+            return
+        before = await self._mailbox.get(job_id, STATUS)
+        if before is not None and json.loads(before)["status"] in _TERMINAL:
+            return
+        word = {key: body[key] for key in ("status", "returncode", "job_stderr") if key in body}
+        token = {"token": secrets.token_hex(8)}
+        await self._mailbox.put(job_id, STATUS, json.dumps(word | token).encode())
+        self._wake(job_id)
+
+    # -- what goes there
+
+    async def _submit_probe(self, job_id: str, errands: str) -> None:
+        command = f"exec {shlex.quote(self._python)} -I -S ../tool_files/probe.py .."
+        files = {"probe.py": SCRIPT, "errands.json": errands}
+        await self._submit(job_id, command, files, [(ANSWER_FILE, f"../metadata/{ANSWER_FILE}")])
+
+    async def _submit(
+        self, job_id: str, command: str, files: Mapping[str, str], wanted: list[tuple[str, str]]
+    ) -> None:
+        """`files` go to `tool_files/`, as text; the `wanted` ones (what, path) come in the final status."""
+        setup = [
+            {"name": name, "type": "tool", "action": {"action_type": "message", "contents": contents}}
+            for name, contents in files.items()
+        ]
+        body = {
+            "job_id": job_id,
+            "command_line": command,
+            "setup_params": {"job_id": job_id},
+            "env": [],
+            "submit_params": {},
+            "remote_staging": {"setup": setup},
+            "dynamic_file_sources": [{"type": what, "path": path} for what, path in wanted],
+        }
+        await self._broker.send("setup", body)
+
+    # -- small parts
+
+    async def _rest(self, event: asyncio.Event, timeout_s: float) -> None:
+        try:
+            async with asyncio.timeout(timeout_s):
+                await event.wait()
+                event.clear()
+        except TimeoutError:
+            pass
+
+    def _wake(self, job_id: str) -> None:
+        for event in self._waiting.get(job_id, ()):
+            event.set()
+
+    def _forget(self, job_id: str, event: asyncio.Event) -> None:
+        self._waiting[job_id].discard(event)
+        if not self._waiting[job_id]:
+            del self._waiting[job_id]
+
+
+def _status_of(word: Mapping[str, Any]) -> JobStatus:
+    status = str(word.get("status"))
+    detail = f"Pulsar says {status}"
+    if "returncode" in word:
+        detail += f": {last_words(word['returncode'], str(word.get('job_stderr', '')))}"
+    return JobStatus(STATES.get(status, JobState.UNKNOWN), certain=False, detail=detail)

@@ -1,0 +1,170 @@
+"""Probes: tiny jobs that read and write the files of other jobs, where nothing but a broker reaches the site.
+
+A probe's answer comes home in its final status. One probe serves all that is asked while the one before it
+is on its way, so that their number does not grow with that of the jobs.
+"""
+
+import asyncio
+import base64
+import json
+import secrets
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from tesp_api.errors import PulsarUnavailable
+
+ANSWER_FILE = "answer.json"
+ANSWER_TIMEOUT_S = 30.0
+MOST_ERRANDS = 200
+PROBE = "tesp-probe-"
+"""How the ids of all probes begin."""
+
+SCRIPT = r"""
+import base64, json, os, shutil, sys
+job = os.path.abspath(sys.argv[1])
+site = os.path.dirname(job)
+ROOM = room = 4 << 20
+def run(errand):
+    global room
+    place = os.path.join(site, errand["job"])
+    if errand["do"] == "remove":
+        for _ in range(3):
+            shutil.rmtree(place, ignore_errors=True)
+        return {"gone": not os.path.lexists(place)}
+    if not os.path.isdir(place):
+        return {}
+    path = os.path.join(place, "metadata", "tesp", errand["name"])
+    if errand["do"] == "write":
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        draft = path + ".draft"
+        with open(draft, "wb") as file:
+            file.write(base64.b64decode(errand["data"]))
+        os.replace(draft, path)
+        return {"written": True}
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+    except OSError:
+        return {"there": True}
+    with os.fdopen(descriptor, "rb") as file:
+        data = file.read(16 * ROOM if room == ROOM else room + 1)
+    if len(data) > room and room < ROOM:
+        return {"later": True}
+    room -= len(data)
+    return {"there": True, "data": base64.b64encode(data).decode()}
+with open(os.path.join(job, "tool_files", "errands.json")) as file:
+    errands = json.load(file)
+answer = []
+for errand in errands:
+    try:
+        answer.append(run(errand))
+    except OSError as error:
+        answer.append({"error": error.strerror})
+draft = os.path.join(job, "metadata", "answer.draft")
+with open(draft, "w") as file:
+    json.dump(answer, file)
+os.replace(draft, os.path.join(job, "metadata", "answer.json"))
+"""
+
+Errand = Mapping[str, str]
+Answer = Mapping[str, Any]
+
+
+@dataclass(slots=True)
+class Prober:
+    """Runs errands at a site, each an object of what `SCRIPT` reads; several callers share a probe.
+
+    `submit` sends a job: its id, the errands as JSON. `answered` is to be called with what came of it.
+    """
+
+    submit: Callable[[str, str], Awaitable[None]]
+    _waiting: list[tuple[Errand, asyncio.Future[Answer]]] = field(init=False, default_factory=list)
+    _answers: dict[str, asyncio.Future[str | None]] = field(init=False, default_factory=dict)
+    _over: list[str] = field(init=False, default_factory=list)
+    _running: "asyncio.Task[None] | None" = field(init=False, default=None)
+
+    async def run(self, errand: Errand) -> Answer:
+        """Have one errand run.
+
+        Raises:
+            PulsarUnavailable: no answer came in time, or the site could not do it now.
+        """
+        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._waiting.append((errand, future))
+        if self._running is None:
+            self._running = asyncio.create_task(self._work())
+        return await future
+
+    def answered(self, job_id: str, answer: str | None) -> None:
+        """Take in how a probe ended (None: without an answer); others may hear of ours, and we of theirs."""
+        future = self._answers.pop(job_id, None)
+        if future is not None and not future.done():
+            future.set_result(answer)
+
+    async def aclose(self) -> None:
+        """Give up what is on its way."""
+        if self._running is not None:
+            self._running.cancel()
+            await asyncio.gather(self._running, return_exceptions=True)
+
+    async def _work(self) -> None:
+        try:
+            while self._waiting:
+                some, self._waiting = self._waiting[:MOST_ERRANDS], self._waiting[MOST_ERRANDS:]
+                open_ones = [(errand, future) for errand, future in some if not future.done()]
+                if open_ones:
+                    await self._probe(open_ones)
+        finally:
+            self._running = None
+            for _, future in self._waiting:
+                future.cancel()
+
+    async def _probe(self, asked: list[tuple[Errand, asyncio.Future[Answer]]]) -> None:
+        try:
+            answers = await self._send([errand for errand, _ in asked])
+        except Exception as error:
+            for _, future in asked:
+                if not future.done():
+                    future.set_exception(error)
+            return
+        except asyncio.CancelledError:
+            for _, future in asked:
+                future.cancel()
+            raise
+        for (errand, future), answer in zip(asked, answers, strict=True):
+            if answer.get("later"):
+                self._waiting.append((errand, future))
+            elif future.done():
+                continue
+            elif "error" in answer:
+                text = f"the site could not {errand['do']} a file of job {errand['job']}: {answer['error']}"
+                future.set_exception(PulsarUnavailable(text))
+            else:
+                future.set_result(answer)
+
+    async def _send(self, errands: list[Errand]) -> list[Answer]:
+        """One probe; it also removes the directories of those before it."""
+        job_id = PROBE + secrets.token_hex(12)
+        over, self._over = self._over, []
+        removals = [{"do": "remove", "job": old} for old in over]
+        answer: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
+        self._answers[job_id] = answer
+        try:
+            await self.submit(job_id, json.dumps([*errands, *removals]))
+            async with asyncio.timeout(ANSWER_TIMEOUT_S):
+                text = await answer
+        except TimeoutError:
+            self._over += over
+            raise PulsarUnavailable(f"the site gave no answer in {ANSWER_TIMEOUT_S:g} s") from None
+        finally:
+            self._answers.pop(job_id, None)
+            self._over.append(job_id)
+        if text is None:
+            raise PulsarUnavailable("a probe of the site ended without an answer")
+        answers: list[Answer] = json.loads(text)
+        return answers[: len(errands)]
+
+
+def data_of(answer: Answer) -> bytes | None:
+    """The content of a file that was read; None if there is none."""
+    return base64.b64decode(answer["data"]) if "data" in answer else None
