@@ -51,9 +51,7 @@ async def test_a_directory_that_was_empty_does_not_exist(bucket: Bucket) -> None
 
 async def test_what_cannot_be_listed_is_refused_with_the_servers_reason(bucket: Bucket) -> None:
     bucket.name = "no-such-bucket-anywhere"
-    with pytest.raises(
-        StagingRefused, match="anywhere/x: cannot be listed: NoSuchBucket"
-    ):
+    with pytest.raises(StagingRefused, match="anywhere/x: cannot be listed: NoSuchBucket"):
         await lent(bucket, inputs=[put_in(bucket, "x", directory=True)])
 
 
