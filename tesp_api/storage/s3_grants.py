@@ -104,9 +104,14 @@ class S3Grants:
         return None
 
     def _listed_url(self, place: Place, prefix: str) -> str | None:
-        """The directory in which a list stays. The URL may name the bucket, or what is listed."""
+        """The directory in which a list stays. The URL may name the bucket, or what is listed.
+
+        Below a file it may be listed too, so that the worker can say that the file is a directory.
+        """
         if not _is_plain(prefix):
             return None
+        if place in self._files["in"] and prefix == f"{place.key}/":
+            return self._files["in"][place]
         declared = self._tree_around("in", Place(place.bucket, prefix))
         if place.key and declared != self._tree_around("in", Place(place.bucket, f"{place.key}/")):
             return None

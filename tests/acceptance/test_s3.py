@@ -42,9 +42,14 @@ def settings(place: S3Place) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module", params=["asking", "not asking"])
-def server(request: pytest.FixtureRequest, radosgw: S3Place) -> Iterator[TespServer]:
-    """One whose workers ask for signatures, and one whose site gets them with the job."""
-    if request.param == "asking":
+def way(request: pytest.FixtureRequest) -> str:
+    """How workers get signatures: they ask for them, or find them in their order."""
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def server(way: str, radosgw: S3Place) -> Iterator[TespServer]:
+    if way == "asking":
         with TespServer(settings(radosgw) | ONLY_BUBBLEWRAP) as running:
             yield running
         return
@@ -108,6 +113,15 @@ def test_a_missing_input_ends_it_with_the_servers_words(server: TespServer, clie
     said = task["logs"][0]["system_logs"][-1]
     assert f"{url('none')}: NoSuchKey" in said
     assert "X-Amz" not in said
+
+
+def test_a_prefix_is_no_file_and_a_worker_that_can_ask_says_what_it_is(
+    server: TespServer, way: str, client: Any
+) -> None:
+    task = server.run({"inputs": [{"path": "/in/x", "url": url("tree")}], "executors": shell("true")})
+    assert task["state"] == "SYSTEM_ERROR"
+    said = task["logs"][0]["system_logs"][-1]
+    assert ("its type must be DIRECTORY" if way == "asking" else "NoSuchKey") in said
 
 
 def test_what_no_credential_covers_is_refused_at_once(server: TespServer, client: Any) -> None:

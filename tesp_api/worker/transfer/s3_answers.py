@@ -153,7 +153,7 @@ def require(exchange: Exchange, wanted: Iterable[int], site: Site, signature: Fi
 def failure(status: int, document: Node, reason: str = "") -> Passing | Refused:
     """The error that an answer tells of."""
     code, message = document.said("Code")[:100], document.said("Message")[:1000].strip()
-    said = ": ".join(filter(None, (code, message)))
+    said = ": ".join(filter(None, (code, message, document.said("Endpoint")[:200])))
     text = f"{said} (status {status}{reason})" if said else f"status {status}{reason}"
     has_expired = status == 403 and "has expired" in message.lower()
     is_busy = status in PASSING_STATUSES or (status >= 500 and status not in LASTING_STATUSES)

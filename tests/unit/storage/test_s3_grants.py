@@ -119,6 +119,7 @@ def test_nothing_else_is(operation: str, url: str) -> None:
         ("s3://lab", "tree/a"),
         ("s3://whole", ""),
         ("s3://whole", "any"),
+        ("s3://lab/in/file", "in/file/"),
     ],
 )
 def test_a_list_stays_in_a_declared_directory(url: str, prefix: str) -> None:
@@ -135,6 +136,10 @@ def test_a_list_stays_in_a_declared_directory(url: str, prefix: str) -> None:
         ("s3://lab/tree", "tree/../in/"),
         ("s3://lab/in", "tree/"),
         ("s3://lab", "in/file"),
+        ("s3://lab", "in/file/"),
+        ("s3://lab/in/file", "in/file"),
+        ("s3://lab/in/file", "in/file/a"),
+        ("s3://lab/out/file", "out/file/"),
         ("s3://lab/out/dir", "out/dir/"),
         ("s3://other", "tree/"),
     ],
