@@ -42,5 +42,5 @@ class _LockedHandler(_Handler):
         self.end_headers()
         return False
 
-    def do_POST(self) -> None:
+    def do_POST(self) -> None:  # noqa: N802 - the name by which it is called
         self.do_PUT()
