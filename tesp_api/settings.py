@@ -27,6 +27,8 @@ from tesp_api.errors import SettingsError
 from tesp_api.settings_sources import ENV_PREFIX, read_sources
 
 Runtime = Literal["docker", "podman", "apptainer", "singularity", "bubblewrap"]
+Scheme = Literal["http", "https", "ftp", "ftps", "s3", "file"]
+HostPattern = Annotated[str, Field(pattern=r"^[^/@\s]+$")]
 Seconds = Annotated[float, Field(gt=0)]
 Bytes = Annotated[int, Field(gt=0)]
 Origin = Annotated[str, Field(pattern=r"^(\*|https?://[^/\s?#@]+)$")]
@@ -126,10 +128,10 @@ class TransferSettings(_Table):
     tries: int = Field(5, ge=1, le=100, description="so often without getting any further")
     pause_s: Seconds = Field(0.5, description="before the second try; doubled before each one after it")
     at_once: int = Field(4, ge=1, le=64, description="files on their way at one time, for each task")
-    allow_schemes: tuple[str, ...] = Field((), description="http, https, ftp, ftps, s3, file")
-    deny_schemes: tuple[str, ...] = ()
-    allow_hosts: tuple[str, ...] = Field((), description='names, with wildcards: "*.example.org"')
-    deny_hosts: tuple[str, ...] = ()
+    allow_schemes: tuple[Scheme, ...] = Field((), description="http, https, ftp, ftps, s3, file")
+    deny_schemes: tuple[Scheme, ...] = ()
+    allow_hosts: tuple[HostPattern, ...] = Field((), description='names, with wildcards: "*.example.org"')
+    deny_hosts: tuple[HostPattern, ...] = ()
     allow_buckets: tuple[str, ...] = Field((), description="of s3:// URLs; with wildcards")
     deny_buckets: tuple[str, ...] = ()
     allow_networks: tuple[IPvAnyNetwork, ...] = Field((), description='such as "192.0.2.0/24"')
