@@ -543,8 +543,12 @@ async def test_a_long_log_keeps_its_head_and_its_tail(stage: Stage) -> None:
             return await stage.store.log_size(task_id, 1, 0, "stdout") == size
 
         await until_true(copied)
-    head = await stage.store.read_log(task_id, 1, 0, "stdout", offset=0, limit=10**6)
-    assert head.data == data[: 2 * CHUNK]
+
+    async def is_cut() -> bool:  # which is done after the last chunk was stored
+        head = await stage.store.read_log(task_id, 1, 0, "stdout", offset=0, limit=10**6)
+        return head.data == data[: 2 * CHUNK]
+
+    await until_true(is_cut)
     tail = await stage.store.read_log(task_id, 1, 0, "stdout", offset=2 * CHUNK, limit=10**6)
     assert (tail.offset, tail.data) == (8 * CHUNK, data[8 * CHUNK :])
     worker.finish()
