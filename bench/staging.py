@@ -1,0 +1,257 @@
+"""How fast tasks move files, beside the programs that people would use by hand.
+
+`python -m bench.staging [--json] [--bytes 2147483648] [--files 5000] [--folder DIR]`
+"""
+
+import argparse
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import boto3
+from boto3.s3.transfer import TransferConfig
+from botocore.config import Config
+
+from bench.object_store import object_store
+from bench.report import print_report
+from tests.services.nginx import Nginx
+from tests.services.tesp import ONLY_BUBBLEWRAP, TespServer, poll
+
+ROUNDS = 3
+FILE_BYTES = 4096
+LATENCY_S = 0.005
+IMAGE = "busybox:latest"
+
+
+def main() -> None:
+    """Measure large files, then many small ones."""
+    options = _options()
+    figures: dict[str, float] = {}
+    with tempfile.TemporaryDirectory(prefix="tesp-bench-", dir=options.folder) as folder:
+        ratios = _large(Path(folder), options.bytes, figures)
+        for latency_s in (LATENCY_S, 0.0):
+            ratios |= _small(Path(folder), options.files, latency_s, figures)
+    print_report("staging", figures, ratios)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", action="store_true", help="one JSON object instead of a table")
+    parser.add_argument("--bytes", type=int, default=2 * 1024**3, help="of the large file")
+    parser.add_argument("--files", type=int, default=5000, help="how many small ones")
+    parser.add_argument("--folder", type=Path, help="where files are made (five times the large one)")
+    return parser.parse_args()
+
+
+# -- one large file
+
+
+def _large(folder: Path, size_bytes: int, figures: dict[str, float]) -> dict[str, float]:
+    large = folder / "large"
+    _make_file(large, size_bytes)
+    store = folder / "store"
+    store.mkdir()
+    with Nginx() as web, object_store(store) as s3, _server(s3) as server:
+        shutil.copy(large, web.root / "large")
+        subprocess.run(["curl", "-sfT", large, f"{s3}/lab/large"], check=True)
+        before_mb = _rss_mb(server)
+        here = folder / "by-hand"
+        contests: dict[str, tuple[Callable[[], float], Callable[[], float]]] = {
+            "http_in": (
+                lambda: _task_in(server, web.url("large"), figures),
+                lambda: _time(f"curl -sf {web.url('large')} | tee {here} | sha256sum"),
+            ),
+            "http_out": (
+                lambda: _task_out(server, web.url("task"), size_bytes, figures),
+                lambda: _time(f"cat {large} | tee >(sha256sum) | curl -sfT - {web.url('curl')}"),
+            ),
+            "s3_in": (
+                lambda: _task_in(server, "s3://lab/large", figures),
+                lambda: _boto3(
+                    s3, lambda client: client.download_file("lab", "large", str(here), Config=_AT_ONCE)
+                ),
+            ),
+            "s3_out": (
+                lambda: _task_out(server, "s3://lab/task", size_bytes, figures),
+                lambda: _boto3(
+                    s3, lambda client: client.upload_file(str(large), "lab", "boto3", Config=_AT_ONCE)
+                ),
+            ),
+        }
+        ratios = {}
+        for name, (task, by_hand) in contests.items():
+            ours_s, theirs_s = _take_turns(task, by_hand)
+            figures[f"{name}_mb_per_s"] = size_bytes / 1e6 / ours_s
+            figures[f"{name}_by_hand_mb_per_s"] = size_bytes / 1e6 / theirs_s
+            ratios[name] = round(theirs_s / ours_s, 3)
+        figures["server_rss_growth_mb"] = _rss_mb(server) - before_mb
+        ceiling_s = min(_time(f"curl -sf {s3}/lab/large > /dev/null") for _ in range(ROUNDS))
+        figures["s3_ceiling_mb_per_s"] = size_bytes / 1e6 / ceiling_s
+    figures_s3 = max(figures["s3_in_mb_per_s"], figures["s3_out_mb_per_s"])
+    return {
+        "http_over_curl": min(ratios["http_in"], ratios["http_out"]),
+        "s3_over_boto3": min(ratios["s3_in"], ratios["s3_out"]),
+        "s3_ceiling_over_figure": round(figures["s3_ceiling_mb_per_s"] / figures_s3, 2),
+    }
+
+
+_AT_ONCE = TransferConfig()
+
+
+def _boto3(url: str, transfer: Callable[[Any], object]) -> float:
+    """The time of boto3's own transfer, without the checksums that it may leave out."""
+    config = Config(
+        request_checksum_calculation="when_required",
+        response_checksum_validation="when_required",
+        s3={"addressing_style": "path"},
+    )
+    client = boto3.client(
+        "s3",
+        endpoint_url=url,
+        region_name="us-east-1",
+        aws_access_key_id="bench",
+        aws_secret_access_key="bench",  # noqa: S106
+        config=config,
+    )
+    began = time.perf_counter()
+    transfer(client)
+    return time.perf_counter() - began
+
+
+def _task_in(server: TespServer, url: str, figures: dict[str, float]) -> float:
+    log = _run(server, {"inputs": [{"url": url, "path": "/in/large"}]}, "true", figures)
+    return _seconds(log["start_time"], log["logs"][0]["start_time"])
+
+
+def _task_out(server: TespServer, url: str, size_bytes: int, figures: dict[str, float]) -> float:
+    command = f"head -c {size_bytes} /dev/zero > /out/large"
+    log = _run(server, {"outputs": [{"url": url, "path": "/out/large"}]}, command, figures)
+    return _seconds(log["logs"][0]["end_time"], log["end_time"])
+
+
+def _run(
+    server: TespServer, files: dict[str, Any], command: str, figures: dict[str, float]
+) -> dict[str, Any]:
+    """Run a task and watch its worker's memory; the task's log."""
+    task_id = server.create({"executors": [{"image": IMAGE, "command": ["sh", "-c", command]}], **files})
+    watched = threading.Thread(target=_watch_worker, args=(server, task_id, figures))
+    watched.start()
+    task = server.wait(task_id, timeout_s=600)
+    watched.join()
+    assert task["state"] == "COMPLETE", task["logs"]
+    log: dict[str, Any] = task["logs"][0]
+    return log
+
+
+def _watch_worker(server: TespServer, task_id: str, figures: dict[str, float]) -> None:
+    started = server.data / "pulsar" / "staging" / f"{task_id}-1" / "metadata" / "tesp" / "started"
+    poll(started.exists, timeout_s=30, why="the worker does not begin")
+    process = Path("/proc") / str(json.loads(started.read_text())["pid"])
+    while True:
+        try:
+            lines = (process / "status").read_text().splitlines()
+            peak_kb = next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
+        except (OSError, StopIteration):
+            return
+        figures["worker_rss_mb"] = max(figures.get("worker_rss_mb", 0.0), peak_kb * 1024 / 1e6)
+        time.sleep(0.05)
+
+
+# -- many small files
+
+
+def _small(folder: Path, count: int, latency_s: float, figures: dict[str, float]) -> dict[str, float]:
+    """A directory of small files from a store that waits `latency_s` before each answer."""
+    label = f"{1000 * latency_s:g}ms"
+    ratios = {}
+    with (
+        tempfile.TemporaryDirectory(dir=folder) as store,
+        object_store(Path(store), latency_s=latency_s) as url,
+        _server(url) as server,
+    ):
+        _fill(folder, url, count)
+        wanted = folder / "wanted"
+        places = (f'url = "{url}/lab/small/{n}"\noutput = "{folder}/small/{n}"\n' for n in range(count))
+        wanted.write_text("".join(places))
+        by_hand = f"curl -sf --create-dirs -K {wanted} && cat {folder}/small/* | sha256sum"
+        for name, source in (("http", f"{url}/lab/small/"), ("s3", "s3://lab/small")):
+            task = partial(_task_tree, server, source, count, figures)
+            ours_s, theirs_s = _take_turns(task, partial(_time, by_hand))
+            figures[f"small_{name}_{label}_s"], figures[f"small_curl_{label}_s"] = ours_s, theirs_s
+            ratios[f"small_{name}_over_curl_{label}"] = round(theirs_s / ours_s, 3)
+    return ratios
+
+
+def _fill(folder: Path, url: str, count: int) -> None:
+    source = folder / "small-file"
+    source.write_bytes(os.urandom(FILE_BYTES))
+    everything = folder / "everything"
+    uploads = (f'url = "{url}/lab/small/{n}"\nupload-file = "{source}"\n' for n in range(count))
+    everything.write_text("".join(uploads))
+    subprocess.run(["curl", "-sf", "--parallel", "-K", everything], check=True)
+
+
+def _task_tree(server: TespServer, url: str, count: int, figures: dict[str, float]) -> float:
+    files = {"inputs": [{"url": url, "path": "/in", "type": "DIRECTORY"}]}
+    log = _run(server, files, f'test "$(ls /in | wc -l)" = {count}', figures)
+    return _seconds(log["start_time"], log["logs"][0]["start_time"])
+
+
+# -- small parts
+
+
+@contextmanager
+def _server(s3_url: str) -> Iterator[TespServer]:
+    credentials = {
+        "URL_PREFIX": "s3://lab/",
+        "ENDPOINT": s3_url,
+        "ACCESS_KEY_ID": "bench",
+        "SECRET_ACCESS_KEY": "bench",
+    }
+    environment = {f"TESP_API_CREDENTIALS__LAB__{name}": value for name, value in credentials.items()}
+    with TespServer(ONLY_BUBBLEWRAP | environment) as server:
+        yield server
+
+
+def _take_turns(one: Callable[[], float], other: Callable[[], float]) -> tuple[float, float]:
+    """The median time of each, after a round that warms up."""
+    times = [(one(), other()) for _ in range(ROUNDS + 1)][1:]
+    return statistics.median(time[0] for time in times), statistics.median(time[1] for time in times)
+
+
+def _time(command: str) -> float:
+    began = time.perf_counter()
+    subprocess.run(["bash", "-o", "pipefail", "-c", command], check=True, stdout=subprocess.DEVNULL)
+    return time.perf_counter() - began
+
+
+def _seconds(begin: str, end: str) -> float:
+    return (datetime.fromisoformat(end) - datetime.fromisoformat(begin)).total_seconds()
+
+
+def _rss_mb(server: TespServer) -> float:
+    assert server.process is not None
+    lines = Path(f"/proc/{server.process.pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 / 1e6 for line in lines if line.startswith("VmRSS"))
+
+
+def _make_file(path: Path, size_bytes: int) -> None:
+    noise = os.urandom(1024**2)
+    with path.open("wb") as file:
+        for begin in range(0, size_bytes, len(noise)):
+            file.write(noise[: size_bytes - begin])
+
+
+if __name__ == "__main__":
+    main()
