@@ -6,6 +6,7 @@ import os
 import posixpath
 import re
 import time
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -88,6 +89,7 @@ class GatewayOutputs:
         declared = self.passage.task.request.get("outputs", ())
         try:
             number, below, file = entry["output"], entry["below"], entry["file"]
+            moved = Moved(int(entry["size_bytes"]), str(entry["sha256"])) if file else Moved(0, "")
             parts = [unquote(part, errors="surrogateescape") for part in below.split("/")[1:]]
             is_sound = (
                 0 <= number < len(declared)
@@ -95,10 +97,10 @@ class GatewayOutputs:
                 and re.fullmatch(r"(/[^/?#]+)*", below)
                 and not any(part in (".", "..") or "/" in part for part in parts)
                 and (file is None or re.fullmatch(r"[0-9]{6,12}", file))
+                and moved.size_bytes >= 0
             )
             if is_sound:
                 url = extend(declared[number]["url"], "/".join(parts)) if parts else declared[number]["url"]
-                moved = Moved(int(entry["size_bytes"]), str(entry["sha256"])) if file else Moved(0, "")
                 return Left(url, str(entry["path"]), file, moved)
         except (KeyError, TypeError, ValueError, AttributeError):
             pass
@@ -126,7 +128,7 @@ class GatewayOutputs:
         if one.file is None:
             await passage.in_thread(partial(transfer_for(one.url).make_directory, one.url, site))
             return
-        place = folder / one.file
+        place = folder / uuid.uuid4().hex
         await self._fetch(one, place)
         await passage.in_thread(partial(_send, one, place, site))
         await asyncio.to_thread(place.unlink)
@@ -164,7 +166,10 @@ class Arriving:
     """A file that comes out of a job, counted and hashed on its way; use it as a context manager."""
 
     def __init__(self, place: Path, size_bytes: int, stop: Cancellation) -> None:
-        self._file = place.open("wb", buffering=0)
+        try:
+            self._file = place.open("wb", buffering=0)
+        except OSError as error:
+            raise StagingError(f"The gateway cannot store an output: {error.strerror}") from error
         self._wanted_bytes = size_bytes
         self._size_bytes = 0
         self._stop = stop

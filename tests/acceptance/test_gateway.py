@@ -77,6 +77,16 @@ def _spooled(server: TespServer) -> list[str]:
     return [str(path) for path in (server.data / "gateway").rglob("*")]
 
 
+def test_the_site_has_no_network(environment: dict[str, str], web: GatedHttp) -> None:
+    """Without a gateway the same task cannot end well, so the other tests prove what they say."""
+    web.files["/there"] = b"there"
+    task = {"inputs": [{"url": f"{web.url}/there", "path": "/in"}], "executors": [_sh("true")]}
+    with TespServer(environment | {f"{SITE}STAGING": "worker", "TESP_API_TRANSFERS__TRIES": "1"}) as server:
+        ended = server.run(task)
+    assert ended["state"] == "SYSTEM_ERROR"
+    assert "unreachable" in _system_logs(ended)
+
+
 def test_files_of_every_shape_go_both_ways(server: TespServer, web: GatedHttp, tmp_path: Path) -> None:
     odd = {"sub dir/ü #1%.txt": b"odd\n", "plain": b"\0\xff" * 1000, "none": b""}
     tree = tmp_path / "tree"

@@ -265,6 +265,7 @@ async def test_what_was_sent_is_not_sent_again(
         {"file": "../../heartbeat"},
         {"file": ""},
         {"size_bytes": None},
+        {"size_bytes": -1},
     ],
 )
 async def test_a_site_cannot_choose_where_outputs_go(
