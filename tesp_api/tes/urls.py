@@ -40,10 +40,10 @@ def url_fault(url: str) -> str | None:
         return f"the scheme {scheme[:40]!r} is not supported: supported are {_ACCEPTED}"
     if not url[len(scheme) :].startswith("://"):
         return f"is malformed: write {scheme}://, not {scheme}:"
-    if scheme == "s3":
-        return _s3_fault(url)
     if fault := userinfo_fault(url):
         return fault
+    if scheme == "s3":
+        return _s3_fault(url)
     if scheme == "file":
         return _file_fault(url)
     return _web_fault(url) or (_ftp_fault(url) if scheme in ("ftp", "ftps") else None)
@@ -62,13 +62,8 @@ def file_fault(url: str) -> str | None:
 def _s3_fault(url: str) -> str | None:
     """Keys are taken letter by letter: `%`, `?` and `#` mean themselves, as in S3's own tools."""
     bucket, _, key = url[len("s3://") :].partition("/")
-    if "@" in bucket:
-        return (
-            "has something before an @, and S3 takes no user or key from a URL: keys belong in a table "
-            "[credentials.NAME] of the server's settings"
-        )
     if not _BUCKET.fullmatch(bucket) or ".." in bucket:
-        return f"the bucket {bucket[:80]!r} must be 3 to 63 letters, digits, hyphens and dots: s3://bucket/key"
+        return f"the bucket {bucket[:80]!r} must be 3 to 63 letters, digits, hyphens and dots"
     if any(part in (".", "..") for part in key.split("/")):
         return "has a . or a .. as a part of its key, which servers and proxies take for a directory"
     try:

@@ -30,6 +30,11 @@ def userinfo_fault(url: str) -> str | None:
     if found is None:
         return None
     scheme, user, password = found[1].lower(), *_parts(found[2])
+    if scheme == "s3://":
+        return (
+            "has a user or keys before the @, which S3 takes from no URL: keys belong in a table "
+            "[credentials.NAME] of the server's settings"
+        )
     if scheme not in ("http://", "https://", "ftp://", "ftps://"):
         return "has a user before the @, which only http, https, ftp and ftps URLs can have"
     if user is None or password is None:

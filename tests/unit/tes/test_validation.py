@@ -424,3 +424,9 @@ def test_a_file_in_s3_has_a_key_and_a_directory_needs_none() -> None:
     ]
     faults = faults_of(task(inputs=inputs, outputs=outputs))
     assert set(faults) == {"inputs[0].url", "outputs[0].url"}
+
+
+def test_keys_in_an_s3_url_are_refused_with_a_hint_and_not_repeated() -> None:
+    faults = faults_of(task(inputs=[{"path": "/a", "url": "s3://AKIA:hush@bucket/key"}]))
+    assert "credentials.NAME" in faults["inputs[0].url"]
+    assert "hush" not in str(faults)
