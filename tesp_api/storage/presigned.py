@@ -11,6 +11,7 @@ import botocore.session
 from botocore import UNSIGNED
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
+from pydantic import SecretStr
 
 from tesp_api.errors import StagingRefused
 from tesp_api.settings import CredentialSettings
@@ -105,18 +106,13 @@ def _listed(url: str, rule: CredentialSettings) -> Iterator[tuple[str, str, int]
 
 
 def _client(rule: CredentialSettings) -> Any:
-    secret = {
-        name: value.get_secret_value() if value else None
-        for name, value in (
-            ("aws_access_key_id", rule.access_key_id),
-            ("aws_secret_access_key", rule.secret_access_key),
-            ("aws_session_token", rule.session_token),
-        )
-    }
     return botocore.session.Session().create_client(
         "s3",
         region_name=rule.region,
         endpoint_url=endpoint_of(rule),
+        aws_access_key_id=_shown(rule.access_key_id),
+        aws_secret_access_key=_shown(rule.secret_access_key),
+        aws_session_token=_shown(rule.session_token),
         config=Config(
             signature_version="s3v4" if rule.access_key_id else UNSIGNED,
             connect_timeout=CONNECT_S,
@@ -124,5 +120,8 @@ def _client(rule: CredentialSettings) -> Any:
             retries={"total_max_attempts": TRIES},
             s3={"addressing_style": "path" if rule.path_style else "virtual"},
         ),
-        **secret,
     )
+
+
+def _shown(secret: SecretStr | None) -> str | None:
+    return secret.get_secret_value() if secret else None

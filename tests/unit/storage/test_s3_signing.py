@@ -48,7 +48,7 @@ def test_the_vector_of_the_documentation() -> None:
 @pytest.mark.parametrize("key", ["plain", "a b/c#d?e%20+&=", "ü/~-._", "//double/", "semi;colon,'()*!:@$"])
 @pytest.mark.parametrize("token", [None, "a/session+token=="])
 def test_urls_are_those_of_botocore(key: str, token: str | None) -> None:
-    client = botocore.session.get_session().create_client(
+    client: Any = botocore.session.get_session().create_client(
         "s3",
         region_name="eu-central-1",
         endpoint_url="http://127.0.0.1:9000",
