@@ -150,7 +150,7 @@ class ChannelError(TespError):
 
 
 class WorkOrderRefused(ChannelError):
-    """The token of a worker is not one that this server made; `claimed_task_id` may be anybody's invention."""
+    """The token of a worker is not one that this server made; `claimed_task_id` is not to be trusted."""
 
     http_status = 401
 
