@@ -11,13 +11,16 @@ returned from is ever lost, whatever dies: writes are durable before they return
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Generic, Literal, Protocol, TypeVar
 
 from tesp_api.tes.states import State
 
 PAGE_DOCUMENTS_BYTES = 16 * 1024**2
 """As JSON; 256 tasks, each with as much content as a request may have, would come to 2 GB."""
+
+REPORTS_STAY = timedelta(days=7)
+"""They can be had from the site anew; a server that takes them in is seldom away for so long afterwards."""
 
 Stream = Literal["stdout", "stderr", "events"]
 """`events` are the worker's, one JSON object a line; they are kept as a log of executor 0."""
@@ -308,10 +311,27 @@ class TaskStore(Protocol):
             ClaimLost: `claim` is no longer the task's claim.
         """
 
+    # -- what sites send by themselves
+
+    async def put_report(self, job_id: str, name: str, data: bytes) -> None:
+        """Keep a small file that came from a site, in place of an earlier one of that job and name.
+
+        It stays until it is dropped, or until the task whose job it is retires, or for `REPORTS_STAY` after
+        it was last put, so that nothing stays for ever of jobs that no task has any more.
+        """
+
+    async def read_report(self, job_id: str, name: str) -> bytes | None:
+        """The file as it was last put; None if there is none."""
+
+    async def drop_reports(self, job_id: str, name: str | None = None) -> None:
+        """Forget one of a job's files, or all of them; does nothing if there are none."""
+
+    # -- the end
+
     async def retire(self, claim: Claim) -> None:
         """Say that nothing is left to do: the task is no longer live, and the claim ends.
 
-        Its job is forgotten, and so is what was sealed.
+        Its job is forgotten, and so are the job's reports and what was sealed.
 
         Raises:
             ClaimLost: `claim` is no longer the task's claim.

@@ -5,8 +5,8 @@ stands alone will do, as will a replica set: no change needs a transaction (`mon
 
 How it is built: `mongo_connection` the client, `mongo_schema` collections, indexes and migrations,
 `mongo_documents` tasks as documents, `mongo_clock` whose time counts, `mongo_creation`, `mongo_changes`,
-`mongo_claims`, `mongo_lists`, `mongo_logs` and `mongo_removal` the operations, `mongo_errors` what failures
-mean.
+`mongo_claims`, `mongo_lists`, `mongo_logs`, `mongo_reports` and `mongo_removal` the operations,
+`mongo_errors` what failures mean.
 """
 
 import asyncio
@@ -20,7 +20,14 @@ import pymongo
 from pymongo import AsyncMongoClient
 
 from tesp_api.errors import ClaimLost, StoreUnavailable, TaskNotFound
-from tesp_api.store import mongo_changes, mongo_lists, mongo_logs, mongo_removal, mongo_schema
+from tesp_api.store import (
+    mongo_changes,
+    mongo_lists,
+    mongo_logs,
+    mongo_removal,
+    mongo_reports,
+    mongo_schema,
+)
 from tesp_api.store.base import (
     Changes,
     Claim,
@@ -224,9 +231,27 @@ class MongoTaskStore:
             await mongo_changes.check_claim(opened.db.tasks, claim)
             await mongo_logs.drop_chunks(opened.db.log_chunks, key, start, end, claim)
 
+    # -- what sites send by themselves
+
+    async def put_report(self, job_id: str, name: str, data: bytes) -> None:
+        async with self._use() as opened:
+            await mongo_reports.put(opened.db.reports, job_id, name, data)
+
+    async def read_report(self, job_id: str, name: str) -> bytes | None:
+        async with self._use() as opened:
+            return await mongo_reports.read(opened.db.reports, job_id, name)
+
+    async def drop_reports(self, job_id: str, name: str | None = None) -> None:
+        async with self._use() as opened:
+            await mongo_reports.drop(opened.db.reports, job_id, name)
+
+    # -- the end
+
     async def retire(self, claim: Claim) -> None:
         async with self._use() as opened:
-            await mongo_changes.end_life(opened.db.tasks, claim)
+            job_id = await mongo_changes.end_life(opened.db.tasks, claim)
+            if job_id is not None:
+                await mongo_reports.drop(opened.db.reports, job_id, None)
 
     # --
 

@@ -101,19 +101,21 @@ async def change(
     return changed
 
 
-async def end_life(tasks: Collection, claim: Claim) -> None:
-    """Nothing is left to do: no job, no claim, no secrets, not live.
+async def end_life(tasks: Collection, claim: Claim) -> str | None:
+    """Nothing is left to do: no job, no claim, no secrets, not live. Returns the id of the job it had.
 
     Raises:
         ClaimLost: the claim is not the task's present one.
         TaskNotOver: the task has not ended.
     """
-    ended = await tasks.update_one(
+    before = await tasks.find_one_and_update(
         held(claim) | {"state": {"$in": _FINAL}},
         {"$set": {"live": False}, "$unset": {"job": 1, "claim": 1, "begun": 1, "free_at": 1, "sealed": 1}},
+        projection={"job": 1},
     )
-    if not ended.matched_count:
+    if before is None:
         raise TaskNotOver(claim.task_id, await _state_under(tasks, claim))
+    return before["job"]["id"] if "job" in before else None
 
 
 async def check_claim(tasks: Collection, claim: Claim) -> None:

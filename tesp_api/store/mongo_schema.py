@@ -3,6 +3,7 @@
     tasks       one document per task (`mongo_documents`)
     log_chunks  executors' output (`mongo_logs`)
     removals    which tasks are being deleted (`mongo_removal`)
+    reports     what sites have sent by themselves (`mongo_reports`)
     checks      one document that `check` writes to
     meta        `{_id: "schema", version, migrator}`
 
@@ -20,6 +21,7 @@ from pymongo import ASCENDING, DESCENDING, IndexModel
 from pymongo.errors import DuplicateKeyError
 
 from tesp_api.errors import StoreError
+from tesp_api.store.base import REPORTS_STAY
 from tesp_api.store.mongo_documents import Database
 
 _MARKERS_STAY_S = 3600
@@ -83,6 +85,10 @@ TASK_INDEXES = (
     ),
 )
 
+REPORT_INDEXES = (
+    IndexModel([("put_at", ASCENDING)], name="age", expireAfterSeconds=int(REPORTS_STAY.total_seconds())),
+)
+
 Migration = Callable[[Database], Awaitable[None]]
 
 
@@ -121,6 +127,7 @@ async def prepare(db: Database) -> None:
         else:
             await asyncio.sleep(_WAIT_S)
     await db.tasks.create_indexes(list(TASK_INDEXES))
+    await db.reports.create_indexes(list(REPORT_INDEXES))
 
 
 async def _sign(db: Database) -> None:

@@ -2,8 +2,8 @@
 
 How it is built: `sqlite_schema` the tables, `sqlite_writer` one thread that commits in groups,
 `sqlite_readers` a few that read, `sqlite_rows` tasks as rows, `sqlite_creation`, `sqlite_claims`,
-`sqlite_changes`, `sqlite_logs` and `sqlite_removal` the statements, `sqlite_lists` with `sqlite_filters` and
-`sqlite_walks` the lists, `sqlite_errors` what failures mean.
+`sqlite_changes`, `sqlite_logs`, `sqlite_reports` and `sqlite_removal` the statements, `sqlite_lists` with
+`sqlite_filters` and `sqlite_walks` the lists, `sqlite_errors` what failures mean.
 """
 
 import sqlite3
@@ -20,9 +20,21 @@ from tesp_api.store import (
     sqlite_lists,
     sqlite_logs,
     sqlite_removal,
+    sqlite_reports,
     sqlite_rows,
 )
-from tesp_api.store.base import Changes, Claim, HistoryEntry, LogPart, OnceKey, Page, Stream, Task, TaskQuery
+from tesp_api.store.base import (
+    REPORTS_STAY,
+    Changes,
+    Claim,
+    HistoryEntry,
+    LogPart,
+    OnceKey,
+    Page,
+    Stream,
+    Task,
+    TaskQuery,
+)
 from tesp_api.store.folder_lock import FolderLock
 from tesp_api.store.gathering import Gathering
 from tesp_api.store.sqlite_errors import translated
@@ -197,6 +209,21 @@ class SqliteTaskStore:
             sqlite_logs.drop_chunks(db, key, start, end)
 
         await self._write(work)
+
+    # -- what sites send by themselves
+
+    async def put_report(self, job_id: str, name: str, data: bytes) -> None:
+        moment = self._clock()
+        now, too_old = to_micros(moment), to_micros(moment - REPORTS_STAY)
+        await self._write(lambda db: sqlite_reports.put(db, job_id, name, data, now=now, too_old=too_old))
+
+    async def read_report(self, job_id: str, name: str) -> bytes | None:
+        return await self._read(lambda db: sqlite_reports.read(db, job_id, name))
+
+    async def drop_reports(self, job_id: str, name: str | None = None) -> None:
+        await self._write(lambda db: sqlite_reports.drop(db, job_id, name))
+
+    # -- the end
 
     async def retire(self, claim: Claim) -> None:
         await self._write(lambda db: sqlite_changes.end_life(db, claim))

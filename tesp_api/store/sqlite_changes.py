@@ -63,7 +63,7 @@ def change(
 
 
 def end_life(connection: sqlite3.Connection, claim: Claim) -> None:
-    """Nothing is left to do: no job, no claim, no secrets, not live.
+    """Nothing is left to do: no job, no reports of it, no claim, no secrets, not live.
 
     Raises:
         ClaimLost: the claim is not the task's present one.
@@ -73,6 +73,9 @@ def end_life(connection: sqlite3.Connection, claim: Claim) -> None:
     state = _state(connection, claim.task_id)
     if state not in FINAL:
         raise TaskNotOver(claim.task_id, state)
+    connection.execute(
+        "DELETE FROM reports WHERE job_id = (SELECT job_id FROM tasks WHERE id = ?)", (claim.task_id,)
+    )
     connection.execute(
         "UPDATE tasks SET live = 0, destination = NULL, job_id = NULL,"
         " claim_owner = NULL, claim_expires_at = NULL WHERE id = ?",

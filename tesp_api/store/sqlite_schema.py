@@ -121,7 +121,18 @@ _VERSION_3 = (
     "CREATE TABLE sealed_logins (task_id TEXT PRIMARY KEY, sealed TEXT NOT NULL)",
 )
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_VERSION_1, _VERSION_2, _VERSION_3)
+_VERSION_4 = (
+    """CREATE TABLE reports (
+        job_id TEXT NOT NULL,
+        name TEXT NOT NULL,
+        put_at INTEGER NOT NULL,
+        data BLOB NOT NULL,
+        PRIMARY KEY (job_id, name)
+    )""",
+    "CREATE INDEX reports_by_age ON reports (put_at)",
+)
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_VERSION_1, _VERSION_2, _VERSION_3, _VERSION_4)
 """The steps from an empty database to the present schema: the step at index n leads to version n + 1."""
 
 

@@ -5,13 +5,14 @@ import os
 import signal
 import sqlite3
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from tesp_api.errors import ClaimLost, DataFolderInUse, StoreError, StoreUnavailable
 from tesp_api.store import sqlite_schema
-from tesp_api.store.base import Changes, TaskQuery
+from tesp_api.store.base import REPORTS_STAY, Changes, TaskQuery
 from tesp_api.store.sqlite import DATABASE, SqliteTaskStore
 from tesp_api.tes.states import State
 from tests.factories import make_task
@@ -208,4 +209,19 @@ async def test_writes_are_flushed_before_they_return(tmp_path: Path) -> None:
         lambda db: [db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("journal_mode", "synchronous")]
     )
     assert settings == ["wal", 2]
+    await store.aclose()
+
+
+async def test_reports_that_nobody_dropped_go_after_a_while(tmp_path: Path) -> None:
+    moment = datetime(2026, 1, 1, tzinfo=UTC)
+    store = SqliteTaskStore(tmp_path, clock=lambda: moment)
+    await store.open()
+    await store.put_report("old", "result.json", b"{}")
+    moment += REPORTS_STAY
+    await store.put_report("newer", "result.json", b"{}")
+    assert await store.read_report("old", "result.json") == b"{}"
+    moment += timedelta(microseconds=1)
+    await store.put_report("newest", "result.json", b"{}")
+    assert await store.read_report("old", "result.json") is None
+    assert await store.read_report("newer", "result.json") == b"{}"
     await store.aclose()
