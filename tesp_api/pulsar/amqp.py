@@ -13,11 +13,13 @@ import shlex
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from tesp_api.errors import PulsarRefused, PulsarUnavailable
 from tesp_api.pulsar.amqp_broker import Broker
-from tesp_api.pulsar.amqp_probe import ANSWER_FILE, PROBE, SCRIPT, Prober, data_of
+from tesp_api.pulsar.amqp_files import FilesByProbe
+from tesp_api.pulsar.amqp_probe import ANSWER_FILE, PROBE, SCRIPT, Prober
 from tesp_api.pulsar.base import JobOrder, JobState, JobStatus
 from tesp_api.pulsar.job_files import (
     TASK_FILE,
@@ -30,8 +32,14 @@ from tesp_api.pulsar.job_files import (
 from tesp_api.pulsar.mailbox import Mailbox
 
 STATUS = "pulsar-status"
+LAST_STATUS = "pulsar-last-status"
+"""Names in the mailbox, which no file of a job has."""
+HOME_FILE = "home.json"
+MIN_PAUSE_S = 2.0
 STATUS_TIMEOUT_S = 10.0
 _LOOK_S = 0.5
+_MAILBOX_TAKES_BYTES = 12 * 1024**2
+_GOING_ON = ("preprocessing", "queued", "running", "postprocessing")
 _TERMINAL = ("complete", "failed", "cancelled")
 STATES = {
     "lost": JobState.UNKNOWN,
@@ -46,18 +54,30 @@ STATES = {
 class AmqpPulsar:
     """The `PulsarTransport` of a Pulsar that listens to the broker at `url` (with user and password).
 
-    `manager` names one of Pulsar's managers, None means its default one.
+    `manager` names one of Pulsar's managers, None means its default one. `ca` is the file of the authority
+    of an amqps:// broker, if it is none of the usual ones. One that does not listen leaves all messages to
+    others: it is only good for `check`.
     """
 
     def __init__(
-        self, name: str, url: str, mailbox: Mailbox, manager: str | None = None, python: str = "python3"
+        self,
+        name: str,
+        url: str,
+        mailbox: Mailbox,
+        manager: str | None = None,
+        python: str = "python3",
+        *,
+        ca: Path | None = None,
+        listens: bool = True,
     ) -> None:
         self.name = name
         self.bell: str | None = None
+        self.min_pause_s = MIN_PAUSE_S
         self._mailbox = mailbox
         self._python = python
-        self._broker = Broker(name, url, manager, self._hear)
-        self._prober = Prober(self._submit_probe)
+        self._broker = Broker(name, url, manager, self._hear if listens else None, ca)
+        self._prober = Prober(self._submit_probe, self._find_answer)
+        self._files = FilesByProbe(self._prober)
         self._waiting: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
 
     async def open(self) -> None:
@@ -80,20 +100,21 @@ class AmqpPulsar:
             TASK_FILE: order.task_json.decode(),
         }
         command = f"{unpack} && {worker_command(self._python)}"
-        await self._submit(check_job_id(order.job_id), command, files, [])
+        home = [(HOME_FILE, f"../metadata/tesp/{HOME_FILE}")]
+        await self._submit(check_job_id(order.job_id), command, files, home, order.params)
         self._wake(order.job_id)
 
     async def status(self, job_id: str) -> JobStatus:
         """Ask, and wait for the answer, which may arrive at another server that shares the mailbox."""
-        before = await self._mailbox.get(check_job_id(job_id), STATUS)
-        if before is not None and json.loads(before)["status"] in _TERMINAL:
-            return _status_of(json.loads(before))
+        if (last := await self._mailbox.get(check_job_id(job_id), LAST_STATUS)) is not None:
+            return _status_of(json.loads(last))
+        before = await self._mailbox.get(job_id, STATUS)
         event = asyncio.Event()
         self._waiting[job_id].add(event)
         try:
             await self._broker.send("status", {"request": "status", "job_id": job_id})
             async with asyncio.timeout(STATUS_TIMEOUT_S):
-                while (now := await self._mailbox.get(job_id, STATUS)) == before:
+                while (now := await self._last_word(job_id)) == before:
                     await self._rest(event, _LOOK_S)
         except TimeoutError:
             raise PulsarUnavailable(f"Pulsar {self.name!r} does not say how job {job_id} is") from None
@@ -102,18 +123,33 @@ class AmqpPulsar:
         return _status_of(json.loads(now or "{}"))
 
     async def read_file(self, job_id: str, name: str) -> bytes | None:
-        check_job_id(job_id)
-        kept = await self._mailbox.get(job_id, check_file_name(name))
-        if kept is not None:
+        """What has come by itself, or what a probe finds, if nothing comes while that is on its way."""
+        check_file_name(name)
+        event = asyncio.Event()
+        self._waiting[check_job_id(job_id)].add(event)
+        probe: asyncio.Task[bytes | None] | None = None
+        try:
+            while (kept := await self._mailbox.get(job_id, name)) is None:
+                probe = probe or asyncio.create_task(self._files.read(job_id, name))
+                news = asyncio.create_task(event.wait())
+                await asyncio.wait({probe, news}, return_when=asyncio.FIRST_COMPLETED)
+                news.cancel()
+                if probe.done():
+                    return probe.result()
+                event.clear()
             return kept
-        return data_of(await self._prober.run({"do": "read", "job": job_id, "name": name}))
+        finally:
+            self._forget(job_id, event)
+            if probe is not None:
+                probe.cancel()
 
     async def write_file(self, job_id: str, name: str, data: bytes) -> None:
         """Raises: PulsarRefused: there is no such job."""
         check_job_id(job_id)
         check_file_name(name)
         coded = base64.b64encode(data).decode()
-        answer = await self._prober.run({"do": "write", "job": job_id, "name": name, "data": coded})
+        errand = {"do": "write", "job": job_id, "name": name, "data": coded}
+        answer = await self._prober.run(errand)
         if not answer.get("written"):
             raise PulsarRefused(f"there is no job {job_id} to write {name} for")
         self._wake(job_id)
@@ -149,6 +185,7 @@ class AmqpPulsar:
         answer = await self._prober.run({"do": "remove", "job": check_job_id(job_id)})
         if not answer.get("gone"):
             raise PulsarUnavailable(f"Pulsar {self.name!r} could not remove the directory of job {job_id}")
+        self._files.forget(job_id)
         await self._mailbox.drop(job_id)
 
     # -- what comes from the site
@@ -161,18 +198,32 @@ class AmqpPulsar:
             for source in body.get("realized_dynamic_file_sources") or ()
         }
         if job_id.startswith(PROBE):
-            if status not in ("preprocessing", "queued", "running", "postprocessing"):
-                self._prober.answered(job_id, sent.get(ANSWER_FILE))
-            return
-        if status not in STATES:
-            return
-        before = await self._mailbox.get(job_id, STATUS)
-        if before is not None and json.loads(before)["status"] in _TERMINAL:
-            return
-        word = {key: body[key] for key in ("status", "returncode", "job_stderr") if key in body}
-        token = {"token": secrets.token_hex(8)}
-        await self._mailbox.put(job_id, STATUS, json.dumps(word | token).encode())
-        self._wake(job_id)
+            if status not in _GOING_ON:
+                await self._take_answer(job_id, sent.get(ANSWER_FILE, ""))
+        elif status in STATES and await self._mailbox.get(job_id, LAST_STATUS) is None:
+            is_last = status in _TERMINAL
+            if is_last:
+                for name, data in _read_home(sent.get(HOME_FILE, "")).items():
+                    await self._mailbox.put(job_id, name, data)
+            word = {key: body[key] for key in ("status", "returncode", "job_stderr") if key in body}
+            word["token"] = secrets.token_hex(8)
+            await self._mailbox.put(job_id, LAST_STATUS if is_last else STATUS, json.dumps(word).encode())
+            self._wake(job_id)
+
+    async def _last_word(self, job_id: str) -> bytes | None:
+        return await self._mailbox.get(job_id, LAST_STATUS) or await self._mailbox.get(job_id, STATUS)
+
+    async def _take_answer(self, job_id: str, answer: str) -> None:
+        """Of a probe; that of another server of the same store is left there for it."""
+        if not self._prober.answered(job_id, answer) and len(answer) <= _MAILBOX_TAKES_BYTES:
+            await self._mailbox.put(job_id, ANSWER_FILE, answer.encode())
+
+    async def _find_answer(self, job_id: str) -> str | None:
+        answer = await self._mailbox.get(job_id, ANSWER_FILE)
+        if answer is None:
+            return None
+        await self._mailbox.drop(job_id)
+        return answer.decode()
 
     # -- what goes there
 
@@ -182,7 +233,12 @@ class AmqpPulsar:
         await self._submit(job_id, command, files, [(ANSWER_FILE, f"../metadata/{ANSWER_FILE}")])
 
     async def _submit(
-        self, job_id: str, command: str, files: Mapping[str, str], wanted: list[tuple[str, str]]
+        self,
+        job_id: str,
+        command: str,
+        files: Mapping[str, str],
+        wanted: list[tuple[str, str]],
+        params: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         """`files` go to `tool_files/`, as text; the `wanted` ones (what, path) come in the final status."""
         setup = [
@@ -194,7 +250,7 @@ class AmqpPulsar:
             "command_line": command,
             "setup_params": {"job_id": job_id},
             "env": [],
-            "submit_params": {},
+            "submit_params": dict(params),
             "remote_staging": {"setup": setup},
             "dynamic_file_sources": [{"type": what, "path": path} for what, path in wanted],
         }
@@ -218,6 +274,17 @@ class AmqpPulsar:
         self._waiting[job_id].discard(event)
         if not self._waiting[job_id]:
             del self._waiting[job_id]
+
+
+def _read_home(text: str) -> dict[str, bytes]:
+    """The files that a worker has sent home; none if there are none, or if it is not what workers write."""
+    try:
+        files = {
+            check_file_name(name): base64.b64decode(data) for name, data in json.loads(text)["files"].items()
+        }
+    except (ValueError, KeyError, TypeError, AttributeError, PulsarRefused):
+        return {}
+    return files
 
 
 def _status_of(word: Mapping[str, Any]) -> JobStatus:

@@ -8,7 +8,9 @@ import asyncio
 import contextlib
 import json
 import logging
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import aio_pika
@@ -40,14 +42,19 @@ class Broker:
     """Sends to one manager of a Pulsar and hears from it; connects again whenever it has to.
 
     A message is sent when the broker has confirmed that it keeps it, on disk. One that is heard is
-    acknowledged once `heard` has returned, so that it comes again if this process dies meanwhile.
+    acknowledged once `heard` has returned, so that it comes again if this process dies meanwhile. With None
+    for `heard`, all messages are left to others. `ca` is the file of the authority of an amqps:// broker.
     """
 
-    def __init__(self, name: str, url: str, manager: str | None, heard: Heard) -> None:
+    def __init__(
+        self, name: str, url: str, manager: str | None, heard: Heard | None, ca: Path | None = None
+    ) -> None:
         self._name = name
         self._url = URL(url)
         self._manager = manager
         self._heard = heard
+        self._ca = ca
+        self._trouble = ""
         self._exchange: AbstractExchange | None = None
         self._channel: AbstractChannel | None = None
         self._is_ready = asyncio.Event()
@@ -96,8 +103,10 @@ class Broker:
         except DeliveryError as error:
             raise PulsarUnavailable(f"Pulsar {self._name!r}: the broker did not keep a message") from error
         except _TROUBLE as error:
-            why = "does not answer" if isinstance(error, asyncio.TimeoutError) else type(error).__name__
-            raise PulsarUnavailable(f"Pulsar {self._name!r}: the broker at {self._place}: {why}") from error
+            late = isinstance(error, asyncio.TimeoutError)
+            why = self._trouble or "it does not answer" if late else self._told(error)
+            text = f"Pulsar {self._name!r}: the broker at {self._place}: {why}"
+            raise PulsarUnavailable(text) from None  # the cause may show the URL
 
     async def _ready(self) -> tuple[AbstractChannel, AbstractExchange]:
         await self._is_ready.wait()
@@ -106,23 +115,40 @@ class Broker:
 
     @property
     def _place(self) -> str:
-        return f"{self._url.host}:{self._url.port or 5672}"
+        return f"{self._url.host}:{self._url.port or (5671 if self._url.scheme == 'amqps' else 5672)}"
+
+    def _told(self, error: BaseException) -> str:
+        """An error's text, without what the URL must not show."""
+        text = str(error) or type(error).__name__
+        for secret in (str(self._url), self._url.password, self._url.raw_password):
+            text = text.replace(secret, "***") if secret else text
+        return text
 
     async def _stay_connected(self) -> None:
         while not self._stopping.is_set():
             try:
-                connection = await aio_pika.connect(self._url, timeout=TIMEOUT_S)
+                connection = await aio_pika.connect(self._url, timeout=TIMEOUT_S, ssl_context=self._tls())
             except _TROUBLE as error:
-                _log.warning("%s: no connection to the broker at %s: %s", self._name, self._place, error)
+                self._trouble = self._told(error)
+                _log.warning(
+                    "%s: no connection to the broker at %s: %s", self._name, self._place, self._trouble
+                )
             else:
                 await self._use(connection)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_RECONNECT_S):
                     await self._stopping.wait()
 
+    def _tls(self) -> ssl.SSLContext | None:
+        """Raises: OSError: the authority's file cannot be read."""
+        if self._url.scheme != "amqps":
+            return None
+        return ssl.create_default_context(cafile=None if self._ca is None else str(self._ca))
+
     async def _use(self, connection: AbstractConnection) -> None:
         """Send and hear over this connection until it ends."""
         self._is_over.clear()
+        self._trouble = ""
         connection.close_callbacks.add(lambda *_: self._is_over.set())
         try:
             async with connection:
@@ -131,7 +157,7 @@ class Broker:
                     self._is_ready.set()
                     await self._is_over.wait()
         except _TROUBLE as error:
-            _log.warning("%s: the broker at %s: %s", self._name, self._place, error)
+            _log.warning("%s: the broker at %s: %s", self._name, self._place, self._told(error))
         finally:
             self._is_ready.clear()
 
@@ -143,11 +169,13 @@ class Broker:
         for purpose in (*TO_PULSAR, FROM_PULSAR):
             queue = await channel.declare_queue(queue_name(self._manager, purpose), durable=True)
             await queue.bind(exchange, queue.name)
-        await queue.consume(self._take)
+        if self._heard is not None:
+            await queue.consume(self._take)
         channel.close_callbacks.add(lambda *_: self._is_over.set())
         self._channel, self._exchange = channel, exchange
 
     async def _take(self, message: AbstractIncomingMessage) -> None:
+        assert self._heard is not None  # noqa: S101 - else nothing is consumed
         try:
             body = json.loads(message.body)
             if isinstance(body, dict) and isinstance(body.get("job_id"), str):

@@ -17,14 +17,16 @@ from tesp_api.errors import PulsarUnavailable
 ANSWER_FILE = "answer.json"
 ANSWER_TIMEOUT_S = 30.0
 MOST_ERRANDS = 200
+_FIND_EVERY_S = 0.5
 PROBE = "tesp-probe-"
 """How the ids of all probes begin."""
 
 SCRIPT = r"""
-import base64, json, os, shutil, sys
+import base64, json, os, shutil, sys, time
 job = os.path.abspath(sys.argv[1])
 site = os.path.dirname(job)
 ROOM = room = 4 << 20
+MOST = 64 << 20
 def run(errand):
     global room
     place = os.path.join(site, errand["job"])
@@ -34,24 +36,44 @@ def run(errand):
         return {"gone": not os.path.lexists(place)}
     if not os.path.isdir(place):
         return {}
-    path = os.path.join(place, "metadata", "tesp", errand["name"])
     if errand["do"] == "write":
+        path = os.path.join(place, "metadata", "tesp", errand["name"])
         os.makedirs(os.path.dirname(path), exist_ok=True)
         draft = path + ".draft"
         with open(draft, "wb") as file:
             file.write(base64.b64decode(errand["data"]))
         os.replace(draft, path)
         return {"written": True}
+    files = {}
+    for name in list(errand["names"]) + grown(place, errand.get("known")):
+        try:
+            descriptor = os.open(os.path.join(place, "metadata", "tesp", name), os.O_RDONLY | os.O_NOFOLLOW)
+        except OSError:
+            continue
+        with os.fdopen(descriptor, "rb") as file:
+            data = file.read(MOST if room == ROOM else room + 1)
+        if len(data) > room and room < ROOM:
+            if not files:
+                return {"later": True}
+            break
+        room -= len(data)
+        files[name] = base64.b64encode(data).decode()
+    return {"files": files}
+def grown(place, known):
+    if known is None:
+        return []
+    logs = os.path.join(place, "metadata", "tesp", "logs")
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+        with os.scandir(logs) as entries:
+            sizes = {"logs/" + one.name: one.stat(follow_symlinks=False).st_size for one in entries}
     except OSError:
-        return {"there": True}
-    with os.fdopen(descriptor, "rb") as file:
-        data = file.read(16 * ROOM if room == ROOM else room + 1)
-    if len(data) > room and room < ROOM:
-        return {"later": True}
-    room -= len(data)
-    return {"there": True, "data": base64.b64encode(data).decode()}
+        return []
+    return sorted(name for name in sizes if sizes[name] != known.get(name))
+def forget_old_probes():
+    for name in os.listdir(site):
+        path = os.path.join(site, name)
+        if name.startswith("tesp-probe-") and time.time() - os.lstat(path).st_mtime > 900:
+            shutil.rmtree(path, ignore_errors=True)
 with open(os.path.join(job, "tool_files", "errands.json")) as file:
     errands = json.load(file)
 answer = []
@@ -60,13 +82,17 @@ for errand in errands:
         answer.append(run(errand))
     except OSError as error:
         answer.append({"error": error.strerror})
+try:
+    forget_old_probes()
+except OSError:
+    pass
 draft = os.path.join(job, "metadata", "answer.draft")
 with open(draft, "w") as file:
     json.dump(answer, file)
 os.replace(draft, os.path.join(job, "metadata", "answer.json"))
 """
 
-Errand = Mapping[str, str]
+Errand = Mapping[str, Any]
 Answer = Mapping[str, Any]
 
 
@@ -74,12 +100,14 @@ Answer = Mapping[str, Any]
 class Prober:
     """Runs errands at a site, each an object of what `SCRIPT` reads; several callers share a probe.
 
-    `submit` sends a job: its id, the errands as JSON. `answered` is to be called with what came of it.
+    `submit` sends a job: its id, the errands as JSON. `answered` is to be called with what came of it, or
+    `find` to give that, once, where another server of the same store has heard it.
     """
 
     submit: Callable[[str, str], Awaitable[None]]
+    find: Callable[[str], Awaitable[str | None]]
     _waiting: list[tuple[Errand, asyncio.Future[Answer]]] = field(init=False, default_factory=list)
-    _answers: dict[str, asyncio.Future[str | None]] = field(init=False, default_factory=dict)
+    _answers: dict[str, asyncio.Future[str]] = field(init=False, default_factory=dict)
     _over: list[str] = field(init=False, default_factory=list)
     _running: "asyncio.Task[None] | None" = field(init=False, default=None)
 
@@ -95,11 +123,12 @@ class Prober:
             self._running = asyncio.create_task(self._work())
         return await future
 
-    def answered(self, job_id: str, answer: str | None) -> None:
-        """Take in how a probe ended (None: without an answer); others may hear of ours, and we of theirs."""
+    def answered(self, job_id: str, answer: str) -> bool:
+        """Take in what a probe brought home ("": nothing); False if it is none of ours."""
         future = self._answers.pop(job_id, None)
         if future is not None and not future.done():
             future.set_result(answer)
+        return future is not None
 
     async def aclose(self) -> None:
         """Give up what is on its way."""
@@ -147,24 +176,31 @@ class Prober:
         job_id = PROBE + secrets.token_hex(12)
         over, self._over = self._over, []
         removals = [{"do": "remove", "job": old} for old in over]
-        answer: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._answers[job_id] = answer
         try:
             await self.submit(job_id, json.dumps([*errands, *removals]))
             async with asyncio.timeout(ANSWER_TIMEOUT_S):
-                text = await answer
+                text = await self._wait_for(job_id, answer)
         except TimeoutError:
             self._over += over
             raise PulsarUnavailable(f"the site gave no answer in {ANSWER_TIMEOUT_S:g} s") from None
         finally:
             self._answers.pop(job_id, None)
             self._over.append(job_id)
-        if text is None:
+        if not text:
             raise PulsarUnavailable("a probe of the site ended without an answer")
         answers: list[Answer] = json.loads(text)
         return answers[: len(errands)]
 
+    async def _wait_for(self, job_id: str, answer: asyncio.Future[str]) -> str:
+        while not answer.done():
+            await asyncio.wait({answer}, timeout=_FIND_EVERY_S)
+            if not answer.done() and (found := await self.find(job_id)) is not None:
+                return found
+        return answer.result()
 
-def data_of(answer: Answer) -> bytes | None:
-    """The content of a file that was read; None if there is none."""
-    return base64.b64decode(answer["data"]) if "data" in answer else None
+
+def files_of(answer: Answer) -> dict[str, bytes]:
+    """The files that were read; those that do not exist are not among them."""
+    return {name: base64.b64decode(data) for name, data in answer.get("files", {}).items()}

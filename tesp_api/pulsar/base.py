@@ -5,8 +5,8 @@ protocol carries little of it: the truth about a job is what its worker wrote be
 `metadata/tesp/` in the job directory (see `tesp_api.worker` for the files), read with `read_file`.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
@@ -32,11 +32,15 @@ class JobStatus:
 
 @dataclass(frozen=True, slots=True)
 class JobOrder:
-    """All that a site needs to run one attempt: `worker` is a zipapp, `task_json` its only input."""
+    """All that a site needs to run one attempt: `worker` is a zipapp, `task_json` its only input.
+
+    `params` are for the scheduler behind Pulsar's manager, which gets them as they are.
+    """
 
     job_id: str
     worker: bytes
     task_json: bytes
+    params: Mapping[str, str] = field(default_factory=dict)
 
 
 class PulsarTransport(Protocol):
@@ -50,6 +54,9 @@ class PulsarTransport(Protocol):
     name: str
     bell: str | None
     """Where this site's workers can ring to say "there is news", or None if they cannot."""
+
+    min_pause_s: float
+    """Rest so long between two looks at a job's files where each look costs the site a job; 0 elsewhere."""
 
     async def open(self) -> None:
         """Start what this transport needs. Called once, before anything else."""

@@ -44,6 +44,7 @@ class EmbeddedPulsar:
     """
 
     def __init__(self, name: str, folder: Path, python: str = sys.executable) -> None:
+        self.min_pause_s = 0.0
         self.name = name
         self.bell: str | None = doorbell_name(folder)
         self._doorbell = Doorbell(self.bell, self._heard)

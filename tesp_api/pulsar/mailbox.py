@@ -15,8 +15,8 @@ class Mailbox(Protocol):
     async def get(self, job_id: str, name: str) -> bytes | None:
         """The file as it was last put; None if there is none."""
 
-    async def drop(self, job_id: str) -> None:
-        """Forget all of a job's files."""
+    async def drop(self, job_id: str, name: str | None = None) -> None:
+        """Forget one of a job's files, or all of them."""
 
 
 class MemoryMailbox:
@@ -31,5 +31,8 @@ class MemoryMailbox:
     async def get(self, job_id: str, name: str) -> bytes | None:
         return self._files.get(job_id, {}).get(name)
 
-    async def drop(self, job_id: str) -> None:
-        self._files.pop(job_id, None)
+    async def drop(self, job_id: str, name: str | None = None) -> None:
+        if name is None:
+            self._files.pop(job_id, None)
+        else:
+            self._files.get(job_id, {}).pop(name, None)

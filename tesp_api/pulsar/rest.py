@@ -61,6 +61,7 @@ class RestPulsar:
         python: str = "python3",
         timeout_s: float = 30.0,
     ) -> None:
+        self.min_pause_s = 0.0
         self.name = name
         self.bell: str | None = None
         self._http = PulsarHttp(name, url, private_token, timeout_s)
@@ -105,7 +106,10 @@ class RestPulsar:
             return
         # Pulsar does nothing for a job that it still has in hand, and runs one that it has forgotten
         # (killed between our submit and its fork, it says `queued` for ever)
-        await self._http.send("POST", self._job(order.job_id, "/submit"), {"command_line": self._command})
+        query = {"command_line": self._command}
+        if order.params:
+            query["params"] = json.dumps(dict(order.params))
+        await self._http.send("POST", self._job(order.job_id, "/submit"), query)
         self._wake(order.job_id)
 
     async def status(self, job_id: str) -> JobStatus:

@@ -9,6 +9,8 @@ from typing import Any
 from tesp_api.pulsar.base import JobOrder
 from tesp_api.runner.gateway import is_remote
 from tesp_api.runner.lending import Lent
+from tesp_api.runner.needs import Needs
+from tesp_api.runner.submit_params import submit_params
 from tesp_api.runner.worker_archive import build_worker_archive
 from tesp_api.settings import DestinationSettings, Settings
 from tesp_api.storage.url_rules import worker_rules
@@ -24,10 +26,13 @@ def job_id_of(task_id: str, attempt: int) -> str:
     return f"{task_id}-{attempt}"
 
 
-def plan_job(task: Task, destination: str, settings: Settings, bell: str | None, lent: Lent) -> JobOrder:
+def plan_job(
+    task: Task, destination: str, settings: Settings, bell: str | None, lent: Lent, needs: Needs
+) -> JobOrder:
     """The order for the task's present attempt at a destination; `bell` is where the worker may ring.
 
-    `lent` is how the worker reaches storage; an order for a job that has begun needs nothing of it.
+    `lent` is how the worker reaches storage; an order for a job that has begun needs nothing of it. Of the
+    `needs` a scheduler at the site is told.
     """
     job_id = job_id_of(task.id, task.attempt)
     site = settings.destinations[destination]
@@ -50,7 +55,8 @@ def plan_job(task: Task, destination: str, settings: Settings, bell: str | None,
         "channel": lent.channel,
         "lent": lent.lent,
     }
-    return JobOrder(job_id, build_worker_archive(), json.dumps(order).encode())
+    params = submit_params(needs, site)
+    return JobOrder(job_id, build_worker_archive(), json.dumps(order).encode(), params)
 
 
 def _as_the_site_needs_it(site: DestinationSettings, part: str, value: Any) -> Any:
@@ -79,6 +85,7 @@ def _site_rules(site: DestinationSettings, settings: Settings, bell: str | None)
         "heartbeat_s": settings.scheduler.heartbeat_s,
         "bell": bell,
         "staging": site.staging,
+        "home": site.kind == "amqp",
         "transfers": {name: getattr(settings.transfers, name) for name in Patience._fields},
         "rules": worker_rules(settings)._asdict(),
     }

@@ -21,6 +21,8 @@ of the rest of `tesp_api`. The API and the worker share only files in the Pulsar
         inputs.json                  from a gateway: what it has brought; its last file before the launch
         out/{000001}                 for a gateway: outputs to send; there until the API removes the job
         result.json                  the end of it all; written to a temporary name, then renamed
+        home.json                    where `site.home` asks for it, the worker's very last file: what of the
+                                     above fits into 256 KiB, for Pulsar to send home
 
 Events: `initializing`, `executor_started` {executor}, `executor_ended` {executor, exit_code,
 started_at, ended_at}, `staging_out`, `message` {text}: a line for `system_logs`, `ended` {state}.
@@ -41,6 +43,7 @@ task.json:
             staging: "worker" | "gateway",   gateway: the API moves what is not of this site; URLs of
                                              servers come without their secrets then
             transfers: {stall_s, tries, pause_s, at_once},   (optional, as each of them: `order.Patience`)
+            home: true | false,              whether to write home.json (optional)
             rules: {allow_schemes, deny_schemes, ..., trusted}},   (lists; optional, as each: `rules.Rules`)
      channel: {url, ca_pem, token} | null,   how to reach the API: "unix:/path/of/socket" or http(s)://...;
                                              ca_pem may be null; the token is good while the attempt lives
@@ -55,6 +58,10 @@ when the attempt has ended, 503 when the API cannot say now (ask again).
                                                                             password, headers}]}
     POST /channel/v1/sign {asks: [{operation, url, parameters}]} -> {signed: [{method, url, headers}]}
                                                               at most 500 (`transfer.lending.Ask`)
+
+home.json:
+    {files: {"result.json": base64}}   heartbeat, result.json, events.ndjson, chunks of logs (the last first);
+                                       each whole or not there
 
 inputs.json:
     {inputs: {"0": [{name, file, size_bytes, sha256}]},   by the number of the task's input; name is "" for

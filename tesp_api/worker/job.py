@@ -23,6 +23,7 @@ class JobDirectory:
         self.heartbeat = os.path.join(self.metadata, "heartbeat")
         self.events = os.path.join(self.metadata, "events.ndjson")
         self.result = os.path.join(self.metadata, "result.json")
+        self.home = os.path.join(self.metadata, "home.json")
         self.inputs = os.path.join(self.path, "inputs")
         self.brought = os.path.join(self.metadata, "inputs.json")
         self.out = os.path.join(self.metadata, "out")

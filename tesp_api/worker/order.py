@@ -81,6 +81,8 @@ class Site(NamedTuple):
     rules: Rules = Rules()
     staging: str = "worker"
     """ "gateway": the API moves what is not of this site."""
+    home: bool = False
+    """Whether to leave `home.json` at the end."""
 
     @property
     def has_gateway(self) -> bool:
@@ -195,4 +197,5 @@ def _parse_site(item: dict[str, Any]) -> Site:
         transfers=Patience(**(item.get("transfers") or {})),
         rules=Rules(**{name: tuple(values) for name, values in (item.get("rules") or {}).items()}),
         staging=item.get("staging") or default.staging,
+        home=bool(item.get("home")),
     )

@@ -44,8 +44,10 @@ def main(arguments: list[str]) -> int:
     result = Result()
     record = Record(job, "", Site().heartbeat_s, None)
     removals: list[Background] = []
+    goes_home = False
     try:
         order = _read_order(job)
+        goes_home = order.site.home
         record = Record(job, order.job_id, order.site.heartbeat_s, order.site.bell)
         record.start()
         _run_attempt(order, job, record, result, watchdog, removals)
@@ -56,7 +58,13 @@ def main(arguments: list[str]) -> int:
     except BaseException as error:
         result.end(SYSTEM_ERROR, describe_unforeseen(error))
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    return _finish(job, record, result, watchdog, removals)
+    code = _finish(job, record, result, watchdog, removals)
+    if goes_home:
+        from .home import write_home
+
+        with contextlib.suppress(OSError):  # what is not there is asked for
+            write_home(job)
+    return code
 
 
 def _run_attempt(

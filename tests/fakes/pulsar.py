@@ -35,6 +35,7 @@ class FakePulsar:
     """
 
     def __init__(self, name: str = "fake", bell: str | None = None) -> None:
+        self.min_pause_s = 0.0
         self.name = name
         self.bell = bell
         self.jobs: dict[str, FakeJob] = {}
@@ -83,7 +84,7 @@ class FakePulsar:
         if job.is_launched:
             return
         job.is_launched = True
-        job.order = JobOrder(job_id, bytes(order.worker), bytes(order.task_json))
+        job.order = JobOrder(job_id, bytes(order.worker), bytes(order.task_json), dict(order.params))
         job.state = JobState.RUNNING
         files, ends = self._scripts.get(job_id, ({}, False))
         for name, data in files.items():
