@@ -3,6 +3,7 @@
 import logging
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from functools import partial
 
 from fastapi import FastAPI
 
@@ -10,15 +11,17 @@ from tesp_api.api.application import build_api
 from tesp_api.api.channel import ChannelEndpoints, build_channel
 from tesp_api.api.channel_listener import SOCKET_NAME, ChannelListener
 from tesp_api.bell import Bell
+from tesp_api.pulsar.amqp import AmqpPulsar
 from tesp_api.pulsar.base import PulsarTransport
 from tesp_api.pulsar.embedded import EmbeddedPulsar
+from tesp_api.pulsar.mailbox import Mailbox, MemoryMailbox
 from tesp_api.pulsar.rest import RestPulsar
 from tesp_api.runner.gateway import Gateway
 from tesp_api.runner.gateway_lender import GatewayLender
 from tesp_api.runner.lending import StorageLender
 from tesp_api.runner.retention import Retention
 from tesp_api.runner.scheduler import Scheduler
-from tesp_api.settings import Settings, load_settings
+from tesp_api.settings import DestinationSettings, Settings, load_settings
 from tesp_api.storage.credentials import Credentials
 from tesp_api.storage.logins import Logins
 from tesp_api.storage.s3_signing import S3Signer
@@ -42,7 +45,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     settings = settings or load_settings()
     bell = Bell()
     store = build_store(settings)
-    transports = build_transports(settings)
+    transports = build_transports(settings, StoreMailbox(store))
     server_key = ServerKey(settings)
     work_orders = WorkOrders(server_key)
     credentials = Credentials(settings.credentials)
@@ -76,9 +79,15 @@ def create_app(settings: Settings | None = None) -> FastAPI:
                 stack.push_async_callback(retention.stop)
             yield
 
-    checks = {f"pulsar {name}": transport.check for name, transport in transports.items()}
+    checks = {f"pulsar {name}": partial(scheduler.health.check, name) for name in transports}
     return build_api(
-        store, bell, settings, checks, next_destination=scheduler.next_destination, lifespan=lifespan
+        store,
+        bell,
+        settings,
+        checks,
+        next_destination=scheduler.next_destination,
+        routing=scheduler.routing,
+        lifespan=lifespan,
     )
 
 
@@ -123,18 +132,48 @@ def _prepare_key(server_key: ServerKey, settings: Settings) -> None:
         )
 
 
-def build_transports(settings: Settings) -> Mapping[str, PulsarTransport]:
-    """A transport for each destination, not yet open."""
+class StoreMailbox:
+    """The `Mailbox` in the store: what a site sends is there for every server of the database."""
+
+    def __init__(self, store: TaskStore) -> None:
+        self._store = store
+
+    async def put(self, job_id: str, name: str, data: bytes) -> None:
+        await self._store.put_report(job_id, name, data)
+
+    async def get(self, job_id: str, name: str) -> bytes | None:
+        return await self._store.read_report(job_id, name)
+
+    async def drop(self, job_id: str, name: str | None = None) -> None:
+        await self._store.drop_reports(job_id, name)
+
+
+def build_transports(settings: Settings, mailbox: Mailbox | None = None) -> Mapping[str, PulsarTransport]:
+    """A transport for each destination, not yet open. Without a mailbox, they are only good for `check`."""
     transports: dict[str, PulsarTransport] = {}
     for name, site in settings.destinations.items():
         if site.kind == "embedded":
             transports[name] = EmbeddedPulsar(name, settings.data_dir / "pulsar", python=site.site_python)
+        elif site.kind == "amqp":
+            transports[name] = AmqpPulsar(
+                name,
+                _url_of(site),
+                mailbox or MemoryMailbox(),
+                manager=site.manager,
+                python=site.site_python,
+                ca=site.broker_ca,
+                listens=mailbox is not None,
+            )
         else:
             transports[name] = RestPulsar(
                 name,
-                str(site.url),
+                _url_of(site),
                 site.private_token.get_secret_value() if site.private_token else None,
                 manager=site.manager,
                 python=site.site_python,
             )
     return transports
+
+
+def _url_of(site: DestinationSettings) -> str:
+    return site.url.get_secret_value() if site.url is not None else ""

@@ -11,6 +11,7 @@ import re
 import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import (
     BaseModel,
@@ -25,12 +26,15 @@ from pydantic import (
 
 from tesp_api.errors import SettingsError
 from tesp_api.settings_sources import ENV_PREFIX, read_sources
+from tesp_api.submit_templates import check_templates
 
 Runtime = Literal["docker", "podman", "apptainer", "singularity", "bubblewrap"]
 Scheme = Literal["http", "https", "ftp", "ftps", "s3", "file"]
 HostPattern = Annotated[str, Field(pattern=r"^[^/@\s]+$")]
 Seconds = Annotated[float, Field(gt=0)]
 Bytes = Annotated[int, Field(gt=0)]
+Gigabytes = Annotated[float, Field(gt=0, le=1e9)]
+UrlPrefix = Annotated[str, Field(pattern=r"^(/|[A-Za-z][A-Za-z0-9+.-]*://)[^\s]*$")]
 Origin = Annotated[str, Field(pattern=r"^(\*|https?://[^/\s?#@]+)$")]
 
 
@@ -83,6 +87,14 @@ class SchedulerSettings(_Table):
     heartbeat_s: Seconds = Field(5.0, description="the worker shows so often that it lives")
     lost_after_s: Seconds = Field(60.0, description="a worker silent so long is lost: SYSTEM_ERROR")
     cancel_grace_s: Seconds = Field(3.0, description="given to the worker before Pulsar kills the job")
+    default_cores: int = Field(1, ge=1, description="counted for a task that names no cpu_cores")
+    default_ram_gb: Gigabytes = Field(2.0, description="counted for a task that names no ram_gb")
+    waiting_max: int = Field(
+        1000, ge=1, description="so many tasks are held while they wait; later ones are not looked at"
+    )
+    overtakes_max: int = Field(
+        50, ge=0, description="so many younger tasks pass one that waits; then a destination is kept for it"
+    )
 
 
 class RetentionSettings(_Table):
@@ -219,6 +231,13 @@ def _check_web_url(name: str, url: str | None) -> None:
         raise ValueError(f"{name} must be http:// or https:// with a host, and without user, ? and #")
 
 
+_BROKER_URL = r"amqps?://([^@/?#\s]*@)?([\w.-]+|\[[0-9A-Fa-f:.]+\])(:\d{1,5})?(/[^#\s]*)?"
+
+
+def _least(*limits: int | None) -> int | None:
+    return min((limit for limit in limits if limit is not None), default=None)
+
+
 class FileRoot(_Table):
     """A folder that tasks may name with `file://` URLs or bare absolute paths."""
 
@@ -239,13 +258,31 @@ class FileRoot(_Table):
 class DestinationSettings(_Table):
     """A Pulsar, and what its site allows."""
 
-    kind: Literal["embedded", "rest"] = "embedded"
-    url: str | None = Field(None, description="rest: where Pulsar answers")
+    kind: Literal["embedded", "rest", "amqp"] = "embedded"
+    url: SecretStr | None = Field(
+        None, description="rest: where Pulsar answers; amqp: its message broker, amqps://user:password@host/"
+    )
     private_token: SecretStr | None = Field(None, description="rest: Pulsar's private_token")
-    manager: str | None = Field(None, description="rest: a named manager instead of the default one")
+    broker_ca: Path | None = Field(None, description="amqp: PEM, the authority of the broker's certificate")
+    manager: str | None = Field(None, description="a named manager of Pulsar instead of the default one")
     python: str | None = Field(None, description="the site's Python (>= 3.9); embedded: our own")
     max_running: int = Field(
         default_factory=lambda: max(4, os.cpu_count() or 1), ge=1, description="jobs at one time"
+    )
+    max_cores: int | None = Field(None, ge=1, description="of all jobs at one time; unlimited, unless set")
+    max_ram_gb: Gigabytes | None = Field(None, description="of all jobs at one time")
+    task_max_cores: int | None = Field(None, ge=1, description="of one task")
+    task_max_ram_gb: Gigabytes | None = Field(None, description="of one task")
+    task_max_disk_gb: Gigabytes | None = Field(None, description="of one task")
+    zones: tuple[str, ...] = Field((), description="where it is, for tasks that ask for zones")
+    preemptible: bool = Field(False, description="its jobs may be preempted: only for tasks that allow it")
+    near: tuple[UrlPrefix, ...] = Field((), description='URLs, or folders, that it is near to: "s3://lab/"')
+    weight: float = Field(1.0, description="of two that are as near, the one with more of it is preferred")
+    scheduler: Literal["slurm-drmaa", "condor"] | None = Field(
+        None, description="what is behind Pulsar's manager: is told what each task needs"
+    )
+    submit_params: dict[str, str] = Field(
+        default_factory=dict, description="what Pulsar is told in place of what `scheduler` stands for"
     )
     runtimes: tuple[Runtime, ...] = Field(
         ("docker", "podman", "apptainer", "singularity"), description="the first that works is used"
@@ -258,7 +295,10 @@ class DestinationSettings(_Table):
     )
     network: Literal["default", "none", "host"] = "default"
     file_roots: tuple[FileRoot, ...] = ()
-    channel_url: str | None = Field(None, description="what this site calls the channel, if not channel.url")
+    channel_url: str | None = Field(
+        None,
+        description="what this site calls the channel, if not channel.url; amqp: it reaches none, unless set",
+    )
     channel_ca: Path | None = Field(None, description="PEM: the authority of the channel's certificate")
     staging: Literal["worker", "gateway"] = Field(
         "worker", description="who moves files; gateway: this server does, for nodes without a network"
@@ -270,17 +310,68 @@ class DestinationSettings(_Table):
     @model_validator(mode="after")
     def _fits_kind(self) -> "DestinationSettings":
         _check_web_url("channel_url", self.channel_url)
-        if self.kind == "rest" and not self.url:
-            raise ValueError('kind = "rest" needs a url')
-        if self.kind == "rest" and not str(self.url).startswith(("http://", "https://")):
-            raise ValueError("url must begin with http:// or https://")
-        if self.kind == "embedded" and (self.url or self.private_token or self.manager):
-            raise ValueError('url, private_token and manager belong to kind = "rest"')
+        self._check_url()
+        if self.kind == "embedded" and self.manager:
+            raise ValueError('manager does not belong to kind = "embedded"')
+        if self.kind != "rest" and self.private_token:
+            raise ValueError('private_token belongs to kind = "rest"')
+        if self.kind != "amqp" and self.broker_ca:
+            raise ValueError('broker_ca belongs to kind = "amqp"')
+        if self.kind == "amqp" and self.staging == "gateway":
+            raise ValueError('staging = "gateway" is not for kind = "amqp": files do not go through a broker')
+        if self.kind == "embedded" and (self.scheduler or self.submit_params):
+            raise ValueError('scheduler and submit_params are not for kind = "embedded"')
+        check_templates(self.submit_params)
         if "bubblewrap" in self.runtimes:
             raise ValueError('"bubblewrap" does not belong in runtimes: set allow_bubblewrap = true')
         if not self.runtimes_in_order:
             raise ValueError("runtimes is empty: name one, or set allow_bubblewrap = true")
         return self
+
+    def _check_url(self) -> None:
+        """It may hold a password, so no message shows it."""
+        url = _revealed(self.url)
+        if self.kind == "embedded":
+            if url:
+                raise ValueError('url does not belong to kind = "embedded"')
+        elif not url:
+            raise ValueError(f'kind = "{self.kind}" needs a url')
+        elif self.kind == "rest" and not url.startswith(("http://", "https://")):
+            raise ValueError("url must begin with http:// or https://")
+        elif self.kind == "amqp" and not re.fullmatch(_BROKER_URL, url):
+            raise ValueError("url must be amqp:// or amqps:// with a host; in user and password, %40 is @")
+
+    @property
+    def place(self) -> str:
+        """Where its Pulsar is, for people: without user and password."""
+        if self.url is None:
+            return "in this process"
+        parts = urlsplit(self.url.get_secret_value())
+        host = parts.netloc.rpartition("@")[2]
+        if self.kind == "amqp":
+            return f"behind the broker at {host}"
+        return f"at {parts.scheme}://{host}{parts.path}"
+
+    @property
+    def max_ram_mb(self) -> int | None:
+        """Of all jobs at one time."""
+        return None if self.max_ram_gb is None else int(self.max_ram_gb * 1000)
+
+    @property
+    def most_cores(self) -> int | None:
+        """That one task can have."""
+        return _least(self.task_max_cores, self.max_cores)
+
+    @property
+    def most_ram_mb(self) -> int | None:
+        """That one task can have."""
+        own = None if self.task_max_ram_gb is None else int(self.task_max_ram_gb * 1000)
+        return _least(own, self.max_ram_mb)
+
+    @property
+    def most_disk_mb(self) -> int | None:
+        """That one task can have."""
+        return None if self.task_max_disk_gb is None else int(self.task_max_disk_gb * 1000)
 
     @property
     def runtimes_in_order(self) -> tuple[str, ...]:

@@ -22,6 +22,7 @@ from tesp_api.api.root_path import RootPath
 from tesp_api.api.tasks import TaskEndpoints
 from tesp_api.bell import Bell
 from tesp_api.settings import Settings
+from tesp_api.storage.admission import Rules
 from tesp_api.store.base import TaskStore
 
 
@@ -32,11 +33,15 @@ def build_api(
     checks: Mapping[str, Check],
     *,
     next_destination: NextDestination | None = None,
+    routing: Rules | None = None,
     lifespan: Lifespan[Any] | None = None,
 ) -> FastAPI:
-    """The API over an opened store; `checks` are what `/readyz` asks besides the store, by name."""
+    """The API over an opened store.
+
+    `checks` are what `/readyz` asks besides the store, by name; `routing` are the rules of the destinations.
+    """
     root_path = settings.server.root_path
-    creation = Creation(store, bell, settings)
+    creation = Creation(store, bell, settings, routing)
     document = openapi_document(version("tesp-api"), root_path)
     app = FastAPI(title="TESP", openapi_url=None, docs_url=None, redoc_url=None, lifespan=lifespan)
     app.routes.extend(

@@ -3,7 +3,7 @@
 from tesp_api.api.idempotency import once_key
 from tesp_api.bell import Bell
 from tesp_api.settings import Settings
-from tesp_api.storage.admission import Admission
+from tesp_api.storage.admission import Admission, Rules
 from tesp_api.storage.sealing import Sealer
 from tesp_api.storage.server_key import ServerKey
 from tesp_api.store.base import Task, TaskStore
@@ -19,10 +19,12 @@ ANYBODY = "anybody"
 class Creation:
     """From a valid task to a stored one."""
 
-    def __init__(self, store: TaskStore, bell: Bell, settings: Settings) -> None:
+    def __init__(
+        self, store: TaskStore, bell: Bell, settings: Settings, routing: Rules | None = None
+    ) -> None:
         self._store = store
         self._bell = bell
-        self._admission = Admission(settings)
+        self._admission = Admission(settings, routing)
         self._sealer = Sealer(ServerKey(settings))
 
     def admit(self, new: NewTask) -> NewTask:

@@ -17,6 +17,7 @@ from tesp_api.pulsar.base import JobOrder, JobState, JobStatus, PulsarTransport
 from tesp_api.runner.attempt_log import UNSHOWN, AttemptLog, Ending
 from tesp_api.runner.event_copy import EventCopy
 from tesp_api.runner.gateway_outputs import GatewayOutputs
+from tesp_api.runner.health import Health
 from tesp_api.settings import LogSettings, SchedulerSettings
 from tesp_api.store.base import Changes, Claim, Stream, Task, TaskStore
 from tesp_api.tes.states import TRANSITIONS, State
@@ -50,6 +51,7 @@ class FollowJob:
     wake: asyncio.Event
     log: AttemptLog
     outputs: GatewayOutputs
+    health: Health
 
     state: State = field(init=False)
     _events: EventCopy = field(init=False)
@@ -77,7 +79,8 @@ class FollowJob:
             PulsarUnavailable, PulsarRefused, StoreUnavailable, ClaimLost: as they come.
         """
         if self.state is State.QUEUED:
-            await self.transport.launch(self.order)
+            with self.health.watch(self.transport.name):
+                await self.transport.launch(self.order)
         while True:
             ending = await self._look()
             if ending is not None:
@@ -280,6 +283,7 @@ class FollowJob:
         """Wait for news, a ring or the next look, which comes the later the longer the job has run."""
         age_s = time.monotonic() - self._began_at
         pause_s = min(max(self.timing.poll_min_s, age_s / 10), self.timing.poll_max_s)
+        pause_s = max(pause_s, self.transport.min_pause_s)
         if self._is_canceling:
             pause_s = min(pause_s, self.timing.cancel_grace_s / 4)
         news = asyncio.ensure_future(self.transport.wait_for_news(self.order.job_id, pause_s))

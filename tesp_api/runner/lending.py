@@ -9,6 +9,7 @@ from tesp_api.errors import ChannelError, StagingRefused
 from tesp_api.settings import CredentialSettings, DestinationSettings, Settings
 from tesp_api.storage.credentials import Credentials
 from tesp_api.storage.declared import S3_SCHEME, credentials_named_in, declared_in
+from tesp_api.storage.delivery import channel_url_of
 from tesp_api.storage.logins import Logins
 from tesp_api.storage.presigned import presign_task
 from tesp_api.storage.s3_signing import S3Signer
@@ -87,7 +88,7 @@ class StorageLender:
     def _channel_of(self, site: DestinationSettings) -> str | None:
         if site.kind == "embedded":
             return f"unix:{self._socket}"
-        return site.channel_url or self._settings.channel.url
+        return channel_url_of(site, self._settings.channel)
 
     def _has_logins(self, task: Task) -> bool:
         try:

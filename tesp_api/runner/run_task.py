@@ -13,8 +13,10 @@ from tesp_api.runner.follow_job import FollowJob, NeverStarted
 from tesp_api.runner.gateway import Gateway, Passage
 from tesp_api.runner.gateway_inputs import GatewayInputs
 from tesp_api.runner.gateway_outputs import GatewayOutputs
+from tesp_api.runner.health import Health
 from tesp_api.runner.job_plan import job_id_of, plan_job
 from tesp_api.runner.lending import NOTHING, Lender
+from tesp_api.runner.places import Place
 from tesp_api.settings import Settings
 from tesp_api.store.base import Changes, Claim, Job, Task, TaskStore
 from tesp_api.tes.states import FINAL, State, route
@@ -29,14 +31,15 @@ LAUNCH_TRIES = 3
 @dataclass(frozen=True, slots=True)
 class Surroundings:
     """What running a task needs: the store, the ways to the sites, the rules, what gives workers access to
-    storage, what moves files for them, the destination chosen for a new job, and a bell of its own."""
+    storage, what moves files for them, who answers, the place for a new job, and a bell of its own."""
 
     store: TaskStore
     transports: Mapping[str, PulsarTransport]
     settings: Settings
     lender: Lender
     gateway: Gateway
-    destination: str
+    health: Health
+    place: Place
     wake: asyncio.Event
 
     def transport_to(self, destination: str) -> PulsarTransport:
@@ -95,6 +98,13 @@ async def abandon_task(task: Task, around: Surroundings, error: Exception) -> No
     await _store_end(task, claim, around, Ending(State.SYSTEM_ERROR, reason), log)
 
 
+async def refuse_task(task: Task, around: Surroundings, reason: str) -> None:
+    """End a task that no destination can take under the present settings: SYSTEM_ERROR."""
+    claim = _claim_of(task)
+    await _store_end(task, claim, around, Ending(State.SYSTEM_ERROR, reason), None)
+    await around.store.retire(claim)
+
+
 async def _run_attempts(task: Task, claim: Claim, around: Surroundings) -> tuple[Task, Ending, AttemptLog]:
     """Follow the task's job, and the next one if its worker never began, until one has an end."""
     while True:
@@ -115,8 +125,12 @@ async def _run_attempts(task: Task, claim: Claim, around: Surroundings) -> tuple
 
 async def _begin_attempt(task: Task, claim: Claim, around: Surroundings) -> Task:
     attempt = task.attempt + 1
-    job = Job(around.destination, job_id_of(task.id, attempt))
+    place = around.place
+    if place.destination is None:
+        raise ValueError(f"task {task.id} has no place")
+    job = Job(place.destination, job_id_of(task.id, attempt))
     reason = f"attempt {attempt} goes to {job.destination} as job {job.job_id}"
+    reason += f" ({place.why})" if place.why else ""
     return await around.store.update(task.id, Changes(attempt=attempt, job=job), claim=claim, reason=reason)
 
 
@@ -145,7 +159,9 @@ async def _follow(task: Task, claim: Claim, around: Surroundings, log: AttemptLo
     job = FollowJob(
         task=task,
         claim=claim,
-        order=plan_job(task, task.job.destination, around.settings, transport.bell, lent),
+        order=plan_job(
+            task, task.job.destination, around.settings, transport.bell, lent, around.place.needs
+        ),
         transport=transport,
         store=around.store,
         timing=around.settings.scheduler,
@@ -153,6 +169,7 @@ async def _follow(task: Task, claim: Claim, around: Surroundings, log: AttemptLo
         wake=around.wake,
         log=log,
         outputs=GatewayOutputs(_passage(task, claim, around, log)),
+        health=around.health,
     )
     return await job.follow()
 

@@ -10,7 +10,6 @@ import os
 import secrets
 import socket
 import time
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -18,30 +17,34 @@ from typing import Any
 from tesp_api.bell import Bell
 from tesp_api.errors import ClaimLost, PulsarError, StoreUnavailable, TaskNotFound
 from tesp_api.pulsar.base import PulsarTransport
-from tesp_api.runner import destinations
 from tesp_api.runner.gateway import Gateway
+from tesp_api.runner.health import Health
 from tesp_api.runner.lending import Lender
-from tesp_api.runner.run_task import Surroundings, abandon_task, run_task
+from tesp_api.runner.places import Place, Places, would_go_to
+from tesp_api.runner.routing import Routing, refusal_text
+from tesp_api.runner.run_task import Surroundings, abandon_task, refuse_task, run_task
+from tesp_api.runner.waiting import find_place
 from tesp_api.settings import Settings
-from tesp_api.storage.delivery import Delivery
 from tesp_api.store.base import Task, TaskStore
 from tesp_api.tes.states import FINAL, State
 
 _log = logging.getLogger(__name__)
 
 _RETRY_MIN_S, _RETRY_MAX_S = 0.1, 10.0
+_BATCH = 32
+"""So many tasks are claimed at once at least, while more may wait: their documents may be large."""
 _BUG_TRIES = 5
 """So often is a task driven on after an error that nobody foresaw, before it ends SYSTEM_ERROR."""
 
 
 @dataclass(slots=True)
 class _Driven:
-    """A task that this process drives: where its job is or will be, and how to wake its driver.
+    """A task that this process drives: the place of its job, and how to wake its driver.
 
     `is_over` says that the task has ended and only cleaning up is left, which may take for ever.
     """
 
-    destination: str
+    place: Place
     wake: asyncio.Event
     is_over: bool
     driver: "asyncio.Task[None] | None" = None
@@ -58,13 +61,20 @@ class Scheduler:
     lender: Lender
     gateway: Gateway
     owner: str = field(default_factory=lambda: f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}")
-    _delivery: Delivery = field(init=False)
+    routing: Routing = field(init=False)
+    health: Health = field(init=False)
+    _places: Places = field(init=False)
     _driven: dict[str, _Driven] = field(init=False, default_factory=dict)
     _look: asyncio.Event = field(init=False, default_factory=asyncio.Event)
     _loops: "list[asyncio.Task[None]]" = field(init=False, default_factory=list)
 
     def __post_init__(self) -> None:
-        self._delivery = Delivery(self.settings)
+        self.routing = Routing(self.settings)
+        self.health = Health(self.transports, self._turned)
+        overtakes_max = self.settings.scheduler.overtakes_max
+        self._places = Places(
+            self.settings.destinations, self.health.closed_destinations, overtakes_max=overtakes_max
+        )
 
     async def start(self) -> None:
         """Begin to claim and drive tasks; returns at once, unless files of an earlier process lie about."""
@@ -81,6 +91,7 @@ class Scheduler:
         for running in [*self._loops, *drivers]:
             running.cancel()
         await asyncio.gather(*self._loops, *drivers, return_exceptions=True)
+        await self.health.aclose()
         try:
             await self.store.release(self.owner)
         except StoreUnavailable as error:
@@ -97,10 +108,7 @@ class Scheduler:
         while True:
             self._look.clear()
             try:
-                for task in await self.store.claim(
-                    self.owner, lease_s=self.settings.scheduler.lease_s, new_limit=self._room()
-                ):
-                    self._drive(task)
+                await self._claim(self._room())
             except StoreUnavailable as error:
                 _log.warning("no tasks can be claimed: %s", error)
             except Exception:
@@ -110,6 +118,17 @@ class Scheduler:
                     await self._look.wait()
             except TimeoutError:
                 pass
+
+    async def _claim(self, new_limit: int) -> None:
+        """Claim what is free, give places, and look again at once if there may be more."""
+        tasks = await self.store.claim(
+            self.owner, lease_s=self.settings.scheduler.lease_s, new_limit=new_limit
+        )
+        for task in tasks:
+            self._drive(task)
+        self._places.settle()
+        if new_limit and sum(_is_new(task) for task in tasks) >= new_limit:
+            self._look.set()
 
     async def _lease_loop(self) -> None:
         forgotten: set[str] = set()
@@ -148,32 +167,50 @@ class Scheduler:
             if task.claim is not None and task.claim.owner == self.owner and task_id not in self._driven:
                 _log.warning("task %s was claimed without our knowing", task_id)
                 self._drive(task)
+                self._places.settle()
 
     # -- one task
 
     def next_destination(self, document: Mapping[str, Any], owner: str, has_logins: bool) -> str:
         """Where a task that came now would go, by what it needs and what this process drives."""
-        fitting = self._delivery.destinations_for(document, owner=owner, has_logins=has_logins)
-        return destinations.choose(self.settings.destinations, self._load(), fitting)
+        needs = self.routing.needs(document, owner, has_logins)
+        closed = self.health.closed_destinations()
+        return would_go_to(needs, self.settings.destinations, self._places.loads, closed)
 
     def _room(self) -> int:
-        return destinations.room(self.settings.destinations, self._load())
+        """How many new tasks to claim: as many as could begin, and some that wait and say for what.
 
-    def _load(self) -> Mapping[str, int]:
-        return Counter(driven.destination for driven in self._driven.values() if not driven.is_over)
+        Servers that share a database take no more than could begin, so that another one can have the rest.
+        """
+        free = self._places.free()
+        at_least = 0 if self.settings.store.kind == "mongodb" else _BATCH
+        may_wait = self.settings.scheduler.waiting_max - self._places.waiting_count
+        return max(0, min(max(free, at_least), may_wait))
+
+    def _turned(self) -> None:
+        """A destination answers again, or does not any more."""
+        self._places.settle()
+        self._look.set()
 
     def _drive(self, task: Task) -> None:
-        if task.job:
-            destination = task.job.destination
-        else:
-            destination = self.next_destination(task.request, task.owner, bool(task.sealed))
-        driven = _Driven(destination, asyncio.Event(), task.state in FINAL)
-        driven.wake.set()  # a cancel may have come between the claim and now: look once more
         earlier = self._driven.get(task.id)  # its lease ended while this machine slept, say
+        if earlier is not None:
+            self._places.leave(earlier.place)
+        wake = asyncio.Event()
+        wake.set()  # a cancel may have come between the claim and now: look once more
+        driven = _Driven(self._place_for(task, wake), wake, task.state in FINAL)
         self._driven[task.id] = driven
         driven.driver = asyncio.create_task(
             self._drive_to_end(task, driven, earlier.driver if earlier else None), name=f"task {task.id}"
         )
+
+    def _place_for(self, task: Task, wake: asyncio.Event) -> Place:
+        needs = self.routing.needs(task.request, task.owner, bool(task.sealed))
+        if _is_new(task):
+            return self._places.enter(task.id, needs, wake)
+        if task.job is not None and task.state not in FINAL:
+            return self._places.occupy(task.id, needs, wake, task.job.destination)
+        return Place(task.id, needs, wake)
 
     async def _drive_to_end(self, task: Task, driven: _Driven, earlier: "asyncio.Task[None] | None") -> None:
         """Call `run_task` until it is through, again after whatever passes; end an `earlier` driver first."""
@@ -183,7 +220,8 @@ class Scheduler:
             self.settings,
             self.lender,
             self.gateway,
-            driven.destination,
+            self.health,
+            driven.place,
             driven.wake,
         )
         pause_s = _RETRY_MIN_S
@@ -199,6 +237,13 @@ class Scheduler:
                         await abandon_task(task, around, bugs.pop())
                         bugs.clear()
                         task = await self._reread(task)
+                    if _is_new(task):
+                        if driven.place.destination is None:
+                            task = replace(task, request={})
+                        task = await find_place(task, around, self._places)
+                    if _is_new(task) and driven.place.is_hopeless:
+                        reason = refusal_text(driven.place.needs, driven.place.refused)
+                        return await refuse_task(task, around, reason)
                     return await run_task(task, around)
                 except (ClaimLost, TaskNotFound) as error:
                     _log.warning("task %s is no longer ours: %s", task.id, error)
@@ -215,11 +260,17 @@ class Scheduler:
                 task = await self._reread(task)
                 if task.state in FINAL and not driven.is_over:
                     driven.is_over = True
-                    self._look.set()
+                    self._leave(driven)
         finally:
             if self._driven.get(task.id) is driven:
                 del self._driven[task.id]
-            self._look.set()
+            self._leave(driven)
+
+    def _leave(self, driven: _Driven) -> None:
+        """Give the place of a task that is over to others."""
+        if self._places.leave(driven.place):
+            self._places.settle()
+        self._look.set()
 
     async def _reread(self, task: Task) -> Task:
         """The task as it is now, under the claim that its driver holds; as it was if it cannot be read."""
@@ -227,3 +278,8 @@ class Scheduler:
             return replace(await self.store.get(task.id), claim=task.claim)
         except (StoreUnavailable, TaskNotFound):
             return task
+
+
+def _is_new(task: Task) -> bool:
+    """Whether the task needs a place: it has no job yet, and nobody has asked for its end."""
+    return task.job is None and task.state is State.QUEUED

@@ -3,10 +3,12 @@
 The same for tasks that are created one by one, in bulk, and only looked at.
 """
 
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from itertools import chain, islice
+from typing import Any, Protocol
 
-from tesp_api.errors import InvalidRequest
+from tesp_api.errors import Fault, InvalidRequest
 from tesp_api.settings import Settings
 from tesp_api.storage.credential_rules import CredentialRules
 from tesp_api.storage.url_rules import UrlRules
@@ -16,10 +18,21 @@ _MOST_FAULTS = 100
 _MOST_WARNINGS = 10
 
 
-class Admission:
-    """Lets tasks in, or says what keeps them out."""
+class Rules(Protocol):
+    """Rules for valid tasks, by their document, their owner, and whether logins came in their URLs."""
 
-    def __init__(self, settings: Settings) -> None:
+    def faults(self, document: Mapping[str, Any], owner: str, has_logins: bool) -> Iterator[Fault]:
+        """What keeps the task out, by field."""
+
+    def warnings(self, document: Mapping[str, Any], owner: str, has_logins: bool) -> Iterator[str]:
+        """What its user should know."""
+
+
+class Admission:
+    """Lets tasks in, or says what keeps them out; `routing` says whether any destination can take them."""
+
+    def __init__(self, settings: Settings, routing: Rules | None = None) -> None:
+        self._routing = routing
         self._url_rules = UrlRules(settings)
         self._credential_rules = CredentialRules(settings)
 
@@ -29,9 +42,12 @@ class Admission:
         Raises:
             InvalidRequest: names every place and credential that the task may not name, at most a hundred.
         """
+        known = (new.document, owner, bool(new.logins))
         found = chain(self._url_rules.faults(new.document), self._credential_rules.faults(new, owner))
-        faults = list(islice(found, _MOST_FAULTS))
+        routed = self._routing.faults(*known) if self._routing else ()
+        faults = list(islice(chain(found, routed), _MOST_FAULTS))
         if faults:
             raise InvalidRequest(faults)
-        warnings = islice(self._credential_rules.warnings(new, owner), _MOST_WARNINGS)
+        warnings = [*islice(self._credential_rules.warnings(new, owner), _MOST_WARNINGS)]
+        warnings += self._routing.warnings(*known) if self._routing else ()
         return replace(new, warnings=(*new.warnings, *warnings))

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal, NamedTuple, Protocol
 
+from tesp_api.tes.backend_parameters import backend_parameter
 from tesp_api.tes.paths import has_wildcards
 from tesp_api.tes.urls import scheme_of
 
@@ -57,6 +58,5 @@ def declared_in(request: Mapping[str, Any]) -> Iterator[Declared]:
 
 def credentials_named_in(request: Mapping[str, Any]) -> frozenset[str]:
     """The names in the backend parameter `credentials`, which are separated by commas."""
-    sent = (request.get("resources") or {}).get("backend_parameters") or {}
-    named = next((value for key, value in sent.items() if key.lower() == _CREDENTIALS), None) or ""
+    named = backend_parameter(request, _CREDENTIALS) or ""
     return frozenset(filter(None, (name.strip() for name in named.split(","))))

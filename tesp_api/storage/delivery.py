@@ -15,7 +15,18 @@ def reaches_channel(site: DestinationSettings, channel: ChannelSettings) -> bool
     """Whether the worker at this site, or this server in its place, can ask for logins."""
     if site.kind == "embedded" or site.staging == "gateway":
         return True
-    return site.channel_url is not None or (channel.url is not None and channel.port is not None)
+    return channel_url_of(site, channel) is not None
+
+
+def channel_url_of(site: DestinationSettings, channel: ChannelSettings) -> str | None:
+    """What workers on other machines call the channel; None if they cannot reach it.
+
+    Behind a message broker that is only where the destination itself says so: often nothing but the broker
+    is reached from there.
+    """
+    if site.channel_url is not None or site.kind == "amqp":
+        return site.channel_url
+    return channel.url if channel.port is not None else None
 
 
 class Delivery:

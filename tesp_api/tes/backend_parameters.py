@@ -3,11 +3,12 @@
 Source: TES 1.1, tesResources.backend_parameters and backend_parameters_strict.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 from tesp_api.errors import Fault
 
-SUPPORTED: tuple[str, ...] = ("credentials",)
+SUPPORTED: tuple[str, ...] = ("credentials", "destination", "walltime_s")
 """The keys as service-info lists them; upper and lower case are the same."""
 
 _MOST_WARNINGS = 100
@@ -43,6 +44,12 @@ def leave_out_unsupported(document: dict[str, Any], faults: list[Fault]) -> tupl
     if len(left_out) > _MOST_WARNINGS:
         warnings.append(f"{len(left_out) - _MOST_WARNINGS} more backend parameters were left out")
     return tuple(warnings)
+
+
+def backend_parameter(document: Mapping[str, Any], name: str) -> str | None:
+    """The value of a parameter in a valid task's document; None if it is not there, or empty."""
+    sent = (document.get("resources") or {}).get("backend_parameters") or {}
+    return next((value for key, value in sent.items() if key.lower() == name), None) or None
 
 
 def _repeated(kept: dict[str, Any]) -> list[Fault]:

@@ -12,14 +12,18 @@ PACKAGE = ROOT / "tesp_api"
 LAYERS = {
     "tes": {"tes", "errors"},
     "errors": {"tes"},
-    "settings": {"errors", "settings_sources"},
+    "settings": {"errors", "settings_sources", "submit_templates"},
     "settings_sources": {"errors"},
+    "submit_templates": set[str](),
     "bell": set[str](),
     "store": {"store", "tes", "errors"},
     "pulsar": {"pulsar", "tes", "errors"},
     "storage": {"storage", "worker", "tes", "errors", "settings"},
     "worker": {"worker"},
-    "runner": {"runner", "worker", "pulsar", "store", "storage", "tes", "errors", "settings", "bell"},
+    "runner": {
+        *("runner", "worker", "pulsar", "store", "storage", "tes", "errors", "settings", "bell"),
+        "submit_templates",
+    },
     "api": {"api", "store", "storage", "tes", "errors", "settings", "bell"},
 }
 """Each layer, and the layers that it may import. `cli` and `app` put things together and may import all."""

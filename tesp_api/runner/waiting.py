@@ -1,0 +1,70 @@
+"""What a task's driver does until the task has a place: wait, and say in its history for what."""
+
+import asyncio
+import logging
+from dataclasses import replace
+
+from tesp_api.errors import PulsarUnavailable
+from tesp_api.runner.places import Places
+from tesp_api.runner.run_task import Surroundings
+from tesp_api.store.base import Changes, Claim, Task
+from tesp_api.tes.states import State
+
+_log = logging.getLogger(__name__)
+
+TELL_MIN_S, TELL_MAX_S = 1.0, 60.0
+"""What a task waits for is told after the first time, and a change of it after pauses that double."""
+_PAUSE_S = 0.1
+
+
+async def find_place(task: Task, around: Surroundings, places: Places) -> Task:
+    """Return the task, wholly read, once it has a place at a destination that answers.
+
+    Also returns when it is being canceled, or when no destination can ever take it. A task without its
+    document, which may be large while many wait, is read again.
+
+    Raises:
+        StoreUnavailable: call again.
+        ClaimLost, TaskNotFound: as they come.
+    """
+    place, task_id, claim = around.place, task.id, task.claim
+    if claim is None:
+        raise ValueError(f"task {task_id} is not claimed")
+    is_read = bool(task.request)
+    while True:
+        if place.destination is None and not place.is_hopeless:
+            await _wait(task_id, claim, around)
+            is_read = False
+        if not is_read:
+            task = replace(await around.store.get(task_id), claim=claim)
+            is_read = True
+        if place.destination is None or task.state is not State.QUEUED:
+            return task
+        try:
+            await around.health.assure(place.destination)
+        except PulsarUnavailable as error:
+            _log.info("task %s is not sent to %s: %s", task_id, place.destination, error)
+            places.give_back(place)
+            await asyncio.sleep(_PAUSE_S)
+            places.settle()
+        else:
+            return task
+
+
+async def _wait(task_id: str, claim: Claim, around: Surroundings) -> None:
+    """Until there is a place, or the task is no longer QUEUED."""
+    place, pause_s = around.place, TELL_MIN_S
+    while place.destination is None:
+        try:
+            async with asyncio.timeout(pause_s):
+                await around.wake.wait()
+        except TimeoutError:
+            if (waits_for := place.waits_for) not in ("", place.told):
+                reason = f"waits: {waits_for}"
+                await around.store.update(task_id, Changes(), claim=claim, reason=reason)
+                place.told = waits_for
+            pause_s = min(2 * pause_s, TELL_MAX_S)
+        else:
+            around.wake.clear()
+            if await around.store.get_state(task_id) is not State.QUEUED:
+                return
