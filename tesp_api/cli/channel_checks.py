@@ -14,6 +14,7 @@ from tesp_api.api.channel_listener import QuietConfig, listen_at, load_tls, tls_
 from tesp_api.cli.check import Check
 from tesp_api.errors import SettingsError
 from tesp_api.settings import ChannelSettings, Settings
+from tesp_api.storage.delivery import channel_url_of
 from tesp_api.storage.server_key import ServerKey
 
 _ASK_S = 5
@@ -49,7 +50,7 @@ def channel_checks(settings: Settings) -> Iterator[Check]:
         if settings.channel.certificate is not None:
             yield _certificate(settings.channel, settings.channel.certificate)
     for name, site in settings.destinations.items():
-        url = site.channel_url or settings.channel.url
+        url = channel_url_of(site, settings.channel)
         if site.kind == "embedded" or site.staging == "gateway" or url is None:
             continue
         yield _way_of(name, url, site.channel_ca)

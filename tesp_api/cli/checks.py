@@ -108,7 +108,7 @@ def _pulsar(name: str, site: DestinationSettings, settings: Settings) -> Check:
         return Check(
             label, "fail", str(error), f"start that Pulsar, or correct {key}.url and {key}.private_token"
         )
-    return Check(label, "ok", f"answers at {site.url}")
+    return Check(label, "ok", f"answers {site.place}")
 
 
 def _gateway(name: str, site: DestinationSettings, settings: Settings) -> Check:

@@ -164,9 +164,9 @@ def _banner(settings: "Settings") -> str:
         *_banner_of_channel(settings),
     ]
     for name, one in settings.destinations.items():
-        where = one.url or "in this process"
         gateway = "; this server moves the files" if one.staging == "gateway" else ""
-        lines.append(f"  destination   {name}: Pulsar {where}; {', '.join(one.runtimes_in_order)}{gateway}")
+        runtimes = ", ".join(one.runtimes_in_order)
+        lines.append(f"  destination   {name}: Pulsar {one.place}; {runtimes}{gateway}")
     if not host.startswith(_LOOPBACK):
         lines.append(f"warning: {host} is not loopback: whoever reaches this port runs programs here")
     return "\n".join(lines)

@@ -16,6 +16,7 @@ import tesp_api.app
 import tesp_api.pulsar.local_pulsar
 from tesp_api.pulsar.base import PulsarTransport
 from tesp_api.pulsar.local_job import LocalJob
+from tesp_api.pulsar.mailbox import Mailbox
 from tesp_api.pulsar.rest_http import PulsarHttp
 from tesp_api.settings import Settings
 from tesp_api.store.base import OnceKey, Task, TaskStore
@@ -98,8 +99,10 @@ async def _send(http: PulsarHttp, method: str, path: str, *args: Any, **kwargs: 
     return answer
 
 
-def _stalling_transports(settings: Settings) -> Mapping[str, PulsarTransport]:
-    real: Mapping[str, Any] = _real_transports(settings)
+def _stalling_transports(
+    settings: Settings, mailbox: Mailbox | None = None
+) -> Mapping[str, PulsarTransport]:
+    real: Mapping[str, Any] = _real_transports(settings, mailbox)
     return {name: Stalling(transport) for name, transport in real.items()}
 
 

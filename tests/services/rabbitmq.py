@@ -15,7 +15,7 @@ from typing import Self
 from tests.services.tesp import free_port
 
 START_TIMEOUT_S = 90.0
-USER, PASSWORD = "guest", "guest"
+USER, PASSWORD = "tesp", "hush-hush-broker"
 _PROGRAMS = Path("/usr/lib/rabbitmq/bin")
 _POLL_S = 0.05
 
@@ -35,7 +35,10 @@ class RabbitMQ:
 
     def __enter__(self) -> Self:
         self.folder = Path(tempfile.mkdtemp(prefix="rabbitmq-"))
-        (self.folder / "rabbitmq.conf").write_text(f"listeners.tcp.1 = 127.0.0.1:{self.port}\n")
+        configuration = (
+            f"listeners.tcp.1 = 127.0.0.1:{self.port}\ndefault_user = {USER}\ndefault_pass = {PASSWORD}\n"
+        )
+        (self.folder / "rabbitmq.conf").write_text(configuration)
         (self.folder / "plugins").write_text("[].")
         try:
             self.start()

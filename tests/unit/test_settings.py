@@ -122,6 +122,32 @@ def test_broken_toml_names_the_file() -> None:
     assert "settings.toml is not valid TOML" in refused()
 
 
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "kind = 'amqp'",
+        "kind = 'amqp'\nurl = 'http://me:hush-hush@h/'",
+        "kind = 'amqp'\nurl = 'amqp://me:hush-hush@h:port/'",
+        "kind = 'amqp'\nurl = 'amqp://me:hush@hush@h/'",
+        "kind = 'amqp'\nurl = 'amqp://me:hush-hush@h/'\nstaging = 'gateway'",
+        "kind = 'amqp'\nurl = 'amqp://me:hush-hush@h/'\nprivate_token = 'x'",
+        "kind = 'rest'\nurl = 'http://h/'\nbroker_ca = '/ca.pem'",
+        "kind = 'embedded'\nurl = 'amqp://me:hush-hush@h/'",
+    ],
+)
+def test_a_broker_is_refused_without_showing_its_password(lines: str) -> None:
+    write(f"[default.destinations.far]\n{lines}\n")
+    message = refused()
+    assert "destinations.far" in message and "hush" not in message
+
+
+def test_a_broker_is_shown_without_user_and_password() -> None:
+    write("[default.destinations.far]\nkind = 'amqp'\nurl = 'amqps://me:hush@broker.example.org:5671/v'\n")
+    settings = load_settings()
+    assert settings.destinations["far"].place == "behind the broker at broker.example.org:5671"
+    assert "hush" not in repr(settings) + str(settings)
+
+
 def test_a_secret_is_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     write("[default.destinations.far]\nkind = 'rest'\nurl = 'ftp://x'\nprivate_token = 'hush-hush'\n")
     assert "hush-hush" not in refused()
