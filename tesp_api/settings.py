@@ -238,6 +238,10 @@ def _least(*limits: int | None) -> int | None:
     return min((limit for limit in limits if limit is not None), default=None)
 
 
+def _megabytes(size_gb: float | None) -> int | None:
+    return None if size_gb is None else int(round(size_gb * 1000, 6))
+
+
 class FileRoot(_Table):
     """A folder that tasks may name with `file://` URLs or bare absolute paths."""
 
@@ -355,7 +359,7 @@ class DestinationSettings(_Table):
     @property
     def max_ram_mb(self) -> int | None:
         """Of all jobs at one time."""
-        return None if self.max_ram_gb is None else int(self.max_ram_gb * 1000)
+        return _megabytes(self.max_ram_gb)
 
     @property
     def most_cores(self) -> int | None:
@@ -365,13 +369,12 @@ class DestinationSettings(_Table):
     @property
     def most_ram_mb(self) -> int | None:
         """That one task can have."""
-        own = None if self.task_max_ram_gb is None else int(self.task_max_ram_gb * 1000)
-        return _least(own, self.max_ram_mb)
+        return _least(_megabytes(self.task_max_ram_gb), self.max_ram_mb)
 
     @property
     def most_disk_mb(self) -> int | None:
         """That one task can have."""
-        return None if self.task_max_disk_gb is None else int(self.task_max_disk_gb * 1000)
+        return _megabytes(self.task_max_disk_gb)
 
     @property
     def runtimes_in_order(self) -> tuple[str, ...]:

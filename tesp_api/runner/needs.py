@@ -70,8 +70,8 @@ def is_walltime(text: str) -> bool:
 
 
 def megabytes(size_gb: float) -> int:
-    """Rounded up."""
-    return math.ceil(size_gb * 1000)
+    """Rounded up, but not because of how a float is stored."""
+    return math.ceil(round(size_gb * 1000, 6))
 
 
 def gb(size_mb: int) -> str:
