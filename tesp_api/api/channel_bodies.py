@@ -6,7 +6,7 @@ from typing import Any
 from starlette.requests import Request
 
 from tesp_api.errors import BodyTooLarge, Fault, InvalidRequest
-from tesp_api.storage.s3_grants import NEEDED, PARAMETERS, Ask
+from tesp_api.storage.s3_grants import MAY_BE_EMPTY, NEEDED, PARAMETERS, Ask
 
 BODY_MAX_BYTES = 1024**2
 MOST_ASKS = 500
@@ -60,6 +60,7 @@ def _ask_fault(field: str, item: Any) -> Fault | None:
         return Fault(f"{field}.parameters", "must be an object whose values are strings")
     if foreign := parameters.keys() - PARAMETERS[operation]:
         return Fault(f"{field}.parameters", f"{min(foreign)[:80]!r} is none of {operation}")
-    if missing := NEEDED.get(operation, frozenset()) - parameters.keys():
-        return Fault(f"{field}.parameters", f"must have {min(missing)}")
+    present = {name for name, value in parameters.items() if value or name in MAY_BE_EMPTY}
+    if missing := NEEDED.get(operation, frozenset()) - present:
+        return Fault(f"{field}.parameters", f"must have {min(missing)}, and not empty")
     return None

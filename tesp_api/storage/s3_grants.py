@@ -33,7 +33,14 @@ NEEDED: Mapping[str, frozenset[str]] = {
     "complete_upload": frozenset({"uploadId"}),
     "abort_upload": frozenset({"uploadId"}),
 }
-"""Those that it must have: without them it would be one for another thing."""
+"""Those that it must have: without them it would be one for another thing.
+
+Some servers take one that is empty for none: Ceph answers an abort with an empty `uploadId` by deleting the
+object.
+"""
+
+MAY_BE_EMPTY = frozenset({"prefix"})
+"""The prefix of a whole bucket is empty; whether the task may list that is asked."""
 
 _BUCKET = re.compile(r"[A-Za-z0-9_.-]+")
 _READING = frozenset({"get", "head", "list"})

@@ -318,3 +318,11 @@ async def test_no_secret_is_logged(stage: Stage, caplog: pytest.LogCaptureFixtur
     await stage.worker.sign("get", "s3://lab/other")
     for secret in ("hush", stage.worker.token):
         assert secret not in caplog.text
+
+
+@pytest.mark.parametrize("operation", ["upload_part", "list_parts", "complete_upload", "abort_upload"])
+async def test_an_upload_without_an_id_is_none(stage: Stage, operation: str) -> None:
+    more = {"partNumber": "1"} if operation == "upload_part" else {}
+    answer = await stage.worker.sign(operation, "s3://lab/out", uploadId="", **more)
+    assert answer.status_code == 400, "some servers delete the object itself"
+    assert "uploadId" in answer.json()["detail"]
