@@ -2,6 +2,9 @@
 
 Source: TES 1.1, tesTaskLog. An executor is listed once it has ended, since clients need its exit code;
 stdout and stderr are kept beside the task and joined to the entry when it is shown.
+
+Whoever rules the site can make the worker's files say anything: what is taken from them becomes texts and
+numbers that can be stored and shown, since one entry that cannot be would break the lists of all tasks.
 """
 
 import json
@@ -17,15 +20,23 @@ MOST_CHECKSUMS = 1000
 UNSHOWN = frozenset({"transfer", "staging_out", "ended"})
 """Events of which the standard's log shows nothing."""
 
+_INT32 = range(-(2**31), 2**31)  # what the standard says of exit codes
+
 _STATE_OF_EVENT = {"initializing": State.INITIALIZING, "executor_started": State.RUNNING}
 
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """How an attempt ended: the task's final state and why, in one line."""
+    """How an attempt ended: the task's final state and why, in one line.
+
+    `cause` is why for programs: the worker's (see `tesp_api.worker`), "never_started" or "lost"; "" if none
+    matters. Only without `may_have_run` is it certain that no executor has started.
+    """
 
     state: State
     reason: str
+    cause: str = ""
+    may_have_run: bool = True
 
 
 @dataclass(slots=True)
@@ -63,27 +74,36 @@ class AttemptLog:
             self.executors, self.system_logs = [], []
         self.last_seq = event["seq"]
         if self.start_time is None:
-            self.start_time = event["at"]
+            self.start_time = _text(event["at"])
         if event["event"] == "executor_ended":
             self.executors.append(_executor_entry(event))
         elif event["event"] == "message":
-            self.system_logs.append(event["text"])
+            self.system_logs.append(_text(event["text"]))
         return _STATE_OF_EVENT.get(event["event"])
 
     def add_result(self, result: Mapping[str, Any]) -> Ending:
         """Take the worker's final word in."""
-        self.start_time = result.get("started_at") or self.start_time
-        self.end_time = result.get("ended_at")
+        self.start_time = _text(result.get("started_at") or self.start_time or "") or None
+        self.end_time = _text(result.get("ended_at") or "") or None
         self.executors = [_executor_entry(executor) for executor in result.get("executors", ())]
         self.outputs = [
-            {"url": output["url"], "path": output["path"], "size_bytes": str(output["size_bytes"])}
+            {
+                "url": _text(output["url"]),
+                "path": _text(output["path"]),
+                "size_bytes": str(max(0, int(output["size_bytes"]))),
+            }
             for output in result.get("outputs", ())
         ]
-        self.system_logs = list(result.get("system_logs", ()))
-        self.metadata |= {str(key): str(value) for key, value in result.get("metadata", {}).items()}
+        self.system_logs = [_text(line) for line in result.get("system_logs", ())]
+        self.metadata |= {_text(key): _text(value) for key, value in result.get("metadata", {}).items()}
         for direction in ("inputs", "outputs"):
             self.metadata |= _checksums(direction, result.get(direction, ()))
-        return Ending(State(result["state"]), result.get("reason") or "executors and outputs are done")
+        return Ending(
+            State(result["state"]),
+            _text(result.get("reason") or "executors and outputs are done"),
+            _text(result.get("cause") or ""),
+            may_have_run=result.get("begun") != 0,
+        )
 
     def close(self, end_time: str, message: str | None = None) -> None:
         """End the entry of an attempt; `message` is what went wrong outside the worker."""
@@ -120,7 +140,12 @@ def _checksums(direction: str, files: Sequence[Mapping[str, Any]]) -> dict[str, 
 
 def _executor_entry(source: Mapping[str, Any]) -> dict[str, Any]:
     return {
-        "start_time": source["started_at"],
-        "end_time": source["ended_at"],
-        "exit_code": int(source["exit_code"]),
+        "start_time": _text(source["started_at"]),
+        "end_time": _text(source["ended_at"]),
+        "exit_code": max(_INT32.start, min(int(source["exit_code"]), _INT32.stop - 1)),
     }
+
+
+def _text(value: object) -> str:
+    """What the site says as a text that every store and client takes."""
+    return str(value).encode(errors="replace").decode()

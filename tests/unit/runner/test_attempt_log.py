@@ -3,6 +3,8 @@
 import json
 from typing import Any
 
+from pydantic_core import to_json
+
 from tesp_api.runner.attempt_log import AttemptLog
 from tesp_api.tes.states import State
 
@@ -86,3 +88,25 @@ def test_a_reason_is_not_said_twice() -> None:
     log = AttemptLog(metadata={}, system_logs=["disk full"])
     log.close(T2, "disk full")
     assert log.as_json() == {"logs": [], "outputs": [], "end_time": T2, "system_logs": ["disk full"]}
+
+
+def test_whatever_a_site_says_can_be_stored_and_shown() -> None:
+    log = AttemptLog(metadata={})
+    log.add_event(_event(0, "message", text={"not": "a text \ud800"}))
+    assert isinstance(log.system_logs[0], str)
+    hostile: dict[str, Any] = {
+        "state": "COMPLETE",
+        "reason": "\ud800",
+        "started_at": {"a": 1},
+        "ended_at": 5,
+        "executors": [{"exit_code": 10**30, "started_at": "\udc80", "ended_at": None}],
+        "outputs": [{"url": float("nan"), "path": ["\ud800"], "size_bytes": -5}],
+        "system_logs": ["\ud800", {"a": 1}],
+        "metadata": {"\ud800": "\udfff"},
+    }
+    ending = log.add_result(hostile)
+    assert to_json([log.as_json(), ending.reason])
+    assert all(isinstance(value, str) for value in log.outputs[0].values())
+    assert log.executors[0]["exit_code"] == 2**31 - 1
+    assert log.outputs[0]["size_bytes"] == "0"
+    assert all(isinstance(line, str) for line in log.system_logs)
