@@ -191,7 +191,7 @@ class Passage:
 
 def failed(error: StagingError) -> Ending:
     """How an attempt ends whose files could not be moved."""
-    return Ending(State.SYSTEM_ERROR, str(error))
+    return Ending(State.SYSTEM_ERROR, str(error), error.cause, may_have_run=False)
 
 
 def is_remote(item: Mapping[str, Any]) -> bool:

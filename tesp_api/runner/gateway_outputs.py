@@ -62,13 +62,14 @@ class GatewayOutputs:
         if not result.get("left") or result["state"] == State.CANCELED:
             return dict(result)
         state, reason, messages = result["state"], result.get("reason", ""), list(result["system_logs"])
+        cause = result.get("cause", "")
         try:
             left = [self._checked(entry) for entry in result["left"]]
             if not await self.passage.until_canceled(self._send_all(left)):
                 state, reason = State.CANCELED, "canceled while the gateway sent its outputs"
         except StagingError as error:
             if state == State.COMPLETE:
-                state, reason = State.SYSTEM_ERROR, str(error)
+                state, reason, cause = State.SYSTEM_ERROR, str(error), error.cause
             else:
                 messages.append(str(error))
         sent = [one.as_output() for one in self._sent if one.file]
@@ -76,6 +77,7 @@ class GatewayOutputs:
             **result,
             "state": state,
             "reason": reason,
+            "cause": cause,
             "outputs": [*result["outputs"], *sent],
             "system_logs": [*messages, *self.passage.messages],
         }

@@ -70,6 +70,9 @@ inputs.json:
 
 result.json:
     {version: 1, state: "COMPLETE" | "EXECUTOR_ERROR" | "SYSTEM_ERROR" | "CANCELED", reason,
+     cause: "" | "executor" | "staging" | "storage_away" | "ended_by_site" | "runtime" | "order" | "other",
+                                                  (of the two errors: what was at fault, see `errors.py`)
+     begun,                                       (so many executors may have started)
      started_at, ended_at,
      executors: [{exit_code, started_at, ended_at, stdout_bytes, stderr_bytes}],   (those that started)
      inputs: [{path, url, size_bytes, sha256}],   (each file; no url for content, no sha256 for a file

@@ -3,8 +3,13 @@
 WorkerError
 ├── SystemFailure     the site, the staging or the order is at fault: SYSTEM_ERROR
 │   ├── StagingError  an input could not be fetched or an output not sent
-│   └── Unusable      a container runtime cannot be used here; the next one is tried
+│   │   └── StorageAway   ... since a server did not answer, however often it was asked
+│   ├── Unusable      a container runtime cannot be used here; the next one is tried
+│   ├── BadOrder      task.json cannot be read
+│   └── EndedBySite   the site's scheduler, or its owner, ended the job
 └── Canceled          the API asked for the end: CANCELED
+
+`cause` is what result.json says of it to programs.
 """
 
 from __future__ import annotations
@@ -17,13 +22,37 @@ class WorkerError(Exception):
 class SystemFailure(WorkerError):
     """Something other than the user's program failed."""
 
+    cause = "other"
+
 
 class StagingError(SystemFailure):
     """A file could not be moved between its URL and the site."""
 
+    cause = "staging"
+
+
+class StorageAway(StagingError):
+    """A server did not answer, or broke off, until the last try."""
+
+    cause = "storage_away"
+
 
 class Unusable(SystemFailure):
     """A container runtime is missing or does not answer."""
+
+    cause = "runtime"
+
+
+class BadOrder(SystemFailure):
+    """There is no order that could be followed."""
+
+    cause = "order"
+
+
+class EndedBySite(SystemFailure):
+    """A signal told the worker to end."""
+
+    cause = "ended_by_site"
 
 
 class Canceled(WorkerError):

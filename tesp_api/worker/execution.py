@@ -88,6 +88,7 @@ def _run_container(
         if note not in attempt.record.system_logs:
             attempt.record.message(note)
     attempt.watchdog.guard(launch.on_death, None, runtime.reclaiming_program)
+    attempt.result.begun = number + 1
     try:
         process = _start(launch, streams)
         entry["started_at"] = now()

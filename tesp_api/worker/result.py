@@ -19,6 +19,8 @@ class Result:
     def __init__(self) -> None:
         self.state = COMPLETE
         self.reason = ""
+        self.cause = ""
+        self.begun = 0
         self.started_at = now()
         self.executors: list[dict[str, Any]] = []
         self.inputs: list[dict[str, Any]] = []
@@ -26,14 +28,14 @@ class Result:
         self.left: list[dict[str, Any]] = []
         self.metadata: dict[str, str] = {"host": os.uname().nodename}
 
-    def end(self, state: str, reason: str) -> None:
+    def end(self, state: str, reason: str, cause: str) -> None:
         """The first reason stays: what follows it is its consequence."""
         if self.state == COMPLETE:
-            self.state, self.reason = state, reason
+            self.state, self.reason, self.cause = state, reason, cause
 
     def cancel(self, reason: str) -> None:
         """A cancel outdoes an executor's failure."""
-        self.state, self.reason = CANCELED, reason
+        self.state, self.reason, self.cause = CANCELED, reason, ""
 
     def write(self, job: JobDirectory, system_logs: list[str]) -> None:
         """Raises: OSError if the disk does not allow it."""
@@ -41,6 +43,8 @@ class Result:
             "version": 1,
             "state": self.state,
             "reason": self.reason,
+            "cause": self.cause,
+            "begun": self.begun,
             "started_at": self.started_at,
             "ended_at": now(),
             "executors": self.executors,

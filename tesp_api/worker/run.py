@@ -10,7 +10,7 @@ from typing import Any
 
 from .attempt import Attempt
 from .cancellation import Cancellation
-from .errors import Canceled, SystemFailure, WorkerError
+from .errors import BadOrder, Canceled, EndedBySite, SystemFailure
 from .execution import run_executors
 from .job import JobDirectory, now
 from .mounts import plan_mounts
@@ -53,10 +53,10 @@ def main(arguments: list[str]) -> int:
         _run_attempt(order, job, record, result, watchdog, removals)
     except Canceled as error:
         result.cancel(str(error))
-    except WorkerError as error:
-        result.end(SYSTEM_ERROR, str(error))
+    except SystemFailure as error:
+        result.end(SYSTEM_ERROR, str(error), error.cause)
     except BaseException as error:
-        result.end(SYSTEM_ERROR, describe_unforeseen(error))
+        result.end(SYSTEM_ERROR, describe_unforeseen(error), SystemFailure.cause)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     code = _finish(job, record, result, watchdog, removals)
     if goes_home:
@@ -91,7 +91,7 @@ def _run_attempt(
     if failure is None:
         stage_out(attempt, tolerant=False)
         return
-    result.end(EXECUTOR_ERROR, failure)
+    result.end(EXECUTOR_ERROR, failure, "executor")
     try:
         stage_out(attempt, tolerant=True)
     except SystemFailure as error:
@@ -103,7 +103,7 @@ def _read_order(job: JobDirectory) -> Order:
         with open(job.order, encoding="utf-8") as file:
             return parse_order(json.load(file))
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise SystemFailure(f"Cannot read task.json: {type(error).__name__}: {error}") from error
+        raise BadOrder(f"Cannot read task.json: {type(error).__name__}: {error}") from error
 
 
 def _prepare(
@@ -170,4 +170,4 @@ def _finish(
 
 
 def _end_by_signal(number: int, _: Any) -> None:
-    raise SystemFailure(f"The site ended the job with {signal.Signals(number).name}")
+    raise EndedBySite(f"The site ended the job with {signal.Signals(number).name}")

@@ -6,7 +6,7 @@ import random
 import socket
 from typing import Callable, TypeVar
 
-from ..errors import StagingError
+from ..errors import StagingError, StorageAway
 from ..urls import shown
 from . import Site
 from .logins import cleaned
@@ -75,4 +75,5 @@ def _failure(url: str, error: Exception, tries: int, site: Site) -> StagingError
     if isinstance(error, socket.timeout):
         reason = f"nothing came or went for {site.patience.stall_s:g} s"
     times = "once" if tries == 1 else f"{tries} times"
-    return StagingError(f"{shown(url)}: {cleaned(reason, url, site)} (tried {times})")
+    kind = StagingError if isinstance(error, Refused) or hasattr(error, "verify_message") else StorageAway
+    return kind(f"{shown(url)}: {cleaned(reason, url, site)} (tried {times})")
