@@ -9,7 +9,10 @@ from tesp_api.runner.needs import Needs, needs_of
 from tesp_api.settings import DestinationSettings, Settings
 from tests.factories import make_request
 
-ALL = {"small": {"max_running": 2}, "large": {"kind": "rest", "url": "http://127.0.0.1:1", "max_running": 10}}
+ALL: dict[str, dict[str, Any]] = {
+    "small": {"max_running": 2},
+    "large": {"kind": "rest", "url": "http://127.0.0.1:1", "max_running": 10},
+}
 
 
 def settings(**sites: dict[str, Any]) -> Settings:
