@@ -21,6 +21,8 @@ JOB_ID = re.compile(r"[A-Za-z0-9-]{1,255}")
 INPUT_NAME = re.compile(r"[A-Za-z0-9-]{1,64}")
 PIECE_BYTES = 1024 * 1024  # of a file on its way: large, since each piece costs a change of threads
 
+READ_MAX_BYTES = 256 * 1024 * 1024  # of a file that is read whole: more than any worker writes
+
 
 def check_job_id(job_id: str) -> str:
     """Return the job id.
@@ -55,6 +57,19 @@ def check_input_name(name: str) -> str:
     if not INPUT_NAME.fullmatch(name):
         raise PulsarRefused(f"{name!r} cannot be an input of a job: only letters, digits and hyphens can")
     return name
+
+
+def within_limit(name: str, data: bytes) -> bytes:
+    """Return what was read of a job's file.
+
+    Raises:
+        PulsarRefused: it is more than READ_MAX_BYTES.
+    """
+    if len(data) > READ_MAX_BYTES:
+        raise PulsarRefused(
+            f"{name!r} of the job has more than {READ_MAX_BYTES} bytes: no worker writes that"
+        )
+    return data
 
 
 def worker_command(python: str) -> str:

@@ -5,6 +5,7 @@ Everything here blocks; call it from a thread.
 
 import contextlib
 import errno
+import io
 import json
 import os
 import shutil
@@ -18,6 +19,7 @@ from tesp_api.pulsar.base import JobOrder, JobState, JobStatus
 from tesp_api.pulsar.job_files import (
     INPUTS,
     PIECE_BYTES,
+    READ_MAX_BYTES,
     STARTED_FILE,
     TASK_FILE,
     TESP_FOLDER,
@@ -27,8 +29,10 @@ from tesp_api.pulsar.job_files import (
     check_input_name,
     check_job_id,
     last_words,
+    within_limit,
 )
 from tesp_api.pulsar.processes import Process, is_alive, process_in, processes_in
+from tesp_api.pulsar.regular_file import open_regular
 
 # Pulsar's own files in a job directory
 PID_FILE = "pid"
@@ -52,11 +56,17 @@ class LocalJob:
         write_atomically(self.folder / TOOL_FILES / TASK_FILE, order.task_json)
 
     def read(self, name: str) -> bytes | None:
-        path = self.tesp / check_file_name(name)
-        try:
-            return path.read_bytes()
-        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        """The file's content; None if there is none, or what is there is no regular file.
+
+        Raises:
+            PulsarRefused: it is larger than any that a worker writes.
+        """
+        file = self._opened(name)
+        if file is None:
             return None
+        with file:
+            data = file.read(READ_MAX_BYTES + 1)
+        return within_limit(name, data)
 
     def write(self, name: str, data: bytes) -> None:
         """Replace the file at once.
@@ -88,15 +98,16 @@ class LocalJob:
 
     def pour(self, name: str, sink: Callable[[bytes], None]) -> bool:
         """Give a file below `metadata/tesp/` to `sink` piece by piece; False if there is none."""
-        path = self.tesp / check_file_name(name)
-        try:
-            file = path.open("rb", buffering=0)
-        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        file = self._opened(name)
+        if file is None:
             return False
         with file:
             while piece := file.read(PIECE_BYTES):
                 sink(piece)
         return True
+
+    def _opened(self, name: str) -> io.BufferedReader | None:
+        return open_regular(self.folder, f"metadata/{TESP_FOLDER}/{check_file_name(name)}")
 
     def has_started(self) -> bool:
         """Whether a worker has claimed the job, alive or not."""

@@ -12,7 +12,7 @@ from urllib.parse import quote
 import httpx
 
 from tesp_api.errors import PulsarError, PulsarRefused, PulsarUnavailable
-from tesp_api.pulsar.job_files import PIECE_BYTES
+from tesp_api.pulsar.job_files import PIECE_BYTES, READ_MAX_BYTES
 
 CONNECTIONS = 4  # a stock Pulsar has four threads; more requests would only wait there
 KEEPALIVE_S = 1.0  # gunicorn closes an idle connection after 2 s: be first
@@ -78,15 +78,20 @@ class PulsarHttp:
         """
         headers = {} if body is None else BINARY
         try:
-            async with self._slots:
-                answer = await self._client.request(
-                    method, path, params=query, content=body, headers=headers, follow_redirects=False
-                )
+            async with (
+                self._slots,
+                self._client.stream(method, path, params=query, content=body, headers=headers) as answer,
+            ):
+                if answer.status_code != httpx.codes.OK:
+                    raise judge(self._name, answer.status_code)
+                data = bytearray()
+                async for piece in answer.aiter_bytes():
+                    data += piece
+                    if len(data) > READ_MAX_BYTES:
+                        raise PulsarRefused(f"Pulsar {self._name!r} answers with more than anybody writes")
+                return bytes(data)
         except (httpx.HTTPError, httpx.InvalidURL) as exc:
             raise translate(self._name, exc) from exc
-        if answer.status_code != httpx.codes.OK:
-            raise judge(self._name, answer.status_code)
-        return answer.content
 
     async def send_file(self, path: str, query: dict[str, str], source: Path) -> None:
         """POST a file of any size as the body, read as it is sent. Raises: as `send`."""

@@ -5,7 +5,9 @@ import httpx
 import pytest
 
 from tesp_api.errors import PulsarError, PulsarRefused, PulsarUnavailable
+from tesp_api.pulsar import rest_http
 from tesp_api.pulsar.rest_http import FOREIGN_ERRORS, PulsarFault, PulsarHttp, judge, translate
+from tests.services.file_server import FileServer
 
 # raised on our own wrong use of httpx, or only if we ask for it: they should surface as they are
 OURS = {httpx.HTTPError, httpx.RequestError, httpx.TransportError, httpx.ProtocolError, httpx.HTTPStatusError}
@@ -59,3 +61,15 @@ def test_every_answer_has_its_meaning(status_code: int, expected: type[PulsarErr
 async def test_a_url_that_cannot_be_used_is_refused(url: str) -> None:
     with pytest.raises(PulsarRefused):
         await PulsarHttp("site", url, "secret", 1.0).send("GET", "/healthz")
+
+
+@pytest.mark.services
+async def test_an_answer_without_end_is_not_taken_into_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rest_http, "READ_MAX_BYTES", 100_000)
+    with FileServer() as server:
+        server.files = {"/small": bytes(100_000), "/large": bytes(10_000_000)}
+        http = PulsarHttp("site", server.url, None, 10)
+        assert await http.send("GET", "/small") == bytes(100_000)
+        with pytest.raises(PulsarRefused, match="site"):
+            await http.send("GET", "/large")
+        await http.aclose()
