@@ -46,7 +46,7 @@ def url_fault(url: str) -> str | None:
         return _s3_fault(url)
     if scheme == "file":
         return _file_fault(url)
-    return _web_fault(url) or (_ftp_fault(url) if scheme in ("ftp", "ftps") else None)
+    return _web_fault(url) or (_ftp_fault if scheme in ("ftp", "ftps") else _http_fault)(url)
 
 
 def file_fault(url: str) -> str | None:
@@ -91,6 +91,10 @@ def _web_fault(url: str) -> str | None:
     if not host or " " in host:
         return "has no host, or one with spaces"
     return None if parts.query.isascii() else "has letters beyond ASCII after the ?: percent-encode them"
+
+
+def _http_fault(url: str) -> str | None:
+    return "has a #, and what follows it is never sent: in a name it is %23" if "#" in url else None
 
 
 def _ftp_fault(url: str) -> str | None:

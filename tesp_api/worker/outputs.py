@@ -14,7 +14,7 @@ from .order import Output
 from .parallel import run_together
 from .progress import Progress, Tally
 from .transfer import Source, close_connections, transfer_for
-from .urls import extend, scheme_of, shown
+from .urls import extend, local_path, scheme_of, shown
 from .view import View
 from .wildcards import compile_name, has_wildcard
 
@@ -49,9 +49,12 @@ def stage_out(attempt: Attempt, tolerant: bool) -> None:
     found: dict[str, Found] = {}
     for number, output in enumerate(attempt.order.outputs):
         try:
-            found.update((item.url, item._replace(output=number)) for item in find_output(output, attempt))
+            for item in find_output(output, attempt):
+                missing += _add(item._replace(output=number), found)
         except (Missing, StagingError) as error:
             missing.append(str(error))
+        except OSError as error:
+            missing.append(f"The output {output.path} cannot be read: {error.strerror}")
 
     sent: dict[str, dict[str, Any]] = {}
     try:
@@ -67,6 +70,15 @@ def stage_out(attempt: Attempt, tolerant: bool) -> None:
         raise StagingError("; ".join(missing))
     for text in missing:
         attempt.record.message(text)
+
+
+def _add(item: Found, found: dict[str, Found]) -> list[str]:
+    """Add it by its place; what is wrong if something else goes there."""
+    place = item.url if scheme_of(item.url) not in ("", "file") else local_path(item.url)
+    first = found.setdefault(place, item)
+    if first.resolved == item.resolved or (first.is_directory and item.is_directory):
+        return []
+    return [f"The output {item.path} cannot be stored: {shown(item.url)} is where {first.path} goes"]
 
 
 def _send_all(found: dict[str, Found], attempt: Attempt, sent: dict[str, dict[str, Any]]) -> None:
@@ -152,8 +164,8 @@ def _is_shared(attempt: Attempt, url: str, target: str) -> bool:
 
 def _find_by_pattern(output: Output, attempt: Attempt) -> Iterator[Found]:
     prefix = output.path_prefix or ""
-    matches = sorted(match_pattern(output.path, attempt.view))
-    for path in matches:
+    count = 0
+    for path in sorted(match_pattern(output.path, attempt.view)):
         relative = path[len(prefix) :] if path.startswith(prefix) else path
         url = extend(output.url, relative.lstrip("/")) if relative.strip("/") else output.url
         resolved, status = _look(attempt.view, path)
@@ -163,7 +175,9 @@ def _find_by_pattern(output: Output, attempt: Attempt) -> Iterator[Found]:
             yield Found(url, path, resolved, False, False)
         else:
             _skip(attempt, path)
-    if not matches:
+            continue
+        count += 1
+    if not count:
         raise Missing(f"Nothing matches the output pattern {output.path}")
 
 
@@ -204,12 +218,12 @@ def _walk(
 ) -> Iterator[Found]:
     """All files below a directory; `above` are the directories on the way here, to notice loops of links.
 
-    Raises: Missing for a link in a shared directory to what is not shared.
+    One of which nothing can be sent counts as empty.
+
+    Raises: Missing for a link in a shared directory to what is not shared; OSError.
     """
-    names = attempt.view.names(resolved)
-    if not names:
-        yield Found(url, path, resolved, True, in_place)
-    for name in names:
+    is_empty = True
+    for name in attempt.view.names(resolved):
         attempt.cancellation.check()
         here = posixpath.join(path, name)
         target, status = _look(attempt.view, posixpath.join(resolved, name))
@@ -223,6 +237,10 @@ def _walk(
             yield from _walk(attempt, there, here, target, in_place, (*above, resolved))
         else:
             _skip(attempt, here)
+            continue
+        is_empty = False
+    if is_empty:
+        yield Found(url, path, resolved, True, in_place)
 
 
 def _skip(attempt: Attempt, path: str) -> None:

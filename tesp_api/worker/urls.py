@@ -19,9 +19,9 @@ def scheme_of(url: str) -> str:
 def shown(url: str) -> str:
     """The URL without userinfo, query and fragment: any of them may carry credentials.
 
-    One of S3 is shown whole: it has none of them, and `?` and `#` are letters of its key.
+    Those of S3 and of files are shown whole: they have none of them, and `?` and `#` are letters of names.
     """
-    if scheme_of(url) in ("", "s3"):
+    if scheme_of(url) in ("", "s3", "file"):
         return url
     parts = urlsplit(url)
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
@@ -53,7 +53,9 @@ def extend(url: str, relative: str) -> str:
         return f"{url.rstrip('/')}/{relative}"
     if not scheme_of(url):
         return posixpath.join(url.rstrip("/") or "/", relative)
-    head, sign, query = url.partition("?")
+    if scheme_of(url) == "file":  # whose names may have ? and # as they are
+        return f"{url.rstrip('/')}/{quote(relative, errors='surrogateescape')}"
+    head, sign, query = url.partition("#")[0].partition("?")
     return head.rstrip("/") + "/" + quote(relative, errors="surrogateescape") + sign + query
 
 

@@ -84,15 +84,18 @@ class View:
             return None
 
     def lstat(self, path: str) -> os.stat_result | None:
-        """What a resolved container path is; None if it is not there or lies in the image."""
+        """What a resolved container path is; None if it is not there or lies in the image.
+
+        Raises: OSError if that cannot be known.
+        """
         host = self.host_path(path)
         try:
             return os.lstat(host) if host else None
-        except OSError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
 
     def names(self, path: str) -> list[str]:
-        """The names in a resolved container directory, sorted."""
+        """The names in a resolved container directory, sorted. Raises: OSError."""
         host = self.host_path(path)
         return sorted(os.listdir(host)) if host else []
 

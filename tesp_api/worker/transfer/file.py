@@ -40,9 +40,8 @@ def fetch_directory(url: str, destination: str, site: Site) -> dict[str, Moved]:
 def send_file(source: Source, url: str, site: Site) -> Moved:
     """The file appears whole: it is written under a temporary name beside, then renamed."""
     path = _writable_path(url, site)
-    temporary = os.path.join(
-        os.path.dirname(path), f".{os.path.basename(path)[:200]}.{secrets.token_hex(4)}.part"
-    )
+    name = os.fsdecode(os.fsencode(os.path.basename(path))[:200])
+    temporary = os.path.join(os.path.dirname(path), f".{name}.{secrets.token_hex(4)}.part")
     try:
         os.makedirs(os.path.dirname(path), exist_ok=True)
         descriptor = os.open(

@@ -13,7 +13,7 @@ from ..urls import http_origin, scheme_of, shown
 from . import BUFFER_BYTES, Moved, Site, Source
 from .connection import Exchange
 from .logins import cleaned, headers_for, in_words
-from .moving import Partial, Reading
+from .moving import Partial, Reading, digest_of
 from .retry import Denied, Passing, Refused, try_often
 from .statements import asked_pause_s, claims_of, range_of, validator_of
 
@@ -24,6 +24,7 @@ PUT_REFUSED = (405, 501)
 PASSING = (408, 425, 429)
 LASTING = (501, 505)
 DENIED = (401, 403)
+MISSING = (404, 410)
 FOREIGN = (http.client.HTTPException,)
 
 
@@ -44,7 +45,7 @@ def send_file(source: Source, url: str, site: Site) -> Moved:
 
 
 def make_directory(url: str, site: Site) -> None:
-    """Does nothing: HTTP has no directories."""
+    site.message(f"Left out {shown(url)}: an empty directory, and HTTP has no directories")
 
 
 def is_in_place(url: str, host_path: str, site: Site) -> bool:
@@ -187,7 +188,7 @@ def _send(source: Source, url: str, site: Site) -> Moved:
             if _is_presigned(here):
                 _check_etag(response, body)
                 return moved
-        _check_stored(here, moved, site)
+        _check_stored(here, moved, source, site)
         return moved
     raise Refused(f"more than {MAX_REDIRECTS} redirects")
 
@@ -222,16 +223,26 @@ def _check_etag(response: http.client.HTTPResponse, body: Reading) -> None:
         raise Passing(f"the server has stored something else: its MD5 is {etag}, not {body.digest('md5')}")
 
 
-def _check_stored(url: str, moved: Moved, site: Site) -> None:
-    """Raises: Passing if the server says that it has stored less or more. Many say nothing."""
+def _check_stored(url: str, moved: Moved, source: Source, site: Site) -> None:
+    """Raises: Passing if the server says that it has stored something else, or nothing. Many do not say."""
     own = headers_for(url, site)
+    is_told = False
     silent = contextlib.suppress(OSError, http.client.HTTPException)
     with silent, Exchange("HEAD", url, own, site.patience.stall_s, guard=site.guard) as exchange:
         headers = exchange.response.headers
+        if exchange.response.status in MISSING:
+            raise Passing(
+                f"the server took it by PUT, and then has no such file: status {exchange.response.status}"
+            )
         size = headers.get("Content-Length", "")
         is_told = exchange.response.status == 200 and size.isdigit() and not headers.get("Content-Encoding")
         if is_told and int(size) != moved.size_bytes:
             raise Passing(f"the server has stored {size} of {moved.size_bytes} bytes")
+    for claim in claims_of(headers, of_head=True) if is_told else ():
+        found = moved.sha256 if claim.hash_name == "sha256" else digest_of(source, claim.hash_name, site)
+        if found != claim.digest.hex():
+            said = f"its {claim.hash_name} is {claim.digest.hex()}, not {found}"
+            raise Passing(f"the server has stored something else: {said}")
 
 
 def _multipart_frame(boundary: str, name: str) -> tuple[bytes, bytes]:

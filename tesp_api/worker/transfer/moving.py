@@ -125,6 +125,8 @@ class Reading:
                 digest.update(data)
             yield data
             self._counter.done_bytes = self._position
+        if not source.size_bytes and os.fstat(source.descriptor).st_size:
+            check_unchanged(source)
 
     def digest(self, name: str) -> str:
         """The hash, in hexadecimal digits, of what was read."""
@@ -135,6 +137,18 @@ class Reading:
         if self._position != self._source.size_bytes:
             raise Passing(f"the server took {self._position} of {self._source.size_bytes} bytes")
         return Moved(self._position, self.digest("sha256"))
+
+
+def digest_of(source: Source, hash_name: str, site: Site) -> str:
+    """The hash of a file that has been read once already, in hexadecimal digits."""
+    digest, position = new_hash(hash_name), 0
+    while True:
+        site.cancellation.check()
+        data = os.pread(source.descriptor, BUFFER_BYTES, position)
+        if not data:
+            return str(digest.hexdigest())
+        digest.update(data)
+        position += len(data)
 
 
 def check_unchanged(source: Source) -> None:

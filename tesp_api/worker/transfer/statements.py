@@ -40,10 +40,13 @@ def range_of(headers: Message) -> tuple[int, int | None]:
     return int(found[1]), None if found[2] == "*" else int(found[2])
 
 
-def claims_of(headers: Message) -> tuple[Claim, ...]:
-    """The checksums of a whole answer; those that cannot be read are passed over."""
+def claims_of(headers: Message, of_head: bool = False) -> tuple[Claim, ...]:
+    """The checksums of a whole answer; those that cannot be read are passed over.
+
+    `of_head`: of what GET would have brought. There a Content-Digest is that of nothing.
+    """
     stated = [("md5", headers["Content-MD5"])] if "Content-MD5" in headers else []
-    for name in ("Digest", "Repr-Digest", "Content-Digest"):
+    for name in ("Digest", "Repr-Digest", *(() if of_head else ("Content-Digest",))):
         for item in headers.get(name, "").split(",") if name in headers else ():
             kind, _, value = item.strip().partition("=")
             stated.append((kind.lower(), value.partition(";")[0].strip(":")))

@@ -31,6 +31,7 @@ def test_what_names_no_file_here_is_refused(url: str) -> None:
 def test_secrets_are_not_shown() -> None:
     assert shown("https://u:p@h:1/a/b?X-Amz-Signature=s#t") == "https://h:1/a/b"
     assert shown("/a?b") == "/a?b"
+    assert shown("file:///a?b#c") == "file:///a?b#c"
     assert shown("s3://bucket/a?b#c") == "s3://bucket/a?b#c"
 
 
@@ -40,7 +41,9 @@ def test_secrets_are_not_shown() -> None:
         ("http://h/d/", "http://h/d/a%20b/c"),
         ("http://h/d?sig=1", "http://h/d/a%20b/c?sig=1"),
         ("/d", "/d/a b/c"),
+        ("http://h/d?sig=1#part", "http://h/d/a%20b/c?sig=1"),
         ("file:///d", "file:///d/a%20b/c"),
+        ("file:///d?e#f", "file:///d?e#f/a%20b/c"),
         ("s3://bucket/d?#/", "s3://bucket/d?#/a b/c"),
     ],
 )
