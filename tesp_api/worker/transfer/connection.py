@@ -14,6 +14,7 @@ from typing import Any, Iterable, NamedTuple
 from ..urls import Origin, http_origin
 from .answer import Answer, Incoming
 from .guard import Guard
+from .slices import Slice
 
 ALWAYS = {"User-Agent": "tesp-worker", "Accept-Encoding": "identity"}
 MOST_IDLE = 16
@@ -141,9 +142,13 @@ class Exchange:
 
     def _send(self, body: Iterable[bytes]) -> None:
         try:
-            for data in body:
+            if isinstance(body, Slice) and type(self._line.socket) is socket.socket:  # not one of TLS
                 self._is_begun = True
-                self._line.socket.sendall(data)
+                body.send_to(self._line.socket)
+            else:
+                for data in body:
+                    self._is_begun = True
+                    self._line.socket.sendall(data)
             self._is_sent = True
         except (BrokenPipeError, ConnectionResetError):
             if not self._is_begun or not self._has_answer():

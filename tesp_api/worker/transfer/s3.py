@@ -7,29 +7,27 @@ from __future__ import annotations
 
 import base64
 import os
-import threading
-import time
 from typing import Callable
 
 from ..errors import StagingError
 from ..job import make_directories
 from ..parallel import run_together
 from ..urls import extend, shown, split_s3
-from . import BUFFER_BYTES, Moved, Site, Source
+from . import Moved, Site, Source
 from .connection import Exchange
 from .http import receive, require_same
 from .lending import Ask, Signed
-from .moving import Partial, Reading, new_hash
+from .moving import Partial, Reading
 from .retry import Passing, try_often
 from .s3_answers import FOREIGN, Missing, fields_of, require
 from .s3_etags import check_etag, claims_of, is_md5
 from .s3_listing import list_names, plant
+from .signatures import Signatures
+from .slices import digest_of
 from .statements import validator_of
 
 SINGLE_MAX_BYTES = 16 * 1024 * 1024
 """What is larger is sent in parts."""
-SIGNED_AT_ONCE = 200
-FRESH_S = 600.0
 
 
 def fetch_file(url: str, destination: str, site: Site) -> Moved:
@@ -49,7 +47,8 @@ def fetch_directory(url: str, destination: str, site: Site) -> dict[str, Moved]:
     tree = plant(url, names, site)
     for name in tree.directories:
         make_directories(os.path.join(destination, name))
-    gets = _Gets([extend(url, name) for name in tree.files], site)
+    count = len(tree.files)
+    gets = Signatures(count, lambda number: Ask("get", extend(url, tree.files[number])), site.lender)
     moved: dict[str, Moved] = {}
 
     def call(number: int, name: str) -> Callable[[], None]:
@@ -76,7 +75,8 @@ def send_file(source: Source, url: str, site: Site) -> Moved:
         from .s3_multipart import send_in_parts
 
         return send_in_parts(source, url, site)
-    md5 = _md5_of(source)
+    # Beforehand, so that S3 can refuse what was spoiled on its way, and keep what it has.
+    md5 = digest_of(source, "md5", 0, source.size_bytes, site.cancellation.check)
     return try_often(lambda: _put(source, md5, url, site), url, site, FOREIGN)
 
 
@@ -111,28 +111,6 @@ def require_size(url: str, size_bytes: int, site: Site) -> None:
         stored = exchange.response.headers.get("Content-Length", "")
     if stored != str(size_bytes):
         raise Passing(f"the server has stored {stored or 'an unknown number'} of {size_bytes} bytes")
-
-
-class _Gets:
-    """Signed GETs for the files of a directory, asked for many at a time. For several threads."""
-
-    def __init__(self, urls: list[str], site: Site) -> None:
-        self._urls, self._lender = urls, site.lender
-        self._ready: dict[int, Signed] = {}
-        self._stale_at = 0.0
-        self._lock = threading.Lock()
-
-    def take(self, number: int) -> Signed:
-        """Raises: StagingError."""
-        with self._lock:
-            if time.monotonic() >= self._stale_at:
-                self._ready.clear()
-            if number not in self._ready:
-                numbers = range(number, min(number + SIGNED_AT_ONCE, len(self._urls)))
-                signed = self._lender.sign([Ask("get", self._urls[one]) for one in numbers])
-                self._ready.update(zip(numbers, signed))  # noqa: B905
-                self._stale_at = time.monotonic() + FRESH_S
-            return self._ready.pop(number)
 
 
 def _fetch(url: str, destination: str, site: Site, ready: list[Signed]) -> Moved:
@@ -178,19 +156,6 @@ def _is_directory(url: str, site: Site) -> bool:
         )
     except StagingError:
         return False
-
-
-def _md5_of(source: Source) -> bytes:
-    """Read beforehand, so that S3 can refuse what was spoiled on its way, and keep what it has."""
-    digest = new_hash("md5")
-    position = 0
-    while position < source.size_bytes:
-        data = os.pread(source.descriptor, BUFFER_BYTES, position)
-        if not data:
-            break
-        digest.update(data)
-        position += len(data)
-    return bytes(digest.digest())
 
 
 def _put(source: Source, md5: bytes, url: str, site: Site) -> Moved:

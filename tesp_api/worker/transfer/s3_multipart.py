@@ -5,21 +5,22 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from typing import Callable, Iterable, Iterator
+from typing import Callable, Iterable
 from xml.sax.saxutils import escape
 
 from ..errors import StagingError
 from ..parallel import Background, run_together
-from ..progress import Tally
 from ..urls import shown
-from . import BUFFER_BYTES, Moved, Site, Source
+from . import Moved, Site, Source
 from .connection import Exchange
 from .lending import Ask, Signed
-from .moving import Reading, check_unchanged, new_hash
+from .moving import check_unchanged
 from .retry import Refused, try_often
 from .s3 import require_size
 from .s3_answers import FOREIGN, Missing, Node, fields_of, read_document, require
-from .s3_etags import check_etag, etag_of, etag_of_parts
+from .s3_etags import check_etag, etag_of, etag_of_parts, is_md5
+from .signatures import Signatures
+from .slices import Slice, digest_of
 
 PART_BYTES = 16 * 1024 * 1024
 MOST_PARTS = 10_000
@@ -55,27 +56,6 @@ def part_bytes_for(size_bytes: int) -> int:
     return max(PART_BYTES, -(-least // 2**20) * 2**20)
 
 
-class _Slice:
-    """A part of a file on its way: iterated once."""
-
-    def __init__(self, source: Source, begin: int, end: int, passing: Callable[[int], None]) -> None:
-        self._source, self._begin, self._end, self._passing = source, begin, end, passing
-        self.md5 = new_hash("md5")
-
-    def __iter__(self) -> Iterator[bytes]:
-        """Raises: StagingError if the file has become shorter, or what `passing` raises."""
-        position = self._begin
-        while position < self._end:
-            self._passing(position - self._begin)
-            data = os.pread(self._source.descriptor, min(BUFFER_BYTES, self._end - position), position)
-            if not data:
-                check_unchanged(self._source)
-            position += len(data)
-            self.md5.update(data)
-            yield data
-        self._passing(position - self._begin)
-
-
 class _Upload:
     """One multipart upload. Its file stays open until no thread reads it any more."""
 
@@ -84,10 +64,10 @@ class _Upload:
         self._source = source._replace(descriptor=os.dup(source.descriptor))
         self._part_bytes = part_bytes_for(source.size_bytes)
         self._count = -(-source.size_bytes // self._part_bytes)
-        self._md5s: dict[int, bytes] = {}
         self._etags: dict[int, str] = {}
-        self._id = ""
+        self._id = self._sha256 = ""
         self._abort: Signed | None = None
+        self._signatures = Signatures(self._count, self._ask_for_part, site.lender)
         self._has_stopped = False
         self._counter = site.progress.begin(source.key, source.size_bytes)
         self._passed: dict[int, int] = {}
@@ -98,13 +78,12 @@ class _Upload:
         """All parts; meanwhile the file is hashed from its beginning, which parts at once cannot do."""
         self._id = try_often(self._create, self._url, self._site, FOREIGN)
         self._abort = self._sign("abort_upload")
-        whole = Reading(self._source, self._site._replace(progress=Tally()))
-        hashing = Background(lambda: self._counted(lambda: self._hash(whole)))
+        hashing = Background(lambda: self._counted(self._hash))
         calls = [self._call(number) for number in range(1, self._count + 1)]
         run_together(calls, self._site.cancellation, self._site.patience.at_once)
         hashing.join(self._site.cancellation)
         check_unchanged(self._source)
-        return whole.finish()
+        return Moved(self._source.size_bytes, self._sha256)
 
     def complete(self) -> None:
         """Make an object of the parts. If that was done by a try whose answer was lost, it is enough."""
@@ -165,9 +144,8 @@ class _Upload:
                 self._busy -= 1
                 self._calm.notify_all()
 
-    def _hash(self, whole: Reading) -> None:
-        for _ in whole:
-            self._check()
+    def _hash(self) -> None:
+        self._sha256 = digest_of(self._source, "sha256", 0, self._source.size_bytes, self._check).hex()
 
     def _check(self) -> None:
         """Raises: Canceled, StagingError once another part has failed."""
@@ -183,27 +161,37 @@ class _Upload:
             self._passed[number] = passed
 
     def _send_part(self, number: int) -> None:
+        """The part's MD5 is only worked out where the ETag is one: it takes longer than all the rest."""
         self._check()
-        begin = (number - 1) * self._part_bytes
-        end = min(begin + self._part_bytes, self._source.size_bytes)
-        signed = self._sign("upload_part", partNumber=str(number))
-        part = _Slice(self._source, begin, end, lambda passed: self._note(number, passed))
+        begin, end = self._span(number)
+        signed = self._signatures.take(number - 1)
+        part = Slice(self._source, begin, end, lambda passed: self._note(number, passed))
         headers = {**signed.headers, "Content-Length": str(end - begin)}
         with self._exchange(signed, headers, part) as exchange:
             require(exchange, (200,), self._site, fields_of(signed), f"part {number}: ")
-            md5 = part.md5.digest()
-            etag = etag_of(exchange.response.headers)
-            if not etag:
-                raise Refused(f"part {number}: S3 gave it no ETag")
-            check_etag(exchange.response.headers, md5)
-        self._md5s[number], self._etags[number] = md5, etag
+        answered = exchange.response.headers
+        if not etag_of(answered):
+            raise Refused(f"part {number}: S3 gave it no ETag")
+        if is_md5(answered):
+            check_etag(answered, self._md5_of(number))
+        self._etags[number] = etag_of(answered)
 
     def _is_there(self) -> bool:
         signed = self._site.lender.sign([Ask("head", self._url)])[0]
         with self._exchange(signed, signed.headers) as exchange:
             require(exchange, (200,), self._site, fields_of(signed), "HEAD: ")
-            wanted = etag_of_parts([self._md5s[number] for number in range(1, self._count + 1)])
-            return etag_of(exchange.response.headers).lower() == wanted
+        etag = etag_of(exchange.response.headers).lower()
+        if not etag.endswith(f"-{self._count}"):
+            return False
+        return etag == etag_of_parts([self._md5_of(number) for number in range(1, self._count + 1)])
+
+    def _span(self, number: int) -> tuple[int, int]:
+        """Where a part begins and ends."""
+        begin = (number - 1) * self._part_bytes
+        return begin, min(begin + self._part_bytes, self._source.size_bytes)
+
+    def _md5_of(self, number: int) -> bytes:
+        return digest_of(self._source, "md5", *self._span(number), self._check)
 
     def _forget(self) -> None:
         """By the request that was signed at the beginning; if that is too old, by a new one."""
@@ -212,6 +200,9 @@ class _Upload:
             with contextlib.suppress(OSError, *FOREIGN), self._exchange(signed, signed.headers) as exchange:
                 if exchange.response.status in (200, 204, 404):
                     return
+
+    def _ask_for_part(self, number: int) -> Ask:
+        return Ask("upload_part", self._url, {"uploadId": self._id, "partNumber": str(number + 1)})
 
     def _sign(self, operation: str, **parameters: str) -> Signed:
         named = {"uploadId": self._id, **parameters} if self._id else parameters

@@ -1,0 +1,65 @@
+"""Signed requests for many files or parts, asked for many at a time."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Callable, Iterable, Sequence
+
+from .lending import Ask, Form, Lender, Listed, Login, Signed
+
+SIGNED_AT_ONCE = 200
+FRESH_S = 600.0
+
+
+class Signatures:
+    """The requests `ask(0)` to `ask(count - 1)`, taken more or less in this order. For several threads."""
+
+    def __init__(self, count: int, ask: Callable[[int], Ask], lender: Lender) -> None:
+        self._count, self._ask, self._lender = count, ask, lender
+        self._ready: dict[int, Signed] = {}
+        self._end = 0
+        self._stale_at = 0.0
+        self._lock = threading.Lock()
+
+    def take(self, number: int) -> Signed:
+        """One that is ready; each is given once, and signed anew for whoever asks again.
+
+        Raises: StagingError.
+        """
+        with self._lock:
+            if time.monotonic() >= self._stale_at:
+                self._ready.clear()
+                self._end = 0
+            if number not in self._ready:
+                is_new = number >= self._end
+                numbers = range(number, min(number + SIGNED_AT_ONCE, self._count) if is_new else number + 1)
+                signed = self._lender.sign([self._ask(one) for one in numbers])
+                self._ready.update(zip(numbers, signed))  # noqa: B905
+                if is_new:
+                    self._end, self._stale_at = numbers.stop, time.monotonic() + FRESH_S
+            return self._ready.pop(number)
+
+
+class SigningAhead:
+    """Lends what another lender does, and gets the signatures of the PUTs to these URLs many at a time."""
+
+    def __init__(self, lender: Lender, urls: Iterable[str]) -> None:
+        self._lender = lender
+        self._numbers = {url: number for number, url in enumerate(dict.fromkeys(urls))}
+        self._urls = list(self._numbers)
+        self._puts = Signatures(len(self._urls), lambda number: Ask("put", self._urls[number]), lender)
+
+    def login_for(self, url: str) -> Login | None:
+        return self._lender.login_for(url)
+
+    def sign(self, asks: Sequence[Ask]) -> list[Signed]:
+        if len(asks) == 1 and asks[0].operation == "put" and asks[0].url in self._numbers:
+            return [self._puts.take(self._numbers[asks[0].url])]
+        return self._lender.sign(asks)
+
+    def listing_of(self, url: str) -> list[Listed] | None:
+        return self._lender.listing_of(url)
+
+    def form_for(self, url: str) -> Form | None:
+        return self._lender.form_for(url)
