@@ -26,33 +26,53 @@ def has_wildcard(name: str) -> bool:
 
 def compile_name(pattern: str) -> re.Pattern[str]:
     """Compile the pattern of one path component."""
-    expression = "" if pattern.startswith(".") else "(?!\\.)"
+    return re.compile(_expression(pattern) + r"\Z", re.DOTALL)
+
+
+def compile_path(pattern: str) -> re.Pattern[str]:
+    """Compile a pattern of a whole absolute path."""
+    parts = [_expression(part, f"p{number}") for number, part in enumerate(pattern.strip("/").split("/"))]
+    return re.compile("/" + "/".join(parts) + r"\Z", re.DOTALL)
+
+
+def _expression(pattern: str, tag: str = "p") -> str:
+    """The expression for one path component; `tag` keeps the names of its groups apart from others'.
+
+    What a `*` has matched is never given back once what stands before the next `*` has been found: else a
+    name could be tried in more ways than there is time for.
+    """
+    first, *others = _between_stars(pattern)
+    expression = ("" if pattern.startswith(".") else "(?!\\.)") + first
+    for number, part in enumerate(filter(None, others[:-1])):
+        expression += f"(?=(?P<{tag}_{number}>[^/]*?{part}))(?P={tag}_{number})"
+    expression += "".join(f"[^/]*{part}" for part in others[-1:])
+    try:
+        re.compile(expression)
+    except re.error:  # a range such as [z-a] or an unknown class: it stands for itself
+        return re.escape(pattern)
+    return expression
+
+
+def _between_stars(pattern: str) -> list[str]:
+    """The expressions for what stands between the `*` of a pattern."""
+    parts = [""]
     position = 0
     while position < len(pattern):
         sign = pattern[position]
         position += 1
         if sign == "*":
-            expression += "[^/]*"
+            parts.append("")
         elif sign == "?":
-            expression += "[^/]"
+            parts[-1] += "[^/]"
         elif sign == "\\" and position < len(pattern):
-            expression += re.escape(pattern[position])
+            parts[-1] += re.escape(pattern[position])
             position += 1
         elif sign == "[":
             bracket, position = _bracket(pattern, position)
-            expression += bracket
+            parts[-1] += bracket
         else:
-            expression += re.escape(sign)
-    try:
-        return re.compile(expression + r"\Z", re.DOTALL)
-    except re.error:  # a range such as [z-a] or an unknown class: it stands for itself
-        return re.compile(re.escape(pattern) + r"\Z")
-
-
-def compile_path(pattern: str) -> re.Pattern[str]:
-    """Compile a pattern of a whole absolute path."""
-    parts = [compile_name(part).pattern[: -len(r"\Z")] for part in pattern.strip("/").split("/")]
-    return re.compile("/" + "/".join(parts) + r"\Z", re.DOTALL)
+            parts[-1] += re.escape(sign)
+    return parts
 
 
 def _bracket(pattern: str, start: int) -> tuple[str, int]:

@@ -1,5 +1,7 @@
 """POSIX 2.13 patterns."""
 
+from fnmatch import fnmatchcase
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -22,6 +24,10 @@ MATCHES = [
     ("a.b", "a.b"),
     ("[a^]", "^"),
     ("[x-]", "-"),
+    ("*ab*ab*", "xababx"),
+    ("a*?*b", "axb"),
+    ("**.*", "a.b.c"),
+    ("*a", "aaba"),
 ]
 MISSES = [
     ("*", ".hidden"),
@@ -35,6 +41,8 @@ MISSES = [
     (r"\*", "x"),
     ("[z-a]", "z"),
     ("*", "two\n/lines"),
+    ("a*?*b", "ab"),
+    ("*ab*ab*", "xabxba"),
 ]
 
 
@@ -57,3 +65,16 @@ def test_no_wildcard_of_a_path_matches_a_slash() -> None:
 @given(st.text(alphabet="ab*?[]!-^\\:.x", max_size=12))
 def test_any_text_is_a_pattern(pattern: str) -> None:
     compile_name(pattern)
+
+
+def test_many_stars_take_no_time() -> None:
+    """It would outlive the universe if every star could give back what it has matched."""
+    pattern = "a*" * 60 + "b"
+    assert not compile_name(pattern).match("a" * 255)
+    assert compile_name(pattern).match("a" * 254 + "b")
+    assert not compile_path(f"/x*/{pattern}/*y*z").match("/x/" + "a" * 255 + "/y")
+
+
+@given(st.text(alphabet="ab*?", max_size=8), st.text(alphabet="ab", max_size=8))
+def test_stars_match_as_in_fnmatch(pattern: str, name: str) -> None:
+    assert bool(compile_name(pattern).match(name)) == fnmatchcase(name, pattern)
