@@ -6,10 +6,11 @@ import contextlib
 import os
 import posixpath
 import stat
+from itertools import islice
 from typing import Any, Callable, Iterator, NamedTuple
 
 from .attempt import Attempt
-from .errors import StagingError
+from .errors import StagingError, SystemFailure
 from .order import Output
 from .parallel import run_together
 from .progress import Progress, Tally
@@ -17,6 +18,9 @@ from .transfer import Source, close_connections, transfer_for
 from .urls import extend, local_path, scheme_of, shown
 from .view import View
 from .wildcards import compile_name, has_wildcard
+
+MOST_FILES = 100_000
+"""A few links to directories can make more of a tree than any disk holds."""
 
 
 class Found(NamedTuple):
@@ -51,6 +55,8 @@ def stage_out(attempt: Attempt, tolerant: bool) -> None:
         try:
             for item in find_output(output, attempt):
                 missing += _add(item._replace(output=number), found)
+                if len(found) > MOST_FILES:
+                    raise SystemFailure(f"The outputs are more than {MOST_FILES} files, at {item.path}")
         except (Missing, StagingError) as error:
             missing.append(str(error))
         except OSError as error:
@@ -182,17 +188,23 @@ def _find_by_pattern(output: Output, attempt: Attempt) -> Iterator[Found]:
 
 
 def match_pattern(pattern: str, view: View) -> list[str]:
-    """The container paths that a pattern matches, links to directories on the way followed."""
+    """The container paths that a pattern matches, links to directories on the way followed.
+
+    Raises: SystemFailure if they are too many.
+    """
     paths = ["/"]
     for part in pattern.strip("/").split("/"):
         if has_wildcard(part):
             wanted = compile_name(part)
-            paths = [
+            named = (
                 posixpath.join(path, name)
                 for path in paths
                 for name in _names(view, path)
                 if wanted.match(name)
-            ]
+            )
+            paths = list(islice(named, MOST_FILES + 1))
+            if len(paths) > MOST_FILES:
+                raise SystemFailure(f"The output pattern {pattern} matches more than {MOST_FILES} paths")
         else:
             paths = [posixpath.join(path, part) for path in paths]
     return [path for path in paths if _exists(view, path)]

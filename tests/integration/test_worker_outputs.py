@@ -164,3 +164,30 @@ def test_an_empty_directory_that_http_cannot_have_is_told_of(tmp_path: Path, for
     result = run(tmp_path, "mkdir /out/e", directory("/out", f"{forgetful}/d"))
     assert result["state"] == "COMPLETE", result
     assert f"Left out {forgetful}/d/e" in str(result["system_logs"])
+
+
+BOMB = "cd /out; for n in 1 2 3 4 5 6 7 8 9; do ln -s /out l$n; done; echo > x"
+"""Links to the directory that they are in: each step down can be made in nine ways."""
+
+
+@pytest.mark.parametrize(
+    "output",
+    [
+        {"path": "/out" + "/l*" * 20 + "/x", "path_prefix": "/out"},
+        {"path": "/out", "type": "DIRECTORY"},
+    ],
+    ids=["pattern", "directory"],
+)
+def test_links_that_multiply_the_outputs_end_the_task(tmp_path: Path, output: dict[str, str]) -> None:
+    script = (
+        BOMB
+        if "path_prefix" in output
+        else (
+            "cd /out; for n in $(seq 30); do mkdir $n; done; "
+            "for n in $(seq 29); do ln -s ../$((n + 1)) $n/a; ln -s ../$((n + 1)) $n/b; done"
+        )
+    )
+    result = run(tmp_path, script, {**output, "url": f"{tmp_path}/sent"})
+    assert result["state"] == "SYSTEM_ERROR", result
+    assert "more than 100000" in result["reason"]
+    assert not (tmp_path / "sent").exists()
