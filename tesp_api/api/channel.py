@@ -15,8 +15,9 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from tesp_api.api.channel_bodies import read_asks, read_object
+from tesp_api.api.channel_bodies import ReportPart, read_asks, read_object, read_report
 from tesp_api.api.errors import RETRY_AFTER_S
+from tesp_api.bell import Bell
 from tesp_api.errors import AttemptOver, TaskNotFound, TespError, WorkOrderRefused
 from tesp_api.storage.credentials import Credentials
 from tesp_api.storage.logins import Logins
@@ -44,12 +45,14 @@ class ChannelEndpoints:
         credentials: Credentials,
         logins: Logins,
         signer: S3Signer,
+        bell: Bell,
     ) -> None:
         self._store = store
         self._work_orders = work_orders
         self._credentials = credentials
         self._logins = logins
         self._signer = signer
+        self._bell = bell
         self._grants: dict[str, S3Grants] = {}
         self._lock = threading.Lock()
 
@@ -58,6 +61,7 @@ class ChannelEndpoints:
         return [
             Route("/channel/v1/logins", self.lend_logins, methods=["POST"]),
             Route("/channel/v1/sign", self.sign, methods=["POST"]),
+            Route("/channel/v1/report", self.take_report, methods=["POST"]),
         ]
 
     async def lend_logins(self, request: Request) -> Response:
@@ -75,6 +79,32 @@ class ChannelEndpoints:
             _require_going_on(task)
         signed = await asyncio.to_thread(self._sign_all, task, asks)
         return _answer({"signed": [one._asdict() for one in signed]})
+
+    async def take_report(self, request: Request) -> Response:
+        """News of the job: what comes along is kept in the store, then whoever follows it is rung for.
+
+        Of a task that has ended meanwhile nobody needs to hear, nor to read in the log that a worker came.
+        """
+        try:
+            task = await self._task_of(request)
+        except AttemptOver as refusal:
+            return _answer({"detail": str(refusal)}, refusal.http_status)
+        parts = read_report(await read_object(request))
+        again = [part.name for part in parts if not await self._keep(task, part)]
+        self._bell.ring(task.id)
+        return _answer({"cancel": task.state is State.CANCELING, "again": again})
+
+    async def _keep(self, task: Task, part: ReportPart) -> bool:
+        """Add the part to the file; False if what comes before it is not there. May be repeated."""
+        if task.job is None:
+            return True
+        before = b""
+        if part.offset:
+            before = await self._store.read_report(task.job.job_id, part.name) or b""
+            if len(before) < part.offset:
+                return False
+        await self._store.put_report(task.job.job_id, part.name, before[: part.offset] + part.data)
+        return True
 
     def _sign_all(self, task: Task, asks: list[Ask]) -> list[SignedRequest]:
         """In a thread: five hundred signatures take some fifty milliseconds."""

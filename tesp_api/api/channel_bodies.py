@@ -1,7 +1,9 @@
 """What workers send over the channel, read and checked."""
 
+import base64
 import json
-from typing import Any
+import re
+from typing import Any, NamedTuple
 
 from starlette.requests import Request
 
@@ -10,8 +12,11 @@ from tesp_api.storage.s3_grants import MAY_BE_EMPTY, NEEDED, PARAMETERS, Ask
 
 BODY_MAX_BYTES = 1024**2
 MOST_ASKS = 500
+REPORT_MAX_BYTES = 8 * 1024**2
+"""Of one file; of what is larger a worker sends nothing."""
 
 _MOST_FAULTS = 20
+_REPORTED = re.compile(r"heartbeat|events\.ndjson|result\.json|logs/[0-9]{1,6}\.(stdout|stderr)\.[0-9]{6,9}")
 
 
 async def read_object(request: Request) -> dict[str, Any]:
@@ -48,6 +53,37 @@ def read_asks(document: dict[str, Any]) -> list[Ask]:
     if faults:
         raise InvalidRequest(faults[:_MOST_FAULTS])
     return [Ask(item["operation"], item["url"], item.get("parameters", {})) for item in asks]
+
+
+class ReportPart(NamedTuple):
+    """What a worker's report has of one file of its job, from byte `offset` on."""
+
+    name: str
+    offset: int
+    data: bytes
+
+
+def read_report(document: dict[str, Any]) -> list[ReportPart]:
+    """The parts of files that came with a report, in their order.
+
+    Raises:
+        InvalidRequest: one of them is none, or of a file that no worker reports.
+    """
+    files = document.get("files", [])
+    if not isinstance(files, list):
+        raise InvalidRequest([Fault("files", "must be a list")])
+    parts: list[ReportPart] = []
+    for at, item in enumerate(files):
+        try:
+            part = ReportPart(item["name"], item["offset"], base64.b64decode(item["data"], validate=True))
+            is_right = _REPORTED.fullmatch(part.name) and 0 <= part.offset <= REPORT_MAX_BYTES
+        except (KeyError, TypeError, ValueError):
+            is_right = None
+        if not is_right:
+            what = "must have the name of a file that workers report, an offset, and data in base64"
+            raise InvalidRequest([Fault(f"files[{at}]", what)])
+        parts.append(part)
+    return parts
 
 
 def _ask_fault(field: str, item: Any) -> Fault | None:

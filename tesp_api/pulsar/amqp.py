@@ -7,8 +7,6 @@ its end. What else is wanted of a site that reaches nothing but the broker is fe
 
 import asyncio
 import base64
-import json
-import secrets
 import shlex
 from collections import defaultdict
 from collections.abc import Callable, Mapping
@@ -19,36 +17,21 @@ from typing import Any
 from tesp_api.errors import PulsarRefused, PulsarUnavailable
 from tesp_api.pulsar.amqp_broker import Broker
 from tesp_api.pulsar.amqp_files import FilesByProbe
+from tesp_api.pulsar.amqp_inbox import GOING_ON, HOME_FILE, Inbox, is_last, status_of
 from tesp_api.pulsar.amqp_probe import ANSWER_FILE, PROBE, SCRIPT, Prober
-from tesp_api.pulsar.base import JobOrder, JobState, JobStatus
+from tesp_api.pulsar.base import JobOrder, JobStatus
 from tesp_api.pulsar.job_files import (
     TASK_FILE,
     WORKER_FILE,
     check_file_name,
     check_job_id,
-    last_words,
     worker_command,
 )
 from tesp_api.pulsar.mailbox import Mailbox
 
-STATUS = "pulsar-status"
-LAST_STATUS = "pulsar-last-status"
-"""Names in the mailbox, which no file of a job has."""
-HOME_FILE = "home.json"
 MIN_PAUSE_S = 2.0
 STATUS_TIMEOUT_S = 10.0
 _LOOK_S = 0.5
-_MAILBOX_TAKES_BYTES = 12 * 1024**2
-_GOING_ON = ("preprocessing", "queued", "running", "postprocessing")
-_TERMINAL = ("complete", "failed", "cancelled")
-STATES = {
-    "lost": JobState.UNKNOWN,
-    "preprocessing": JobState.PENDING,
-    "queued": JobState.PENDING,
-    "running": JobState.RUNNING,
-    "postprocessing": JobState.ENDED,
-    **dict.fromkeys(_TERMINAL, JobState.ENDED),
-}
 
 
 class AmqpPulsar:
@@ -73,10 +56,10 @@ class AmqpPulsar:
         self.name = name
         self.bell: str | None = None
         self.min_pause_s = MIN_PAUSE_S
-        self._mailbox = mailbox
+        self._inbox = Inbox(mailbox)
         self._python = python
         self._broker = Broker(name, url, manager, self._hear if listens else None, ca)
-        self._prober = Prober(self._submit_probe, self._find_answer)
+        self._prober = Prober(self._submit_probe, self._inbox.find_answer)
         self._files = FilesByProbe(self._prober)
         self._waiting: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
 
@@ -106,21 +89,21 @@ class AmqpPulsar:
 
     async def status(self, job_id: str) -> JobStatus:
         """Ask, and wait for the answer, which may arrive at another server that shares the mailbox."""
-        if (last := await self._mailbox.get(check_job_id(job_id), LAST_STATUS)) is not None:
-            return _status_of(json.loads(last))
-        before = await self._mailbox.get(job_id, STATUS)
+        before = await self._inbox.last_word(check_job_id(job_id))
+        if before is not None and is_last(before):
+            return status_of(before)
         event = asyncio.Event()
         self._waiting[job_id].add(event)
         try:
             await self._broker.send("status", {"request": "status", "job_id": job_id})
             async with asyncio.timeout(STATUS_TIMEOUT_S):
-                while (now := await self._last_word(job_id)) == before:
+                while (now := await self._inbox.last_word(job_id)) == before:
                     await self._rest(event, _LOOK_S)
         except TimeoutError:
             raise PulsarUnavailable(f"Pulsar {self.name!r} does not say how job {job_id} is") from None
         finally:
             self._forget(job_id, event)
-        return _status_of(json.loads(now or "{}"))
+        return status_of(now or b"{}")
 
     async def read_file(self, job_id: str, name: str) -> bytes | None:
         """What has come by itself, or what a probe finds, if nothing comes while that is on its way."""
@@ -129,7 +112,7 @@ class AmqpPulsar:
         self._waiting[check_job_id(job_id)].add(event)
         probe: asyncio.Task[bytes | None] | None = None
         try:
-            while (kept := await self._mailbox.get(job_id, name)) is None:
+            while (kept := await self._inbox.file(job_id, name)) is None:
                 probe = probe or asyncio.create_task(self._files.read(job_id, name))
                 news = asyncio.create_task(event.wait())
                 await asyncio.wait({probe, news}, return_when=asyncio.FIRST_COMPLETED)
@@ -142,6 +125,9 @@ class AmqpPulsar:
             self._forget(job_id, event)
             if probe is not None:
                 probe.cancel()
+
+    async def let_go(self, job_id: str, name: str) -> None:
+        await self._inbox.forget(check_job_id(job_id), check_file_name(name))
 
     async def write_file(self, job_id: str, name: str, data: bytes) -> None:
         """Raises: PulsarRefused: there is no such job."""
@@ -186,44 +172,24 @@ class AmqpPulsar:
         if not answer.get("gone"):
             raise PulsarUnavailable(f"Pulsar {self.name!r} could not remove the directory of job {job_id}")
         self._files.forget(job_id)
-        await self._mailbox.drop(job_id)
+        await self._inbox.forget(job_id)
 
     # -- what comes from the site
 
     async def _hear(self, body: Mapping[str, Any]) -> None:
-        """A status update: acknowledged once it lies in the mailbox. A final one is never overwritten."""
-        job_id, status = body["job_id"], str(body.get("status"))
+        """A status update: acknowledged once what it says lies in the mailbox."""
+        job_id = body["job_id"]
         sent = {
             str(source.get("type")): str(source.get("contents", ""))
             for source in body.get("realized_dynamic_file_sources") or ()
         }
-        if job_id.startswith(PROBE):
-            if status not in _GOING_ON:
-                await self._take_answer(job_id, sent.get(ANSWER_FILE, ""))
-        elif status in STATES and await self._mailbox.get(job_id, LAST_STATUS) is None:
-            is_last = status in _TERMINAL
-            if is_last:
-                for name, data in _read_home(sent.get(HOME_FILE, "")).items():
-                    await self._mailbox.put(job_id, name, data)
-            word = {key: body[key] for key in ("status", "returncode", "job_stderr") if key in body}
-            word["token"] = secrets.token_hex(8)
-            await self._mailbox.put(job_id, LAST_STATUS if is_last else STATUS, json.dumps(word).encode())
+        if not job_id.startswith(PROBE):
+            await self._inbox.take(job_id, body, sent)
             self._wake(job_id)
-
-    async def _last_word(self, job_id: str) -> bytes | None:
-        return await self._mailbox.get(job_id, LAST_STATUS) or await self._mailbox.get(job_id, STATUS)
-
-    async def _take_answer(self, job_id: str, answer: str) -> None:
-        """Of a probe; that of another server of the same store is left there for it."""
-        if not self._prober.answered(job_id, answer) and len(answer) <= _MAILBOX_TAKES_BYTES:
-            await self._mailbox.put(job_id, ANSWER_FILE, answer.encode())
-
-    async def _find_answer(self, job_id: str) -> str | None:
-        answer = await self._mailbox.get(job_id, ANSWER_FILE)
-        if answer is None:
-            return None
-        await self._mailbox.drop(job_id)
-        return answer.decode()
+        elif body.get("status") not in GOING_ON:
+            answer = sent.get(ANSWER_FILE, "")
+            if not self._prober.answered(job_id, answer):
+                await self._inbox.leave_answer(job_id, answer)
 
     # -- what goes there
 
@@ -274,22 +240,3 @@ class AmqpPulsar:
         self._waiting[job_id].discard(event)
         if not self._waiting[job_id]:
             del self._waiting[job_id]
-
-
-def _read_home(text: str) -> dict[str, bytes]:
-    """The files that a worker has sent home; none if there are none, or if it is not what workers write."""
-    try:
-        files = {
-            check_file_name(name): base64.b64decode(data) for name, data in json.loads(text)["files"].items()
-        }
-    except (ValueError, KeyError, TypeError, AttributeError, PulsarRefused):
-        return {}
-    return files
-
-
-def _status_of(word: Mapping[str, Any]) -> JobStatus:
-    status = str(word.get("status"))
-    detail = f"Pulsar says {status}"
-    if "returncode" in word:
-        detail += f": {last_words(word['returncode'], str(word.get('job_stderr', '')))}"
-    return JobStatus(STATES.get(status, JobState.UNKNOWN), certain=False, detail=detail)

@@ -80,6 +80,9 @@ class PulsarTransport(Protocol):
     async def read_file(self, job_id: str, name: str) -> bytes | None:
         """The present content of `metadata/tesp/{name}`, None if there is none (or no such job)."""
 
+    async def let_go(self, job_id: str, name: str) -> None:
+        """What this holds of a file that a site has sent by itself may go: it is kept elsewhere now."""
+
     async def write_file(self, job_id: str, name: str, data: bytes) -> None:
         """Put `metadata/tesp/{name}` into the job's directory, also while the job runs."""
 

@@ -77,6 +77,9 @@ class EmbeddedPulsar:
     async def read_file(self, job_id: str, name: str) -> bytes | None:
         return await self._in_thread(self._pulsar.job(job_id).read, name)
 
+    async def let_go(self, job_id: str, name: str) -> None:
+        """Nothing is held here: files are read from the site."""
+
     async def write_file(self, job_id: str, name: str, data: bytes) -> None:
         await self._in_thread(self._pulsar.job(job_id).write, name, data)
 

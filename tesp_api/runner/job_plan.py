@@ -54,6 +54,7 @@ def plan_job(
         "site": _site_rules(site, settings, bell),
         "channel": lent.channel,
         "lent": lent.lent,
+        "report": lent.report,
     }
     params = submit_params(needs, site)
     return JobOrder(job_id, build_worker_archive(), json.dumps(order).encode(), params)

@@ -19,10 +19,11 @@ from tesp_api.store.base import Task
 
 @dataclass(frozen=True, slots=True)
 class Lent:
-    """The parts `channel` and `lent` of task.json; at most one of them is there."""
+    """The parts `channel`, `lent` and `report` of task.json; at most one of the first two is there."""
 
     channel: Mapping[str, Any] | None = None
     lent: Mapping[str, Any] | None = None
+    report: Mapping[str, Any] | None = None
 
 
 NOTHING = Lent()
@@ -42,8 +43,8 @@ class Lender(Protocol):
 class StorageLender:
     """Lends by the settings: a channel where the site can reach one, else what can be signed beforehand.
 
-    Only a task with an S3 URL, or with one for which there is a login, gets any of it. All others run without
-    the server, wherever they are, and no token lies in their job directories.
+    Only a task with an S3 URL, or with one for which there is a login, gets any of it: all others run without
+    the server, wherever they are. But whoever reaches the channel from another machine reports there.
     """
 
     def __init__(
@@ -68,13 +69,20 @@ class StorageLender:
         """Nothing where the gateway moves the files: this server asks for nobody."""
         site = self._settings.destinations[destination]
         has_s3 = any(declared.scheme == S3_SCHEME for declared in declared_in(task.request))
-        if site.staging == "gateway" or not (has_s3 or self._has_logins(task)):
-            return NOTHING
         url = self._channel_of(site)
-        if url is not None:
-            token = self._work_orders.token_for(task.id, task.attempt)
-            return Lent(channel={"url": url, "ca_pem": _read_ca(destination, site), "token": token})
-        return Lent(lent=await self._presign(task)) if has_s3 else NOTHING
+        needs_any = has_s3 or self._has_logins(task)
+        if site.staging == "gateway" or (url is None and not has_s3):
+            return NOTHING
+        if url is None:
+            return Lent(lent=await self._presign(task))
+        token = self._work_orders.token_for(task.id, task.attempt)
+        try:
+            reach = {"url": url, "ca_pem": _read_ca(destination, site), "token": token}
+        except StagingRefused:
+            if needs_any:
+                raise
+            return NOTHING
+        return Lent(channel=reach if needs_any else None, report=None if site.kind == "embedded" else reach)
 
     async def _presign(self, task: Task) -> dict[str, Any]:
         named = credentials_named_in(task.request)

@@ -47,6 +47,7 @@ task.json:
             rules: {allow_schemes, deny_schemes, ..., trusted}},   (lists; optional, as each: `rules.Rules`)
      channel: {url, ca_pem, token} | null,   how to reach the API: "unix:/path/of/socket" or http(s)://...;
                                              ca_pem may be null; the token is good while the attempt lives
+     report: {url, ca_pem, token} | null,    where to post news, as `channel`; null where nobody waits for it
      lent: {gets: {S3_URL: signed_url},      for a site without a channel; null elsewhere
             listings: {S3_URL: [{name, size_bytes, url}]},
             forms: [{s3_url, is_prefix, url, fields, max_bytes}]} | null}
@@ -62,6 +63,10 @@ when the attempt has ended, 503 when the API cannot say now (ask again).
 home.json:
     {files: {"result.json": base64}}   heartbeat, result.json, events.ndjson, chunks of logs (the last first);
                                        each whole or not there
+    POST /channel/v1/report {files: [{name, offset, size_bytes, data}]} -> {cancel, again: ["NAME"]}
+        There is news. Of sites whose files the API cannot read (`site.home`) it comes along: of files of
+        metadata/tesp what is new, in base64, the heartbeat last. `cancel`: make the file `cancel`. `again`:
+        what came before `offset` is not there; send these files from their beginning.
 
 inputs.json:
     {inputs: {"0": [{name, file, size_bytes, sha256}]},   by the number of the task's input; name is "" for

@@ -73,6 +73,10 @@ class Channel:
             signed += [_as(Signed, one) for one in answer["signed"]]
         return signed
 
+    def report(self, document: dict[str, Any]) -> dict[str, Any] | None:
+        """The API's answer to news; None while it is away. Raises: StagingError when it wants no more."""
+        return self._ask_once("/channel/v1/report", json.dumps(document).encode())[0]
+
     def listing_of(self, url: str) -> list[Listed] | None:
         return None
 

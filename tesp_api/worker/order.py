@@ -110,6 +110,8 @@ class Order(NamedTuple):
     channel: Reach | None = None
     lent: dict[str, Any] | None = None
     """What the API has signed and listed beforehand, for a site without a channel."""
+    report: Reach | None = None
+    """Where to tell the news, if anywhere."""
 
 
 def parse_order(document: dict[str, Any]) -> Order:
@@ -132,6 +134,7 @@ def parse_order(document: dict[str, Any]) -> Order:
         site=_parse_site(document.get("site") or {}),
         channel=Reach(**document["channel"]) if document.get("channel") else None,
         lent=document.get("lent"),
+        report=Reach(**document["report"]) if document.get("report") else None,
     )
 
 

@@ -7,9 +7,12 @@ import os
 import socket
 import threading
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .job import JobDirectory, encode_json, now, replace_file, write_all
+
+if TYPE_CHECKING:
+    from .report import Reporter
 
 GROWTH_EVERY_S = 0.15
 MOST_MESSAGES = 300
@@ -19,13 +22,21 @@ MESSAGE_MAX_CHARACTERS = 2000
 class Record:
     """Writes `events.ndjson` and `heartbeat`, and rings the bell. Safe to use from several threads."""
 
-    def __init__(self, job: JobDirectory, job_id: str, heartbeat_s: float, bell: str | None) -> None:
+    def __init__(
+        self,
+        job: JobDirectory,
+        job_id: str,
+        heartbeat_s: float,
+        bell: str | None,
+        reporter: Reporter | None = None,
+    ) -> None:
         self._messages: list[str] = []
         self._left_out = 0
         self._job = job
         self._job_id = job_id
         self._heartbeat_s = heartbeat_s
         self._bell = bell
+        self._reporter = reporter
         self._lock = threading.Lock()
         self._grown = threading.Event()
         self._log_bytes: dict[str, int] = {}
@@ -37,6 +48,8 @@ class Record:
     def start(self) -> None:
         """Beat from now on, in a thread of its own, so that no slow disk or network stops the heart."""
         threading.Thread(target=self._beat_forever, daemon=True).start()
+        if self._reporter:
+            self._reporter.start()
 
     def event(self, name: str, **fields: Any) -> None:
         """Append an event; it is in the file before this returns."""
@@ -94,7 +107,14 @@ class Record:
         replace_file(self._job.heartbeat, encode_json(beat))
         self._ring()
 
+    def finish(self) -> None:
+        """After the event `ended`: give the last report a moment."""
+        if self._reporter:
+            self._reporter.finish()
+
     def _ring(self) -> None:
+        if self._reporter:
+            self._reporter.ring()
         if self._bell:
             with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as bell:
                 bell.setblocking(False)

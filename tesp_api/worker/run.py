@@ -48,7 +48,7 @@ def main(arguments: list[str]) -> int:
     try:
         order = _read_order(job)
         goes_home = order.site.home
-        record = Record(job, order.job_id, order.site.heartbeat_s, order.site.bell)
+        record = Record(job, order.job_id, order.site.heartbeat_s, order.site.bell, _reporter(order, job))
         record.start()
         _run_attempt(order, job, record, result, watchdog, removals)
     except Canceled as error:
@@ -145,6 +145,14 @@ def _lender(order: Order, cancellation: Cancellation, record: Record) -> Lender:
     return NoLender()
 
 
+def _reporter(order: Order, job: JobDirectory) -> Any:
+    if order.report is None:
+        return None
+    from .report import Reporter
+
+    return Reporter(order.report, job, order.site)
+
+
 def _finish(
     job: JobDirectory, record: Record, result: Result, watchdog: Watchdog, removals: list[Background]
 ) -> int:
@@ -157,6 +165,7 @@ def _finish(
     try:
         result.write(job, record.system_logs)
         record.event("ended", state=result.state)
+        record.finish()
         written = True
     except OSError as error:
         print(f"Cannot write the result: {error.strerror}")

@@ -103,6 +103,9 @@ class FakePulsar:
         job = self.jobs.get(check_job_id(job_id))
         return job.files.get(name) if job is not None else None
 
+    async def let_go(self, job_id: str, name: str) -> None:
+        """Nothing is held here: files are read from the site."""
+
     async def write_file(self, job_id: str, name: str, data: bytes) -> None:
         await self._pass("write_file")
         check_file_name(name)

@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from tesp_api.api.channel import ChannelEndpoints, build_channel
+from tesp_api.bell import Bell
 from tesp_api.errors import StoreUnavailable
 from tesp_api.settings import CredentialSettings, Settings
 from tesp_api.storage.credentials import Credentials
@@ -74,7 +75,7 @@ async def channel(
 ) -> AsyncIterator[httpx.AsyncClient]:
     credentials = Credentials({name: CredentialSettings.model_validate(one) for name, one in NAMED.items()})
     logins = Logins(credentials, Sealer(ServerKey(settings)))
-    app = build_channel(ChannelEndpoints(store, work_orders, credentials, logins, S3Signer()))
+    app = build_channel(ChannelEndpoints(store, work_orders, credentials, logins, S3Signer(), Bell()))
     async with connect(app) as client:
         yield client
 

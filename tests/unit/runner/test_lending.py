@@ -25,6 +25,7 @@ CREDENTIALS = {
 }
 KEY = "0123456789" * 4
 PULSAR = {"kind": "rest", "url": "http://pulsar"}
+BROKER = {"kind": "amqp", "url": "amqp://broker/"}
 CHANNEL = {"port": 8443, "url": "https://tesp.example.org:8443"}
 SOCKET = Path("/data/channel.sock")
 
@@ -59,9 +60,23 @@ async def test_an_embedded_pulsar_reaches_the_socket(needs: dict[str, Any]) -> N
     assert WorkOrders(ServerKey(where)).read(channel["token"]) == ("0190-task", 2)
 
 
-@pytest.mark.parametrize(
-    "site", [{}, PULSAR, PULSAR | {"channel_url": "http://t"}, PULSAR | {"staging": "gateway"}]
-)
+@pytest.mark.parametrize("site", [PULSAR | {"channel_url": "http://t"}, BROKER | {"channel_url": "http://t"}])
+async def test_who_reaches_the_channel_reports_there(site: dict[str, Any]) -> None:
+    lent = await lend(settings(site), PUBLIC)
+    assert (lent.channel, lent.lent) == (None, None)
+    assert lent.report is not None and lent.report["url"] == "http://t"
+    assert (await lend(settings(site), LOCKED)).report == lent.report
+    unreadable = settings(site | {"channel_ca": "/none.pem"})
+    assert await lend(unreadable, PUBLIC) == NOTHING, "a task that needs no channel runs without one"
+
+
+async def test_behind_a_broker_the_channel_is_reached_only_where_the_destination_says_so() -> None:
+    where = settings(BROKER, channel=CHANNEL)
+    assert await lend(where, PUBLIC) == NOTHING
+    assert (await lend(where, S3)).lent is not None
+
+
+@pytest.mark.parametrize("site", [{}, PULSAR, BROKER, PULSAR | {"staging": "gateway"}])
 async def test_what_needs_no_secret_gets_nothing(site: dict[str, Any]) -> None:
     where = settings(site)
     assert await lend(where) == NOTHING
