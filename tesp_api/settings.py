@@ -51,6 +51,9 @@ class ServerSettings(_Table):
     root_path: str = Field(
         "", pattern=r"^(/[\w.~-]+)*$", description="the path that a proxy puts before all of ours: /tes"
     )
+    drain_s: Seconds = Field(
+        5.0, description="told to stop, it takes no new tasks and lets open requests end for so long"
+    )
     cors_origins: tuple[Origin, ...] = Field(
         (), description='web pages from these may use the API in a browser: https://portal.org, or "*"'
     )
@@ -95,6 +98,40 @@ class SchedulerSettings(_Table):
     overtakes_max: int = Field(
         50, ge=0, description="so many younger tasks pass one that waits; then a destination is kept for it"
     )
+
+
+Attempts = Annotated[int, Field(ge=1, le=100)]
+
+
+class RetrySettings(_Table):
+    """How often a task is tried, by what ended its attempts; 1 is once.
+
+    A new attempt runs executors again only for the causes in `run_again`, and after the preemption of a task
+    that allows it. In all other cases it must be certain that no executor had begun.
+    """
+
+    max_attempts: Attempts = Field(
+        5, description="of one task, for whatever causes; it may ask for fewer (backend parameter max_attempts)"
+    )
+    never_started: Attempts = Field(3, description="the worker never began")
+    storage_away: Attempts = Field(2, description="a server of files did not answer, often as it was asked")
+    staging: Attempts = Field(1, description="a file could not be moved for another reason: it is not there")
+    preempted: Attempts = Field(5, description="the site ended the job")
+    lost: Attempts = Field(2, description="the worker vanished; only with run_again")
+    executor: Attempts = Field(2, description="an executor failed; only with run_again")
+    run_again: tuple[Literal["storage_away", "staging", "preempted", "lost", "executor"], ...] = Field(
+        (), description="causes after which executors that had begun may run once more"
+    )
+    pause_s: Seconds = Field(1.0, description="before the second attempt; doubled before each one after it")
+    pause_max_s: Seconds = Field(300.0, description="no pause is longer")
+
+
+class DeadlineSettings(_Table):
+    """How long a task may be in a state; without limit, unless set. A task may ask for less."""
+
+    queued_s: Seconds | None = Field(None, description="QUEUED, be it for want of room or between attempts")
+    initializing_s: Seconds | None = Field(None, description="INITIALIZING, while its inputs are fetched")
+    running_s: Seconds | None = Field(None, description="RUNNING, until its last output is sent")
 
 
 class RetentionSettings(_Table):
@@ -439,6 +476,8 @@ class Settings(_Table):
     service: ServiceSettings = ServiceSettings()
     logs: LogSettings = LogSettings()
     scheduler: SchedulerSettings = SchedulerSettings()
+    retries: RetrySettings = RetrySettings()
+    deadlines: DeadlineSettings = DeadlineSettings()
     retention: RetentionSettings = RetentionSettings()
     channel: ChannelSettings = ChannelSettings()
     transfers: TransferSettings = TransferSettings()

@@ -61,6 +61,7 @@ class AttemptLog:
         return cls(
             metadata={**stored.get("metadata", {}), **metadata},
             start_time=stored.get("start_time"),
+            end_time=stored.get("end_time"),
             executors=list(stored.get("logs", ())),
             outputs=list(stored.get("outputs", ())),
             system_logs=list(stored.get("system_logs", ())),

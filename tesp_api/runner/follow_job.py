@@ -7,6 +7,7 @@ the worker is silent, and is believed only where it cannot be wrong.
 import asyncio
 import json
 import logging
+import math
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from typing import Any, cast
 from tesp_api.errors import JobLost, TransitionRefused
 from tesp_api.pulsar.base import JobOrder, JobState, JobStatus, PulsarTransport
 from tesp_api.runner.attempt_log import UNSHOWN, AttemptLog, Ending
+from tesp_api.runner.deadlines import Deadlines
 from tesp_api.runner.event_copy import EventCopy
 from tesp_api.runner.gateway_outputs import GatewayOutputs
 from tesp_api.runner.health import Health
@@ -52,6 +54,7 @@ class FollowJob:
     log: AttemptLog
     outputs: GatewayOutputs
     health: Health
+    deadlines: Deadlines
 
     state: State = field(init=False)
     _events: EventCopy = field(init=False)
@@ -64,6 +67,8 @@ class FollowJob:
     _copied_bytes: dict[tuple[int, Stream], int] = field(init=False, default_factory=dict)
     _told_at: float | None = field(init=False, default=None)
     _killed_at: float | None = field(init=False, default=None)
+    _passed: str = field(init=False, default="")
+    _left_s: float = field(init=False, default=0.0)
 
     def __post_init__(self) -> None:
         self.state = self.task.state
@@ -78,14 +83,23 @@ class FollowJob:
             JobLost: the worker vanished without a result.
             PulsarUnavailable, PulsarRefused, StoreUnavailable, ClaimLost: as they come.
         """
-        if self.state is State.QUEUED:
+        await self._look_at_deadline()
+        if self.state is State.QUEUED and not self._passed:
             with self.health.watch(self.transport.name):
                 await self.transport.launch(self.order)
         while True:
             ending = await self._look()
             if ending is not None:
-                return ending
+                is_stopped = self._passed and ending.state is State.CANCELED
+                return Ending(State.SYSTEM_ERROR, self._passed) if is_stopped else ending
+            await self._look_at_deadline()
             await self._wait()
+
+    async def _look_at_deadline(self) -> None:
+        """Once the task has been in its state for too long, its job is stopped as by a cancel."""
+        if not self._is_stopping:
+            self._left_s = await self.deadlines.left_s(self.state)
+            self._passed = await self.deadlines.passed(self.state)
 
     async def _look(self) -> Ending | None:
         heartbeat = await self._read_json("heartbeat")
@@ -145,8 +159,8 @@ class FollowJob:
             },
             final=True,
         )
-        if result.get("left") and not self._is_canceling:
-            result = await self.outputs.send(result)
+        if result.get("left"):
+            result = await self._send_outputs(result)
             self.state = (await self.store.get(self.task.id)).state  # a cancel may have come meanwhile
         ending = self.log.add_result(result)
         self.log.system_logs += lost
@@ -154,6 +168,18 @@ class FollowJob:
             # a driver of this attempt had given it up and closed it, and did not live to begin the next
             raise NeverStarted("its job had been closed")
         return ending
+
+    async def _send_outputs(self, result: Mapping[str, Any]) -> dict[str, Any]:
+        """Let the gateway send what the worker has left, unless the task is being stopped, or until it is."""
+        if not self._is_stopping:
+            try:
+                async with asyncio.timeout(self._left_s if self._left_s != math.inf else None):
+                    return await self.outputs.send(result)
+            except TimeoutError:
+                await self._look_at_deadline()
+                if not self._passed:
+                    raise
+        return {**result, "state": State.CANCELED, "reason": "stopped before its outputs were sent"}
 
     async def _copy_logs(self, sizes: Mapping[str, int], *, final: bool = False) -> list[str]:
         """Bring the store's copies up to these sizes; returns what to say of parts that are lost."""
@@ -181,6 +207,8 @@ class FollowJob:
             data = await (self._read_for_certain(name) if final else self._read(name))
             if data:
                 await self.store.append_log(self.claim, *where, chunk * chunk_bytes, data)
+                if len(data) == chunk_bytes:
+                    await self.transport.let_go(self.order.job_id, name)
             elif final:
                 lost.append(
                     f"A part of the log {executor}.{stream} cannot be read at the site (chunk {chunk})"
@@ -244,7 +272,7 @@ class FollowJob:
             return None
         await self._events.keep(at_once=True)
         ending = await self._take_result()
-        if ending is not None or self._is_canceling:
+        if ending is not None or self._is_stopping:
             return ending
         await self.transport.cancel(self.order.job_id)
         raise JobLost(
@@ -256,12 +284,12 @@ class FollowJob:
     # -- cancel
 
     @property
-    def _is_canceling(self) -> bool:
-        return self.state is State.CANCELING
+    def _is_stopping(self) -> bool:
+        return self.state is State.CANCELING or bool(self._passed)
 
     async def _pass_cancel_on(self) -> Ending | None:
         """Tell the worker, then Pulsar, again and again until the job is over."""
-        if not self._is_canceling:
+        if not self._is_stopping:
             return None
         now = time.monotonic()
         if self._told_at is None:
@@ -283,8 +311,9 @@ class FollowJob:
         """Wait for news, a ring or the next look, which comes the later the longer the job has run."""
         age_s = time.monotonic() - self._began_at
         pause_s = min(max(self.timing.poll_min_s, age_s / 10), self.timing.poll_max_s)
+        pause_s = min(pause_s, max(self._left_s, self.timing.poll_min_s))
         pause_s = max(pause_s, self.transport.min_pause_s)
-        if self._is_canceling:
+        if self._is_stopping:
             pause_s = min(pause_s, self.timing.cancel_grace_s / 4)
         news = asyncio.ensure_future(self.transport.wait_for_news(self.order.job_id, pause_s))
         ring = asyncio.ensure_future(self.wake.wait())

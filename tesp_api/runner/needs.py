@@ -19,6 +19,7 @@ _LONGEST_WALLTIME_S = 366 * 24 * 3600
 class Needs(NamedTuple):
     """What a task asks for; equal needs are served alike. `near` is the share of its URLs that each
     destination is near, where there is any. `deliverable` names those to which its logins can be given.
+    `avoids` is where its attempt before was; it goes there again only if it can go nowhere else.
 
     A GB is 10^9 bytes, an MB 10^6, here and in the settings.
     """
@@ -32,6 +33,7 @@ class Needs(NamedTuple):
     walltime_s: int | None
     deliverable: frozenset[str]
     near: tuple[tuple[str, float], ...]
+    avoids: str | None = None
 
 
 def needs_of(document: Mapping[str, Any], settings: Settings, deliverable: frozenset[str]) -> Needs:

@@ -83,7 +83,11 @@ class Places:
 
     def enter(self, task_id: str, needs: Needs, wake: asyncio.Event) -> Place:
         """A place for a new task: `settle` decides where, now or later, and then sets `wake`."""
-        place = Place(task_id, needs, wake, refused=refusals(needs, self._destinations))
+        refused = refusals(needs, self._destinations)
+        others = self._destinations.keys() - refused.keys() - self._closed().keys() - {needs.avoids}
+        if needs.avoids is not None and needs.avoids in self._destinations and others:
+            refused.setdefault(needs.avoids, "the attempt before was there")
+        place = Place(task_id, needs, wake, refused=refused)
         place._fitting = {n: site for n, site in self._destinations.items() if n not in place.refused}
         if place._fitting:
             insort(self._waiting, place, key=lambda one: one.task_id)

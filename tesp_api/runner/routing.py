@@ -4,8 +4,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from tesp_api.errors import Fault
+from tesp_api.runner.deadlines import deadline_faults
 from tesp_api.runner.destinations import refusals
 from tesp_api.runner.needs import Needs, needs_of, parameter_faults
+from tesp_api.runner.retries import attempt_faults
 from tesp_api.runner.submit_params import passes_walltime
 from tesp_api.settings import Settings
 from tesp_api.storage.delivery import Delivery
@@ -32,6 +34,8 @@ class Routing:
         """
         found = list(parameter_faults(document, self._settings))
         yield from found
+        yield from deadline_faults(document, self._settings.deadlines)
+        yield from attempt_faults(document, self._settings.retries)
         needs = self.needs(document, owner, has_logins)
         refused = refusals(needs, self._settings.destinations)
         if not found and needs.deliverable and len(refused) == len(self._settings.destinations):

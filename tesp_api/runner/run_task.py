@@ -3,12 +3,14 @@
 import asyncio
 import contextlib
 import logging
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tesp_api.errors import JobLost, PulsarRefused, StagingRefused, TransitionRefused
 from tesp_api.pulsar.base import PulsarTransport
 from tesp_api.runner.attempt_log import AttemptLog, Ending
+from tesp_api.runner.deadlines import Deadlines
 from tesp_api.runner.follow_job import FollowJob, NeverStarted
 from tesp_api.runner.gateway import Gateway, Passage
 from tesp_api.runner.gateway_inputs import GatewayInputs
@@ -17,6 +19,7 @@ from tesp_api.runner.health import Health
 from tesp_api.runner.job_plan import job_id_of, plan_job
 from tesp_api.runner.lending import NOTHING, Lender
 from tesp_api.runner.places import Place
+from tesp_api.runner.retries import NEXT_ATTEMPT_AT, Again, another, is_given_up, judged, needs_place
 from tesp_api.settings import Settings
 from tesp_api.store.base import Changes, Claim, Job, Task, TaskStore
 from tesp_api.tes.states import FINAL, State, route
@@ -24,14 +27,12 @@ from tesp_api.tes.times import now, rfc3339
 
 _log = logging.getLogger(__name__)
 
-LAUNCH_TRIES = 3
-"""So often is a job tried whose worker never begins (Pulsar loses one in some thousands)."""
-
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
     """What running a task needs: the store, the ways to the sites, the rules, what gives workers access to
-    storage, what moves files for them, who answers, the place for a new job, and a bell of its own."""
+    storage, what moves files for them, who answers, the place for a new job, how long the task may be in a
+    state, and a bell of its own."""
 
     store: TaskStore
     transports: Mapping[str, PulsarTransport]
@@ -40,6 +41,7 @@ class Surroundings:
     gateway: Gateway
     health: Health
     place: Place
+    deadlines: Deadlines
     wake: asyncio.Event
 
     def transport_to(self, destination: str) -> PulsarTransport:
@@ -53,19 +55,19 @@ class Surroundings:
         return self.transports[destination]
 
 
-async def run_task(task: Task, around: Surroundings) -> None:
-    """Drive one claimed task to its end.
+async def run_task(task: Task, around: Surroundings) -> bool:
+    """Drive one claimed task to its end, or to that of an attempt which another one is to follow.
 
     1. give it a job: the attempt and the job's id are stored before anything is sent
     2. where a gateway serves the site, bring the inputs; send the outputs before the end
     3. follow the job: launch it unless its worker has started; states, logs and a cancel are passed on
-    4. if the worker never began, begin a new attempt
+    4. if the attempt failed and the task gets another one, store when that may begin: `needs_place` then
     5. store the end: the final state, the logs and the outputs in one step
     6. clean up at the site
     7. retire the task
 
-    May be called again after any failure, also by another process: each step finds out what has been
-    done already.
+    Returns whether the task is retired. May be called again after any failure, also by another process:
+    each step finds out what has been done already.
 
     Raises:
         PulsarUnavailable, StoreUnavailable: call again later.
@@ -73,16 +75,27 @@ async def run_task(task: Task, around: Surroundings) -> None:
     """
     claim = _claim_of(task)
     if task.state not in FINAL:
-        if task.job is None and task.state is State.CANCELING:
-            await _store_end(
-                task, claim, around, Ending(State.CANCELED, "canceled before it had a job"), None
-            )
+        if task.state is State.CANCELING and (task.job is None or is_given_up(task)):
+            reason = "canceled before it had a job" if task.job is None else "canceled between two attempts"
+            await _store_end(task, claim, around, Ending(State.CANCELED, reason), None)
         else:
-            if task.job is None:
+            if needs_place(task):
                 task = await _begin_attempt(task, claim, around)
-            task, ending, log = await _run_attempts(task, claim, around)
+            log = _new_log(task)
+            ending = judged(task, await _run_attempt(task, claim, around, log), around.settings)
+            again = another(task, ending, around.settings.retries, now())
+            if again is not None and await _give_up(task, claim, around, ending, again, log):
+                return False
             await _store_end(task, claim, around, ending, log)
-    if task.job is not None:
+    await _finish(task, claim, around)
+    return True
+
+
+async def _finish(task: Task, claim: Claim, around: Surroundings) -> None:
+    """Leave nothing of an ended task at the site."""
+    if is_given_up(task):
+        await close_job(task, around)
+    elif task.job is not None:
         await _clean(task.job, around)
     await around.store.retire(claim)
 
@@ -99,28 +112,64 @@ async def abandon_task(task: Task, around: Surroundings, error: Exception) -> No
 
 
 async def refuse_task(task: Task, around: Surroundings, reason: str) -> None:
-    """End a task that no destination can take under the present settings: SYSTEM_ERROR."""
+    """End a task that is to have no (further) attempt: SYSTEM_ERROR. Its log says why, job or not."""
     claim = _claim_of(task)
-    await _store_end(task, claim, around, Ending(State.SYSTEM_ERROR, reason), None)
-    await around.store.retire(claim)
+    log = AttemptLog({}) if task.job is None else _new_log(task)
+    await _store_end(task, claim, around, Ending(State.SYSTEM_ERROR, reason), log)
+    await _finish(task, claim, around)
 
 
-async def _run_attempts(task: Task, claim: Claim, around: Surroundings) -> tuple[Task, Ending, AttemptLog]:
-    """Follow the task's job, and the next one if its worker never began, until one has an end."""
-    while True:
-        log = _new_log(task)
-        try:
-            return task, await _follow(task, claim, around, log), log
-        except NeverStarted as reason:
-            message = f"the job ended before the worker began: {reason}"
-        except (JobLost, PulsarRefused, StagingRefused) as error:
-            return task, Ending(State.SYSTEM_ERROR, str(error)), log
-        if (await around.store.get(task.id)).state is State.CANCELING:
-            return task, Ending(State.CANCELED, "canceled before the worker began"), log
-        if task.attempt >= LAUNCH_TRIES:
-            return task, Ending(State.SYSTEM_ERROR, f"{message} (tried {task.attempt} times)"), log
-        log.close(rfc3339(now()), message)
-        task = await _begin_next_attempt(task, claim, around, log, message)
+async def close_job(task: Task, around: Surroundings) -> None:
+    """Remove a given-up attempt's job, so that nothing of it runs, or begins to, when the next one does.
+
+    May be repeated.
+
+    Raises:
+        PulsarUnavailable: it cannot be known; call again.
+    """
+    if task.job is None:
+        return
+    transport = around.transports.get(task.job.destination)
+    if transport is not None:
+        with contextlib.suppress(PulsarRefused):  # there is no such job, so nothing that could still begin
+            await transport.write_file(task.job.job_id, "cancel", b"")
+    await _clean(task.job, around)
+
+
+async def _run_attempt(task: Task, claim: Claim, around: Surroundings, log: AttemptLog) -> Ending:
+    """Follow the attempt's job, whatever becomes of it."""
+    try:
+        return await _follow(task, claim, around, log)
+    except NeverStarted as reason:
+        message = f"the job ended before the worker began: {reason}"
+    except JobLost as error:
+        return Ending(State.SYSTEM_ERROR, str(error), "lost")
+    except (PulsarRefused, StagingRefused) as error:
+        return Ending(State.SYSTEM_ERROR, str(error))
+    state = await around.store.get_state(task.id)
+    if state is State.CANCELING:
+        return Ending(State.CANCELED, "canceled before the worker began")
+    if passed := await around.deadlines.passed(state):
+        return Ending(State.SYSTEM_ERROR, passed)
+    return Ending(State.SYSTEM_ERROR, message, "never_started", may_have_run=False)
+
+
+async def _give_up(
+    task: Task, claim: Claim, around: Surroundings, ending: Ending, again: Again, log: AttemptLog
+) -> bool:
+    """Close the attempt's log, which announces the next one, and queue the task; False if it is canceled."""
+    log = replace(log, metadata=log.metadata | again.as_metadata(), system_logs=list(log.system_logs))
+    log.close(rfc3339(now()), ending.reason)
+    log.system_logs.append(again.told)
+    changes, reason = Changes(log=log.as_json()), f"{ending.reason}; {again.told}"
+    try:
+        if await around.store.get_state(task.id) is State.QUEUED:
+            await around.store.update(task.id, changes, claim=claim, reason=reason)
+        else:
+            await around.store.transition(task.id, State.QUEUED, claim=claim, reason=reason, changes=changes)
+    except TransitionRefused:
+        return False
+    return True
 
 
 async def _begin_attempt(task: Task, claim: Claim, around: Surroundings) -> Task:
@@ -134,25 +183,12 @@ async def _begin_attempt(task: Task, claim: Claim, around: Surroundings) -> Task
     return await around.store.update(task.id, Changes(attempt=attempt, job=job), claim=claim, reason=reason)
 
 
-async def _begin_next_attempt(
-    task: Task, claim: Claim, around: Surroundings, log: AttemptLog, reason: str
-) -> Task:
-    """Close a job that never ran, so that it never will, and give the task another."""
-    assert task.job is not None  # noqa: S101 - only called for a task that has one
-    await around.store.update(task.id, Changes(log=log.as_json()), claim=claim, reason=reason)
-    transport = around.transport_to(task.job.destination)
-    with contextlib.suppress(PulsarRefused):  # there is no such job, so nothing that could still begin
-        await transport.write_file(task.job.job_id, "cancel", b"")
-    await transport.clean(task.job.job_id)
-    return await _begin_attempt(task, claim, around)
-
-
 async def _follow(task: Task, claim: Claim, around: Surroundings, log: AttemptLog) -> Ending:
     assert task.job is not None  # noqa: S101 - only called for a task that has one
     transport = around.transport_to(task.job.destination)
     is_new = task.state is State.QUEUED  # else its order is not sent any more
     if is_new and around.gateway.serves(task.job.destination):
-        ending = await GatewayInputs(_passage(task, claim, around, log)).bring()
+        ending = await _bring_inputs(task, claim, around, log)
         if ending is not None:
             return ending
     lent = await around.lender.lend(task, task.job.destination) if is_new else NOTHING
@@ -170,8 +206,20 @@ async def _follow(task: Task, claim: Claim, around: Surroundings, log: AttemptLo
         log=log,
         outputs=GatewayOutputs(_passage(task, claim, around, log)),
         health=around.health,
+        deadlines=around.deadlines,
     )
     return await job.follow()
+
+
+async def _bring_inputs(task: Task, claim: Claim, around: Surroundings, log: AttemptLog) -> Ending | None:
+    left_s = await around.deadlines.left_s(State.QUEUED)
+    try:
+        async with asyncio.timeout(left_s if left_s != math.inf else None):
+            return await GatewayInputs(_passage(task, claim, around, log)).bring()
+    except TimeoutError:
+        if not (passed := await around.deadlines.passed(State.QUEUED)):
+            raise
+        return Ending(State.SYSTEM_ERROR, passed)
 
 
 def _passage(task: Task, claim: Claim, around: Surroundings, log: AttemptLog) -> Passage:
@@ -185,8 +233,11 @@ async def _store_end(
 ) -> None:
     """Take the task to the ending's state, through the states that lead there; a cancel asked for wins."""
     if log is not None:
-        failed = ending.state in (State.SYSTEM_ERROR, State.EXECUTOR_ERROR)
+        failed = ending.state in (State.SYSTEM_ERROR, State.EXECUTOR_ERROR, State.PREEMPTED)
+        if failed and task.attempt > 1:
+            ending = replace(ending, reason=f"{ending.reason} (tried {task.attempt} times)")
         log.close(rfc3339(now()), ending.reason if failed else None)
+        log.metadata |= {"cause": ending.cause} if ending.cause else {}
     current = (await around.store.get(task.id)).state
     while current not in FINAL:
         if current is State.CANCELING and ending.state is not State.CANCELED:
@@ -218,7 +269,9 @@ async def _clean(job: Job, around: Surroundings) -> None:
 def _new_log(task: Task) -> AttemptLog:
     assert task.job is not None  # noqa: S101 - only called for a task that has one
     stored = task.logs[task.attempt - 1] if len(task.logs) >= task.attempt else {}
-    return AttemptLog.resumed({"destination": task.job.destination, "job_id": task.job.job_id}, stored)
+    log = AttemptLog.resumed({"destination": task.job.destination, "job_id": task.job.job_id}, stored)
+    log.metadata.pop(NEXT_ATTEMPT_AT, None)
+    return log
 
 
 def _claim_of(task: Task) -> Claim:

@@ -17,13 +17,15 @@ from typing import Any
 from tesp_api.bell import Bell
 from tesp_api.errors import ClaimLost, PulsarError, StoreUnavailable, TaskNotFound
 from tesp_api.pulsar.base import PulsarTransport
+from tesp_api.runner.deadlines import Deadlines
 from tesp_api.runner.gateway import Gateway
 from tesp_api.runner.health import Health
 from tesp_api.runner.lending import Lender
 from tesp_api.runner.places import Place, Places, would_go_to
+from tesp_api.runner.retries import is_given_up, needs_place
 from tesp_api.runner.routing import Routing, refusal_text
-from tesp_api.runner.run_task import Surroundings, abandon_task, refuse_task, run_task
-from tesp_api.runner.waiting import find_place
+from tesp_api.runner.run_task import Surroundings, abandon_task, close_job, refuse_task, run_task
+from tesp_api.runner.waiting import find_place, wait_for_attempt
 from tesp_api.settings import Settings
 from tesp_api.store.base import Task, TaskStore
 from tesp_api.tes.states import FINAL, State
@@ -222,6 +224,7 @@ class Scheduler:
             self.gateway,
             self.health,
             driven.place,
+            Deadlines(task.id, task.request, self.settings.deadlines, self.store),
             driven.wake,
         )
         pause_s = _RETRY_MIN_S
@@ -237,14 +240,14 @@ class Scheduler:
                         await abandon_task(task, around, bugs.pop())
                         bugs.clear()
                         task = await self._reread(task)
-                    if _is_new(task):
-                        if driven.place.destination is None:
-                            task = replace(task, request={})
-                        task = await find_place(task, around, self._places)
-                    if _is_new(task) and driven.place.is_hopeless:
-                        reason = refusal_text(driven.place.needs, driven.place.refused)
+                    if needs_place(task):
+                        task, around = await self._find_place(task, driven, around)
+                    if needs_place(task) and (reason := await self._refusal(driven.place, around)):
                         return await refuse_task(task, around, reason)
-                    return await run_task(task, around)
+                    if await run_task(task, around):
+                        return None
+                    task = await self._reread(task)
+                    continue
                 except (ClaimLost, TaskNotFound) as error:
                     _log.warning("task %s is no longer ours: %s", task.id, error)
                     return None
@@ -266,6 +269,32 @@ class Scheduler:
                 del self._driven[task.id]
             self._leave(driven)
 
+    async def _find_place(
+        self, task: Task, driven: _Driven, around: Surroundings
+    ) -> tuple[Task, Surroundings]:
+        """Wait until the task may begin an attempt and has a place for it, or until it cannot have one."""
+        if is_given_up(task):
+            around.deadlines.begin_anew()
+            await close_job(task, around)
+            self._leave(driven)
+            task = await wait_for_attempt(task, around)
+            if not needs_place(task) or await around.deadlines.passed(State.QUEUED):
+                return task, around
+            avoids = task.job.destination if task.job is not None else None
+            needs = driven.place.needs._replace(avoids=avoids)
+            driven.place = self._places.enter(task.id, needs, driven.wake)
+            around = replace(around, place=driven.place)
+            self._places.settle()
+        if driven.place.destination is None:
+            task = replace(task, request={})
+        return await find_place(task, around, self._places), around
+
+    async def _refusal(self, place: Place, around: Surroundings) -> str:
+        """Why a task that needs a place is not to begin its attempt; "" if it may."""
+        if passed := await around.deadlines.passed(State.QUEUED):
+            return passed
+        return refusal_text(place.needs, place.refused) if place.is_hopeless else ""
+
     def _leave(self, driven: _Driven) -> None:
         """Give the place of a task that is over to others."""
         if self._places.leave(driven.place):
@@ -273,11 +302,20 @@ class Scheduler:
         self._look.set()
 
     async def _reread(self, task: Task) -> Task:
-        """The task as it is now, under the claim that its driver holds; as it was if it cannot be read."""
-        try:
-            return replace(await self.store.get(task.id), claim=task.claim)
-        except (StoreUnavailable, TaskNotFound):
-            return task
+        """The task as it is now, under the claim that its driver holds; as it was if it is there no more.
+
+        Waits for the store: a driver that took an old state for the present one might repeat an attempt.
+        """
+        pause_s = _RETRY_MIN_S
+        while True:
+            try:
+                return replace(await self.store.get(task.id), claim=task.claim)
+            except TaskNotFound:
+                return task
+            except StoreUnavailable as error:
+                _log.warning("task %s cannot be read: %s", task.id, error)
+            await asyncio.sleep(pause_s)
+            pause_s = min(pause_s * 2, _RETRY_MAX_S)
 
 
 def _is_new(task: Task) -> bool:

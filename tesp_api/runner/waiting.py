@@ -6,9 +6,11 @@ from dataclasses import replace
 
 from tesp_api.errors import PulsarUnavailable
 from tesp_api.runner.places import Places
+from tesp_api.runner.retries import next_attempt_at
 from tesp_api.runner.run_task import Surroundings
 from tesp_api.store.base import Changes, Claim, Task
 from tesp_api.tes.states import State
+from tesp_api.tes.times import now
 
 _log = logging.getLogger(__name__)
 
@@ -20,7 +22,8 @@ _PAUSE_S = 0.1
 async def find_place(task: Task, around: Surroundings, places: Places) -> Task:
     """Return the task, wholly read, once it has a place at a destination that answers.
 
-    Also returns when it is being canceled, or when no destination can ever take it. A task without its
+    Also returns when it is being canceled, when no destination can ever take it, and when it has waited
+    for longer than it may. A task without its
     document, which may be large while many wait, is read again.
 
     Raises:
@@ -51,12 +54,36 @@ async def find_place(task: Task, around: Surroundings, places: Places) -> Task:
             return task
 
 
-async def _wait(task_id: str, claim: Claim, around: Surroundings) -> None:
-    """Until there is a place, or the task is no longer QUEUED."""
-    place, pause_s = around.place, TELL_MIN_S
-    while place.destination is None:
+async def wait_for_attempt(task: Task, around: Surroundings) -> Task:
+    """Return the task once its next attempt may begin, it is being canceled, or it was QUEUED for too long.
+
+    Raises:
+        StoreUnavailable: call again.
+        TaskNotFound: as it comes.
+    """
+    begins_at = next_attempt_at(task) or now()
+    longest_s = around.settings.retries.pause_max_s  # a clock may have been set back
+    while task.state is State.QUEUED:
+        left_s = min((begins_at - now()).total_seconds(), longest_s)
+        left_s = min(left_s, await around.deadlines.left_s(State.QUEUED))
+        if left_s <= 0:
+            break
         try:
-            async with asyncio.timeout(pause_s):
+            async with asyncio.timeout(left_s):
+                await around.wake.wait()
+        except TimeoutError:
+            begins_at = min(begins_at, now())
+        around.wake.clear()
+        task = replace(await around.store.get(task.id), claim=task.claim)
+    return task
+
+
+async def _wait(task_id: str, claim: Claim, around: Surroundings) -> None:
+    """Until there is a place, or the task is no longer QUEUED, or has been so for too long."""
+    place, pause_s = around.place, TELL_MIN_S
+    while place.destination is None and (left_s := await around.deadlines.left_s(State.QUEUED)) > 0:
+        try:
+            async with asyncio.timeout(min(pause_s, left_s)):
                 await around.wake.wait()
         except TimeoutError:
             if (waits_for := place.waits_for) not in ("", place.told):

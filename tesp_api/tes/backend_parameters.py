@@ -8,7 +8,15 @@ from typing import Any
 
 from tesp_api.errors import Fault
 
-SUPPORTED: tuple[str, ...] = ("credentials", "destination", "walltime_s")
+SUPPORTED: tuple[str, ...] = (
+    "credentials",
+    "destination",
+    "initializing_s",
+    "max_attempts",
+    "queued_s",
+    "running_s",
+    "walltime_s",
+)
 """The keys as service-info lists them; upper and lower case are the same."""
 
 _MOST_WARNINGS = 100
