@@ -14,7 +14,7 @@ from .errors import StagingError, SystemFailure
 from .order import Output
 from .parallel import run_together
 from .progress import Progress, Tally
-from .transfer import Source, close_connections, transfer_for
+from .transfer import Site, Source, close_connections, transfer_for
 from .urls import extend, local_path, scheme_of, shown
 from .view import View
 from .wildcards import compile_name, has_wildcard
@@ -91,9 +91,10 @@ def _send_all(found: dict[str, Found], attempt: Attempt, sent: dict[str, dict[st
     """Send files of the site one by one, others a few at once; `sent` gets sizes and checksums by URL."""
     progress = Progress(attempt.record.event)
     tallies = _tallies(found, attempt)
+    site = _signing_ahead(found, attempt.transfers)
 
     def call(item: Found) -> Callable[[], None]:
-        return lambda: _send(item, attempt, sent, progress, tallies[item.output])
+        return lambda: _send(item, attempt, sent, progress, site._replace(progress=tallies[item.output]))
 
     remote = []
     try:
@@ -105,6 +106,16 @@ def _send_all(found: dict[str, Found], attempt: Attempt, sent: dict[str, dict[st
         run_together(remote, attempt.cancellation, attempt.order.site.transfers.at_once)
     finally:
         progress.close()
+
+
+def _signing_ahead(found: dict[str, Found], site: Site) -> Site:
+    """The same site, whose lender has S3's signatures ready for many files."""
+    urls = [item.url for item in found.values() if scheme_of(item.url) == "s3" and not item.is_directory]
+    if not urls:
+        return site
+    from .transfer.signatures import SigningAhead
+
+    return site._replace(lender=SigningAhead(site.lender, urls))
 
 
 def _tallies(found: dict[str, Found], attempt: Attempt) -> dict[int, Tally]:
@@ -262,7 +273,7 @@ def _skip(attempt: Attempt, path: str) -> None:
 
 
 def _send(
-    item: Found, attempt: Attempt, sent: dict[str, dict[str, Any]], progress: Progress, tally: Tally
+    item: Found, attempt: Attempt, sent: dict[str, dict[str, Any]], progress: Progress, site: Site
 ) -> None:
     attempt.cancellation.check()
     is_left = attempt.order.site.has_gateway and scheme_of(item.url) not in ("", "file")
@@ -286,10 +297,9 @@ def _send(
         if is_left:
             _leave(item, source, attempt)
         else:
-            transfer, site = transfer_for(item.url), attempt.transfers._replace(progress=tally)
-            with progress.watch(tally):
-                sent[item.url] = transfer.send_file(source, item.url, site)._asdict()
-                tally.finish(source.key)
+            with progress.watch(site.progress):
+                sent[item.url] = transfer_for(item.url).send_file(source, item.url, site)._asdict()
+                site.progress.finish(source.key)
     finally:
         os.close(descriptor)
 

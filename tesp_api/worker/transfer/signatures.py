@@ -6,6 +6,7 @@ import threading
 import time
 from typing import Callable, Iterable, Sequence
 
+from ..errors import StagingError
 from .lending import Ask, Form, Lender, Listed, Login, Signed
 
 SIGNED_AT_ONCE = 200
@@ -13,32 +14,44 @@ FRESH_S = 600.0
 
 
 class Signatures:
-    """The requests `ask(0)` to `ask(count - 1)`, taken more or less in this order. For several threads."""
+    """The requests `ask(0)` to `ask(count - 1)`, taken more or less in this order. For several threads.
+
+    Whoever takes one in the middle of a batch asks for the next batch, so that others need not wait for it.
+    """
 
     def __init__(self, count: int, ask: Callable[[int], Ask], lender: Lender) -> None:
         self._count, self._ask, self._lender = count, ask, lender
-        self._ready: dict[int, Signed] = {}
+        self._ready: dict[int, tuple[Signed, float]] = {}
         self._end = 0
-        self._stale_at = 0.0
-        self._lock = threading.Lock()
+        self._asking = threading.Lock()
 
     def take(self, number: int) -> Signed:
         """One that is ready; each is given once, and signed anew for whoever asks again.
 
         Raises: StagingError.
         """
-        with self._lock:
-            if time.monotonic() >= self._stale_at:
-                self._ready.clear()
-                self._end = 0
-            if number not in self._ready:
-                is_new = number >= self._end
-                numbers = range(number, min(number + SIGNED_AT_ONCE, self._count) if is_new else number + 1)
+        signed, stale_at = self._ready.pop(number, (None, 0.0))
+        if signed is None or time.monotonic() >= stale_at:
+            self._sign(number)
+            return self._ready.pop(number)[0]
+        if number == self._end - SIGNED_AT_ONCE // 2:
+            self._sign(self._end)
+        return signed
+
+    def _sign(self, number: int) -> None:
+        with self._asking:
+            if number in self._ready or number >= self._count:
+                return
+            is_new = number >= self._end
+            numbers = range(number, min(number + SIGNED_AT_ONCE, self._count) if is_new else number + 1)
+            try:
                 signed = self._lender.sign([self._ask(one) for one in numbers])
-                self._ready.update(zip(numbers, signed))  # noqa: B905
-                if is_new:
-                    self._end, self._stale_at = numbers.stop, time.monotonic() + FRESH_S
-            return self._ready.pop(number)
+            except StagingError:  # perhaps only because of the others
+                numbers = range(number, number + 1)
+                signed = self._lender.sign([self._ask(number)])
+            stale_at = time.monotonic() + FRESH_S
+            self._ready.update((one, (it, stale_at)) for one, it in zip(numbers, signed))  # noqa: B905
+            self._end = max(self._end, numbers.stop)
 
 
 class SigningAhead:
