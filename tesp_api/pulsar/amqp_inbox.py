@@ -103,7 +103,7 @@ def _read_home(text: str) -> dict[str, bytes]:
     """The files that a worker has sent home; none if there are none, or if it is not what workers write."""
     try:
         files = json.loads(text)["files"]
-        return {check_file_name(name): base64.b64decode(data) for name, data in files.items()}
+        return {check_file_name(name): base64.b64decode(data, validate=True) for name, data in files.items()}
     except (ValueError, KeyError, TypeError, AttributeError, PulsarRefused):
         return {}
 

@@ -1,5 +1,6 @@
 """The worker channel over each of the stores: who gets what, and what is said and logged of refusals."""
 
+import base64
 import json
 import logging
 from collections.abc import AsyncIterator, Callable
@@ -327,3 +328,69 @@ async def test_an_upload_without_an_id_is_none(stage: Stage, operation: str) -> 
     answer = await stage.worker.sign(operation, "s3://lab/out", uploadId="", **more)
     assert answer.status_code == 400, "some servers delete the object itself"
     assert "uploadId" in answer.json()["detail"]
+
+
+# reports
+
+
+def part(name: str, offset: int, data: bytes) -> dict[str, Any]:
+    return {"name": name, "offset": offset, "size_bytes": len(data), "data": base64.b64encode(data).decode()}
+
+
+async def kept(stage: Stage, name: str) -> bytes | None:
+    job = (await stage.store.get(stage.task_id)).job
+    assert job is not None
+    return await stage.store.read_report(job.job_id, name)
+
+
+async def test_a_report_is_kept_part_by_part(stage: Stage) -> None:
+    log, beat = "logs/0.stdout.000000", "heartbeat"
+    for files in (
+        [part(log, 0, b"one "), part(beat, 0, b"{1}")],
+        [part(log, 4, b"two"), part(beat, 0, b"{2}")],
+        [part(log, 4, b"two"), part(beat, 0, b"{2}")],  # the answer to the first try was lost
+    ):
+        answer = await stage.worker.post("report", {"files": files})
+        assert (answer.status_code, answer.json()) == (200, {"cancel": False, "again": []})
+    assert (await kept(stage, log), await kept(stage, beat)) == (b"one two", b"{2}")
+
+
+async def test_what_the_server_has_lost_is_asked_for_again(stage: Stage) -> None:
+    answer = await stage.worker.post("report", {"files": [part("events.ndjson", 10, b"more")]})
+    assert answer.json()["again"] == ["events.ndjson"]
+    assert await kept(stage, "events.ndjson") is None
+
+
+async def test_a_cancel_reaches_the_worker_with_its_next_report(stage: Stage) -> None:
+    assert (await stage.worker.post("report", {})).json()["cancel"] is False
+    await stage.store.request_cancel(stage.task_id, "test")
+    assert (await stage.worker.post("report", {})).json()["cancel"] is True
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {},
+        [1],
+        [{}],
+        [part("../started", 0, b"")],
+        [part("started", 0, b"")],
+        [part("pulsar-last-status", 0, b"{}")],
+        [part("heartbeat", -1, b"")],
+        [part("heartbeat", 10**9, b"")],
+        [part("heartbeat", 0, b"") | {"data": "*"}],
+        [part("heartbeat", 0, b"") | {"offset": "0"}],
+    ],
+)
+async def test_what_no_worker_reports_is_refused(stage: Stage, files: Any) -> None:
+    answer = await stage.worker.post("report", {"files": files})
+    assert answer.status_code == 400, answer.text
+
+
+async def test_nobody_hears_of_a_task_that_has_ended(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
+    await stage.move(State.COMPLETE)
+    answer = await stage.worker.post("report", {"files": [part("heartbeat", 0, b"{}")]})
+    assert answer.status_code == 410
+    assert await kept(stage, "heartbeat") is None
+    assert not caplog.records
+    assert (await stage.worker.post("report", {}, token="forged")).status_code == 401

@@ -1,0 +1,104 @@
+"""What a site sends by itself: duplicates and stale words change nothing, and silence is not believed."""
+
+import base64
+import json
+import time
+from typing import Any
+
+import pytest
+
+from tesp_api.pulsar.amqp_inbox import HOME_FILE, Inbox, is_last, status_of
+from tesp_api.pulsar.base import JobState
+from tesp_api.pulsar.mailbox import MemoryMailbox
+
+JOB = "task-1"
+ENDED = b'{"beat": 9, "ended": true}'
+
+
+@pytest.fixture
+def inbox() -> Inbox:
+    return Inbox(MemoryMailbox())
+
+
+def home(files: dict[str, bytes]) -> dict[str, str]:
+    coded = {name: base64.b64encode(data).decode() for name, data in files.items()}
+    return {HOME_FILE: json.dumps({"files": coded})}
+
+
+async def take(inbox: Inbox, status: str, files: dict[str, bytes] | None = None, **more: Any) -> None:
+    await inbox.take(JOB, {"status": status, **more}, home(files) if files else {})
+
+
+async def state(inbox: Inbox) -> JobState:
+    word = await inbox.last_word(JOB)
+    assert word is not None
+    return status_of(word).state
+
+
+async def test_the_last_word_stands_whatever_comes_after_it(inbox: Inbox) -> None:
+    await take(inbox, "running")
+    assert await state(inbox) is JobState.RUNNING
+    await take(inbox, "complete", {"heartbeat": ENDED, "result.json": b"{}"}, returncode=0)
+    for late in ("running", "lost", "failed"):
+        await take(inbox, late, {"result.json": b"another"})
+    word = await inbox.last_word(JOB)
+    assert word is not None and is_last(word) and status_of(word).state is JobState.ENDED
+    assert await inbox.file(JOB, "result.json") == b"{}"
+    assert await inbox.file(JOB, "heartbeat") == ENDED
+
+
+async def test_two_words_are_never_the_same(inbox: Inbox) -> None:
+    await take(inbox, "running")
+    first = await inbox.last_word(JOB)
+    await take(inbox, "running")
+    assert await inbox.last_word(JOB) != first
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "None",
+        "[]",
+        '{"files": []}',
+        '{"files": {"a": 1}}',
+        '{"files": {"../x": ""}}',
+        '{"files": {"a": "*"}}',
+        '{"fil',
+    ],
+)
+async def test_what_no_worker_writes_is_passed_over(inbox: Inbox, text: str) -> None:
+    await inbox.take(JOB, {"status": "complete"}, {HOME_FILE: text})
+    assert await state(inbox) is JobState.ENDED
+    assert [await inbox.file(JOB, name) for name in ("a", "../x")] == [None, None]
+
+
+async def test_a_status_that_nobody_knows_is_passed_over(inbox: Inbox) -> None:
+    await take(inbox, "dancing", {"result.json": b"{}"})
+    assert await inbox.last_word(JOB) is None
+
+
+async def test_a_heartbeat_that_stands_still_is_asked_for_at_the_site(
+    inbox: Inbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [1000.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    await inbox.mailbox.put(JOB, "events.ndjson", b"old")
+    for beat in (b'{"beat": 1}', b'{"beat": 2}'):
+        await inbox.mailbox.put(JOB, "heartbeat", beat)
+        for _ in range(2):
+            assert await inbox.file(JOB, "heartbeat") == beat
+            now[0] += 14
+    now[0] += 2
+    assert await inbox.file(JOB, "heartbeat") is None
+    assert await inbox.file(JOB, "events.ndjson") is None, "the site has newer"
+    await inbox.mailbox.put(JOB, "heartbeat", ENDED)
+    assert await inbox.file(JOB, "heartbeat") == ENDED
+    now[0] += 100
+    assert await inbox.file(JOB, "heartbeat") == ENDED
+
+
+async def test_the_answer_of_another_servers_probe_is_found_once(inbox: Inbox) -> None:
+    await inbox.leave_answer("tesp-probe-1", "[{}]")
+    assert await inbox.find_answer("tesp-probe-1") == "[{}]"
+    assert await inbox.find_answer("tesp-probe-1") is None
