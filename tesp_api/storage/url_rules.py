@@ -10,6 +10,7 @@ from urllib.parse import unquote, urlsplit
 
 from tesp_api.errors import Fault
 from tesp_api.settings import CredentialSettings, Settings
+from tesp_api.storage.s3_signing import endpoint_of
 from tesp_api.tes.urls import scheme_of
 from tesp_api.worker.rules import Rules, refusal
 
@@ -22,12 +23,17 @@ def worker_rules(settings: Settings) -> Rules:
 
 
 def _places_of(credential: CredentialSettings) -> Iterator[str]:
-    """Where the requests go that are signed with it: "host:port", with a wildcard for buckets' own hosts."""
-    if credential.endpoint is None:
+    """Where requests of S3 go that are signed with it: "host:port", with a wildcard for buckets' own hosts.
+
+    A bucket whose name has a dot never has its own.
+    """
+    if scheme_of(credential.url_prefix) != "s3":
         return
-    parts = urlsplit(credential.endpoint)
+    parts = urlsplit(endpoint_of(credential))
     place = f"{parts.hostname}:{parts.port or (443 if parts.scheme == 'https' else 80)}"
-    yield place if credential.path_style else f"*.{place}"
+    yield place
+    if not credential.path_style:
+        yield f"*.{place}"
 
 
 class UrlRules:

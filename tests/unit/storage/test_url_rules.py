@@ -5,7 +5,11 @@ from typing import Any
 import pytest
 
 from tesp_api.settings import Settings
+from tesp_api.storage.s3_signing import S3Signer
 from tesp_api.storage.url_rules import UrlRules, worker_rules
+from tesp_api.worker.errors import StagingError
+from tesp_api.worker.transfer.guard import Guard
+from tesp_api.worker.urls import http_origin
 
 
 def fault(url: str, **transfers: Any) -> str:
@@ -95,9 +99,40 @@ def test_the_worker_gets_the_same_rules_and_trusts_the_endpoints_of_s3() -> None
         }
     )
     rules = worker_rules(settings)
-    assert rules.trusted == ("127.0.0.1:9000", "*.s3.example.org:443")
+    assert rules.trusted == (
+        "127.0.0.1:9000",
+        "s3.example.org:443",
+        "*.s3.example.org:443",
+        "s3.us-east-1.amazonaws.com:443",
+    )
     assert (rules.deny_hosts, rules.allow_networks, rules.local_networks) == (
         ("x",),
         ("10.0.0.0/8",),
         ("::1/128",),
     )
+
+
+@pytest.mark.parametrize(
+    ("credential", "bucket"),
+    [
+        ({"endpoint": "http://storage.local:9000"}, "lab"),
+        ({"endpoint": "https://s3.example.org", "path_style": False}, "lab"),
+        ({"endpoint": "https://s3.example.org", "path_style": False}, "lab.of.dots"),
+        ({"region": "eu-west-1"}, "lab"),
+        ({"region": "cn-north-1", "path_style": False}, "lab"),
+    ],
+)
+def test_a_worker_that_may_only_use_s3_reaches_its_endpoint(credential: dict[str, Any], bucket: str) -> None:
+    settings = Settings.model_validate(
+        {
+            "transfers": {"allow_schemes": ["s3"], "deny_hosts": ["*"]},
+            "credentials": {"lab": {"url_prefix": f"s3://{bucket}/", **credential}},
+        }
+    )
+    url = f"s3://{bucket}/key"
+    assert UrlRules(settings).fault(url) == ""
+    guard = Guard(*worker_rules(settings))
+    signed = S3Signer().sign("get", url, {}, settings.credentials["lab"]).url
+    guard.require(signed, *http_origin(signed)[:3])
+    with pytest.raises(StagingError, match="allow_schemes"):
+        guard.require("https://x.example.org/", "https", "x.example.org", 443)
