@@ -17,7 +17,7 @@ _log = logging.getLogger(__name__)
 
 OPENS_AFTER = 3
 PROBE_MIN_S, PROBE_MAX_S = 1.0, 60.0
-FRESH_S = 5.0
+FRESH_S = 2.0
 """A destination that answered so recently is not asked again before a task is sent there."""
 _CHECK_TIMEOUT_S = 5.0
 
@@ -116,6 +116,11 @@ class Health:
         finally:
             if circuit.is_open is not was_open:
                 self._turned(name, circuit)
+
+    def doubt(self, name: str) -> None:
+        """A job there could not be asked for: ask whether all is well before a new task is sent."""
+        if name in self._circuits:
+            self._circuits[name].answered_at = None
 
     async def check(self, name: str) -> None:
         """Ask the destination whether it is well, for `/readyz`.

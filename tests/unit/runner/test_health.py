@@ -158,6 +158,14 @@ async def test_one_that_does_not_answer_in_time_has_failed(
         await world.health.assure("site")
 
 
+async def test_one_that_is_doubted_is_asked(world: World) -> None:
+    await world.health.assure("site")
+    world.health.doubt("site")
+    world.pulsar.fail_next("check", PulsarUnavailable("away"))
+    with pytest.raises(PulsarUnavailable, match="away"):
+        await world.health.assure("site")
+
+
 async def test_one_that_answered_a_moment_ago_is_not_asked_again(world: World) -> None:
     await world.health.assure("site")
     world.pulsar.fail_next("check", PulsarUnavailable("away"))
