@@ -56,7 +56,8 @@ def begins_with(url: str, prefix: str) -> bool:
     wanted_host, _, wanted_path = wanted.partition("/")
     if scheme.lower() != wanted_scheme.lower() or _host_of(host) != _host_of(wanted_host):
         return False
-    if any(part in (".", "..") for part in re.split(r"[/\\]", unquote(path, errors="replace"))):
+    parts = re.split(r"[/\\]", unquote(path, errors="replace"))
+    if any(part.partition(";")[0] in (".", "..") for part in parts):  # as some servers read it
         return False
     wanted_path = wanted_path.rstrip("/")
     return not wanted_path or (slash + path == f"/{wanted_path}") or path.startswith(f"{wanted_path}/")

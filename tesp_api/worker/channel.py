@@ -244,7 +244,9 @@ def _is_for(prefix: str, url: str) -> bool:
     host, path = _place_of(url)
     wanted_host, wanted = _place_of(prefix)
     wanted = wanted.rstrip("/")
-    is_plain = not any(part in (".", "..") for part in path.split("/"))
+    # a backslash is a slash to some servers, and what follows a semicolon nothing
+    parts = path.replace("\\", "/").split("/")
+    is_plain = not any(part.partition(";")[0] in (".", "..") for part in parts)
     return is_plain and host == wanted_host and (path == wanted or path.startswith(wanted + "/"))
 
 

@@ -40,6 +40,7 @@ def test_a_prefix_holds_what_is_below_it(url: str, prefix: str) -> None:
         ("https://data.example.org/private/%2e%2E/other", "https://data.example.org/private"),
         ("https://data.example.org/private/x%2F..%2F..%2Fother", "https://data.example.org/private"),
         ("https://data.example.org/private/..%5Cother", "https://data.example.org/private"),
+        ("https://data.example.org/private/..;/other", "https://data.example.org/private"),
         ("https://data.example.org/?/private/x", "https://data.example.org/private"),
     ],
 )

@@ -291,6 +291,8 @@ def test_a_login_is_for_its_prefix_and_what_is_below(url: str, prefix: str) -> N
         ("https://b.org/x", "https://a.org/x"),
         ("https://a.org/x/../y", "https://a.org/x"),
         ("https://a.org/x/%2e%2e/y", "https://a.org/x"),
+        ("https://a.org/x/..%5Cy", "https://a.org/x"),
+        ("https://a.org/x/..;a=1/y", "https://a.org/x"),
         ("https://a.org/x?two", "https://a.org/x?one"),
         ("https://a.org/x/below", "https://a.org/x?one"),
         ("https://a.org.evil.com/x", "https://a.org/"),
