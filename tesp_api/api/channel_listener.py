@@ -16,6 +16,9 @@ from tesp_api.settings import ChannelSettings, Settings
 
 SOCKET_NAME = "channel.sock"
 
+REQUEST_S = 300.0
+"""The longest that a request takes to come, or a connection lies idle; `_KEEP_ALIVE_S` is shorter."""
+
 _KEEP_ALIVE_S = 60
 _GRACE_S = 1
 _BACKLOG = 2048
@@ -169,11 +172,46 @@ def _cannot_listen(channel: ChannelSettings, error: OSError) -> SettingsError:
 
 
 class _QuietProtocol(H11Protocol):
-    """Without access log. h11 refuses a head that is too long by itself."""
+    """Without access log, and without patience: a request must have come whole after a while.
+
+    Else whoever can connect could use up all of the process's open files. h11 refuses a head that is too
+    long by itself.
+    """
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
         self.access_log = False
+        self._due: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._watch()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        self._watch()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        self._watch()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self._forget()
+
+    def _watch(self) -> None:
+        """Close the connection after a while, unless a whole request is there that waits for its answer."""
+        cycle = self.cycle
+        is_whole = cycle is not None and not cycle.response_complete and not cycle.more_body
+        if is_whole or self.transport.is_closing():
+            self._forget()
+        elif self._due is None:
+            self._due = self.loop.call_later(REQUEST_S, self.transport.close)
+
+    def _forget(self) -> None:
+        if self._due is not None:
+            self._due.cancel()
+            self._due = None
 
 
 class QuietConfig(uvicorn.Config):

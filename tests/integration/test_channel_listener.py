@@ -18,6 +18,7 @@ import pytest
 from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 
+from tesp_api.api import channel_listener
 from tesp_api.api.channel_listener import ChannelListener
 from tesp_api.errors import SettingsError
 from tesp_api.settings import Settings
@@ -166,3 +167,37 @@ def test_descriptors_are_not_left_open(tmp_path: Path) -> None:
     before = len(list(Path("/proc/self/fd").iterdir()))
     asyncio.run(rounds())
     assert len(list(Path("/proc/self/fd").iterdir())) <= before
+
+
+@pytest.mark.parametrize(
+    "begun",
+    [
+        b"",
+        b"POST /x HTTP/1.1\r\nHost: a\r\nX-Slow: ",
+        b"POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n1",
+    ],
+    ids=["nothing", "a part of the head", "a part of the body"],
+)
+async def test_a_request_that_never_is_whole_keeps_no_connection(
+    tmp_path: Path, begun: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(channel_listener, "REQUEST_S", 0.3)
+
+    async def patient(scope: Scope, receive: Receive, send: Send) -> None:
+        while (await receive()).get("more_body"):
+            pass
+        await PlainTextResponse("whole")(scope, receive, send)
+
+    port = free_port()
+    listener = ChannelListener(patient, settings(tmp_path, embedded=False, port=port, url="http://x"))
+    await listener.open()
+    try:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(begun)
+        async with asyncio.timeout(5):
+            while await reader.read(1000):  # an answer may come, but then the end
+                pass
+        writer.close()
+        assert await get(http.client.HTTPConnection("127.0.0.1", port)) == "whole"
+    finally:
+        await listener.aclose()
