@@ -12,6 +12,7 @@ from tesp_api.api.bulk import BulkEndpoint
 from tesp_api.api.cors import Cors
 from tesp_api.api.creation import Creation
 from tesp_api.api.docs import DocsEndpoints
+from tesp_api.api.draining import Drain, Draining
 from tesp_api.api.dry_run import DryRunEndpoint, NextDestination
 from tesp_api.api.errors import install_error_answers
 from tesp_api.api.extensions import ExtensionEndpoints
@@ -39,6 +40,7 @@ def build_api(
     """The API over an opened store.
 
     `checks` are what `/readyz` asks besides the store, by name; `routing` are the rules of the destinations.
+    `app.state.drain` is what ends the taking of new tasks.
     """
     root_path = settings.server.root_path
     creation = Creation(store, bell, settings, routing)
@@ -55,6 +57,8 @@ def build_api(
             *DocsEndpoints(document, root_path).routes(),
         ]
     )
+    app.state.drain = Drain()
+    app.add_middleware(Draining, drain=app.state.drain)
     _add_middleware(app, settings)
     install_error_answers(app)
     return app

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
     from tesp_api.settings import Settings
 
-_OPEN_STREAMS_MAY_TAKE_S = 3
 _BACKLOG = 2048
 _LOOPBACK = ("localhost", "127.", "::1")
 
@@ -106,7 +105,6 @@ def _run(settings: "Settings", listener: socket.socket) -> None:
         log_level="warning",
         access_log=False,
         lifespan="off",  # ours: `_serve` enters it, so that its errors can be told from bugs
-        timeout_graceful_shutdown=_OPEN_STREAMS_MAY_TAKE_S,
     )
     try:
         with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
@@ -117,14 +115,14 @@ def _run(settings: "Settings", listener: socket.socket) -> None:
 
 async def _serve(config: Any, settings: "Settings", listener: socket.socket) -> None:
     """Start the application, listen until told to stop, end the application."""
-    import uvicorn
+    from tesp_api.cli.draining_server import DrainingServer
 
     app: FastAPI = config.app
     async with app.router.lifespan_context(app):
         listener.listen(_BACKLOG)
         typer.echo(_banner(settings))
         with _ignored(signal.SIGTERM, signal.SIGINT):
-            await uvicorn.Server(config).serve(sockets=[listener])
+            await DrainingServer(config, app.state.drain, settings.server.drain_s).serve(sockets=[listener])
     typer.echo("stopped")
 
 
