@@ -86,7 +86,7 @@ def test_the_login_of_a_url_is_shown_nowhere(session: list[str]) -> None:
 
 
 def test_the_credentials_are_valid_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    [table] = blocks("toml")
+    [table] = (block for block in blocks("toml") if "credentials" in block)
     (tmp_path / "settings.toml").write_text(table)
     monkeypatch.setenv("TESP_API_SETTINGS", str(tmp_path / "settings.toml"))
     for name, value in re.findall(r"^export (TESP_API_CREDENTIALS\w+)=(.*)$", README, re.MULTILINE):
@@ -94,6 +94,18 @@ def test_the_credentials_are_valid_settings(tmp_path: Path, monkeypatch: pytest.
     lab, portal = (load_settings().credentials[name] for name in ("lab", "portal"))
     assert (lab.kind, bool(lab.secret_access_key)) == ("s3", True)
     assert (portal.kind, bool(portal.bearer_token)) == ("login", True)
+
+
+def test_the_destinations_are_valid_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    [table] = (block for block in blocks("toml") if "destinations" in block)
+    (tmp_path / "settings.toml").write_text(table)
+    monkeypatch.setenv("TESP_API_SETTINGS", str(tmp_path / "settings.toml"))
+    sites = load_settings().destinations
+    assert (sites["local"].kind, sites["slurm"].max_cores, sites["slurm"].scheduler) == (
+        "embedded",
+        512,
+        "slurm-drmaa",
+    )
 
 
 @pytest.mark.parametrize("program", blocks("python"))
