@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tesp_api.bell import Bell
-from tesp_api.errors import ClaimLost, PulsarError, StoreUnavailable, TaskNotFound
+from tesp_api.errors import ClaimLost, PulsarError, PulsarUnavailable, StoreUnavailable, TaskNotFound
 from tesp_api.pulsar.base import PulsarTransport
 from tesp_api.runner.deadlines import Deadlines
 from tesp_api.runner.gateway import Gateway
@@ -253,6 +253,8 @@ class Scheduler:
                     return None
                 except (PulsarError, StoreUnavailable) as error:
                     _log.warning("task %s waits: %s", task.id, error)
+                    if isinstance(error, PulsarUnavailable) and driven.place.destination is not None:
+                        self.health.doubt(driven.place.destination)
                 except Exception as error:
                     _log.exception("driving task %s failed", task.id)
                     bugs.append(error)
