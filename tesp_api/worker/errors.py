@@ -3,7 +3,8 @@
 WorkerError
 ├── SystemFailure     the site, the staging or the order is at fault: SYSTEM_ERROR
 │   ├── StagingError  an input could not be fetched or an output not sent
-│   │   └── StorageAway   ... since a server did not answer, however often it was asked
+│   │   ├── StorageAway   ... since a server did not answer, however often it was asked
+│   │   └── SourceChanged ... since it changed meanwhile
 │   ├── Unusable      a container runtime cannot be used here; the next one is tried
 │   ├── BadOrder      task.json cannot be read
 │   └── EndedBySite   the site's scheduler, or its owner, ended the job
@@ -35,6 +36,10 @@ class StorageAway(StagingError):
     """A server did not answer, or broke off, until the last try."""
 
     cause = "storage_away"
+
+
+class SourceChanged(StagingError):
+    """A file was written to while it was sent."""
 
 
 class Unusable(SystemFailure):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from typing import Any
 
@@ -58,7 +59,7 @@ class Result:
 
 
 def describe_unforeseen(error: BaseException) -> str:
-    """Type, message and where, for an error that nobody planned for."""
+    """Type, message and where, for an error that nobody planned for; a full disk is named as such."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
@@ -66,4 +67,6 @@ def describe_unforeseen(error: BaseException) -> str:
     if trace is not None:
         code = trace.tb_frame.f_code
         where = f" (in {code.co_name}, {code.co_filename.rpartition('/')[2]}:{trace.tb_lineno})"
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"The disk with the job's directory is full: {error.strerror}{where}"
     return f"{type(error).__name__}: {error}{where}"

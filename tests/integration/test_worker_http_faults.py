@@ -235,7 +235,8 @@ def test_an_output_that_changes_while_it_is_sent_is_an_error(tmp_path: Path) -> 
         (shared / "x").write_bytes(CONTENT[::-1])
         process.communicate(timeout=30)
         result = job.result()
-        assert result["state"] == "SYSTEM_ERROR" and "changed while it was read" in result["reason"], result
+        said = f"http://127.0.0.1:{proxy.port}/x: x changed while it was read (tried once)"
+        assert (result["state"], result["reason"]) == ("SYSTEM_ERROR", said)
         assert "/x" not in server.files
 
 

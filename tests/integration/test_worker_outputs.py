@@ -1,5 +1,6 @@
 """What becomes of outputs that cannot be sent as they are: none is left out in silence."""
 
+import errno
 import hashlib
 from base64 import b64encode
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from tesp_api.worker.result import describe_unforeseen
 from tests.integration.worker_job import WorkerJob, shell
 
 pytestmark = pytest.mark.services
@@ -191,3 +193,23 @@ def test_links_that_multiply_the_outputs_end_the_task(tmp_path: Path, output: di
     assert result["state"] == "SYSTEM_ERROR", result
     assert "more than 100000" in result["reason"]
     assert not (tmp_path / "sent").exists()
+
+
+def test_a_file_of_the_site_for_which_there_is_no_room_is_said_to_be_that(tmp_path: Path) -> None:
+    """A limit to the size of files stands for the full disk."""
+    (tmp_path / "large").write_bytes(bytes(2_000_000))
+    job = WorkerJob(
+        tmp_path / "job",
+        "bubblewrap",
+        [{"path": str(tmp_path), "mount": "copy"}],
+        inputs=[{"path": "/in/large", "url": f"{tmp_path}/large"}],
+        executors=[shell("true")],
+    )
+    result = job.run(("prlimit", "--fsize=1000000"))
+    assert result["state"] == "SYSTEM_ERROR"
+    assert result["reason"] == f"Cannot store {tmp_path}/large: File too large"
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_is_named_where_nobody_expected_it(code: int) -> None:
+    assert "disk" in describe_unforeseen(OSError(code, "no room"))

@@ -8,12 +8,14 @@ import os
 import secrets
 import stat
 
-from ..errors import StagingError
+from ..errors import SourceChanged, StagingError
 from ..job import make_directories, write_all
 from ..urls import shown
 from . import Moved, Site, Source
 from .moving import Reading, check_unchanged
 from .roots import resolve_in_roots, root_of
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def fetch_file(url: str, destination: str, site: Site) -> Moved:
@@ -56,8 +58,9 @@ def send_file(source: Source, url: str, site: Site) -> Moved:
             os.close(descriptor)
         os.rename(temporary, path)
         return moved
-    except OSError as error:
-        raise StagingError(f"Cannot write {shown(url)}: {error.strerror}") from error
+    except (OSError, SourceChanged) as error:
+        why = getattr(error, "strerror", None) or error
+        raise StagingError(f"Cannot write {shown(url)}: {why}") from error
     finally:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
@@ -119,6 +122,10 @@ def _copy_to_new(path: str, destination: str, site: Site) -> Moved:
             site.progress.finish(source.key)
             os.fchmod(target, 0o777 if mode & 0o111 else 0o666)
             return moved
+        except OSError as error:
+            if error.errno in NO_ROOM:
+                raise StagingError(f"Cannot store {path}: {error.strerror}") from error
+            raise
         finally:
             os.close(target)
     finally:

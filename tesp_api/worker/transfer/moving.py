@@ -6,7 +6,7 @@ import os
 from functools import partial
 from typing import Any, Iterator, NamedTuple
 
-from ..errors import StagingError
+from ..errors import SourceChanged, StagingError
 from ..job import write_all
 from ..urls import shown
 from . import BUFFER_BYTES, Moved, Site, Source
@@ -152,7 +152,7 @@ def digest_of(source: Source, hash_name: str, site: Site) -> str:
 
 
 def check_unchanged(source: Source) -> None:
-    """Raises: StagingError if the file is no longer what it was when it was opened."""
+    """Raises: SourceChanged if the file is no longer what it was when it was opened."""
     status = os.fstat(source.descriptor)
     if (status.st_size, status.st_mtime_ns) != (source.size_bytes, source.mtime_ns):
-        raise StagingError(f"{source.name} changed while it was read")
+        raise SourceChanged(f"{source.name} changed while it was read")

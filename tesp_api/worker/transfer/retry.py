@@ -6,7 +6,7 @@ import random
 import socket
 from typing import Callable, TypeVar
 
-from ..errors import StagingError, StorageAway
+from ..errors import SourceChanged, StagingError, StorageAway
 from ..urls import shown
 from . import Site
 from .logins import cleaned
@@ -53,7 +53,7 @@ def try_often(
     for tries in range(1, MOST_TRIES + 1):
         try:
             return attempt()
-        except Refused as error:
+        except (Refused, SourceChanged) as error:
             raise _failure(url, error, tries, site) from error
         except passing as error:
             if furthest() > reached:
