@@ -96,6 +96,8 @@ def _ask_fault(field: str, item: Any) -> Fault | None:
         return Fault(f"{field}.parameters", "must be an object whose values are strings")
     if foreign := parameters.keys() - PARAMETERS[operation]:
         return Fault(f"{field}.parameters", f"{min(foreign)[:80]!r} is none of {operation}")
+    if any("\ud800" <= letter <= "\udfff" for value in parameters.values() for letter in value):
+        return Fault(f"{field}.parameters", "has letters that are none of Unicode")
     present = {name for name, value in parameters.items() if value or name in MAY_BE_EMPTY}
     if missing := NEEDED.get(operation, frozenset()) - present:
         return Fault(f"{field}.parameters", f"must have {min(missing)}, and not empty")

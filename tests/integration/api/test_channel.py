@@ -330,6 +330,14 @@ async def test_an_upload_without_an_id_is_none(stage: Stage, operation: str) -> 
     assert "uploadId" in answer.json()["detail"]
 
 
+async def test_a_parameter_of_no_unicode_is_refused(stage: Stage) -> None:
+    ask = {"operation": "abort_upload", "url": "s3://lab/out", "parameters": {"uploadId": "\ud800"}}
+    headers = {"Authorization": f"Bearer {stage.worker.token}"}
+    body = json.dumps({"asks": [ask]}).encode()  # as an escape, which is legal JSON
+    answer = await stage.worker.client.post("/channel/v1/sign", content=body, headers=headers)
+    assert answer.status_code == 400 and "Unicode" in answer.json()["detail"]
+
+
 # reports
 
 
