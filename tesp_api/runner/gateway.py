@@ -17,7 +17,7 @@ from tesp_api.errors import PulsarUnavailable, StoreUnavailable
 from tesp_api.pulsar.base import PulsarTransport
 from tesp_api.runner.attempt_log import AttemptLog, Ending
 from tesp_api.runner.spool import Allowance, Spool
-from tesp_api.runner.stoppable import Stop, in_thread
+from tesp_api.runner.stoppable import Stop, StoppableGuard, in_thread
 from tesp_api.settings import DestinationSettings, Settings
 from tesp_api.storage.url_rules import worker_rules
 from tesp_api.store.base import Changes, Claim, Task, TaskStore
@@ -27,7 +27,6 @@ from tesp_api.worker.order import Patience
 from tesp_api.worker.progress import Tally
 from tesp_api.worker.record import MESSAGE_MAX_CHARACTERS, MOST_MESSAGES
 from tesp_api.worker.transfer import Site, close_connections
-from tesp_api.worker.transfer.guard import Guard
 from tesp_api.worker.transfer.lending import Lender, NoLender
 from tesp_api.worker.urls import scheme_of
 
@@ -109,13 +108,15 @@ class Passage:
     def transfers(self, allowance: Allowance) -> Site:
         """What the transfer code gets of this server: none of its files, and everything that limits it."""
         rules = self.gateway.settings.transfers
+        guard = StoppableGuard(**worker_rules(self.gateway.settings)._asdict())
+        guard.stop = self.stop
         return Site(
             roots=(),
             cancellation=self.stop,
             message=self._note,
             patience=Patience(**{name: getattr(rules, name) for name in Patience._fields}),
             lender=self.gateway.lend(self.task),
-            guard=Guard(**worker_rules(self.gateway.settings)._asdict()),
+            guard=guard,
             check_size=allowance.check_size,
             progress=Tally(),
         )

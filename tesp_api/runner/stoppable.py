@@ -3,36 +3,71 @@
 import asyncio
 import contextlib
 import os
+import socket
 import threading
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
+from weakref import WeakSet
 
 from tesp_api.worker.cancellation import Cancellation
+from tesp_api.worker.transfer.guard import Guard
 
 T = TypeVar("T")
 
 
 class Stop(Cancellation):
-    """A cancellation that this process asks for, once and for all."""
+    """A cancellation that this process asks for, once and for all. It ends the connections that it holds."""
 
     def __init__(self) -> None:
         super().__init__(os.devnull)
         self._asked = threading.Event()
+        self._held: WeakSet[socket.socket] = WeakSet()
+        self._lock = threading.Lock()
 
     def ask(self) -> None:
-        """Let everything that checks this raise `Canceled`."""
-        self._asked.set()
+        """Let everything that checks this raise `Canceled`, and wake what waits for a server."""
+        with self._lock:
+            self._asked.set()
+            for connection in self._held:
+                _end(connection)
+            self._held.clear()
+
+    def hold(self, connection: socket.socket) -> None:
+        """End the connection when this is asked for; at once if it has been."""
+        with self._lock:
+            if self._asked.is_set():
+                _end(connection)
+            else:
+                self._held.add(connection)
 
     @property
     def requested(self) -> bool:
         return self._asked.is_set()
 
 
+class StoppableGuard(Guard):
+    """The rules for one task's transfers, whose connections end with its `stop`, and are nobody else's."""
+
+    stop: Stop
+
+    def opened(self, connection: socket.socket) -> None:
+        self.stop.hold(connection)
+
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__
+
+
+def _end(connection: socket.socket) -> None:
+    """Also with TLS, whose own good-bye might have to wait."""
+    with contextlib.suppress(OSError):
+        socket.socket.shutdown(connection, socket.SHUT_RDWR)
+
+
 async def in_thread(call: Callable[[], T]) -> T:
     """Make the call in a thread of its own.
 
     It keeps nobody waiting: if the caller is cancelled, the thread goes on alone until it notices its
-    `Stop`, or what it waits for times out; and it ends with the process.
+    `Stop`, which ends its connections; and it ends with the process.
     """
     loop = asyncio.get_running_loop()
     answer: asyncio.Future[T] = loop.create_future()

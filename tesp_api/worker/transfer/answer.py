@@ -3,14 +3,46 @@
 from __future__ import annotations
 
 import re
+import time
 from http.client import BadStatusLine, HTTPException, HTTPMessage, HTTPResponse, RemoteDisconnected
 from typing import Any, Callable
 
 MAX_HEAD_BYTES = 256 * 1024
 READ_BYTES = 64 * 1024
+SLOWEST_BYTES_S = 100
+PACE_STALLS = 3
+"""The pace is looked at after so many times `stall_s` of waiting: some answers are made while they are sent."""
+MOST_INTERIM = 100
 _END_OF_HEAD = re.compile(rb"\n\r?\n")
 _FIELD = re.compile(r"(?m)^([^\s:][^:\r\n]*):([^\r\n]*)\r?\n")
 _STATUS = re.compile(r"HTTP/1\.(\d) (\d{3})(?: (.*))?\Z")
+
+
+class Pace:
+    """Receives, and gives up a server that never is silent for long and sends next to nothing."""
+
+    def __init__(self, receive: Callable[[int], bytes]) -> None:
+        self._receive = receive
+        self.begin(0.0)
+
+    def begin(self, stall_s: float) -> None:
+        """Another answer is due: nothing counts until its first bytes are there."""
+        self._stall_s = stall_s
+        self._waited_s, self._size_bytes, self._is_begun = 0.0, 0, False
+
+    def receive(self, size: int) -> bytes:
+        """Raises: OSError; HTTPException if fewer than `SLOWEST_BYTES_S` came."""
+        began = time.monotonic()
+        data = self._receive(size)
+        if self._is_begun:
+            self._waited_s += time.monotonic() - began
+            self._size_bytes += len(data)
+        self._is_begun = True
+        if self._stall_s and self._waited_s >= PACE_STALLS * self._stall_s:
+            if self._size_bytes < SLOWEST_BYTES_S * self._waited_s:
+                raise HTTPException(f"only {self._size_bytes} bytes came in {self._waited_s:.1f} s")
+            self._waited_s, self._size_bytes = 0.0, 0
+        return data
 
 
 class Incoming:
@@ -118,8 +150,11 @@ class Answer(HTTPResponse):
         self.begin()
 
     def begin(self) -> None:
-        status = 100
+        status, count = 100, 0
         while 100 <= status < 200:
+            count += 1
+            if count > MOST_INTERIM:
+                raise HTTPException("the answer is put off again and again")
             line, _, lines = self.fp.read_head().partition("\n")  # type: ignore[attr-defined]
             found = _STATUS.match(line.rstrip("\r"))
             if not found:

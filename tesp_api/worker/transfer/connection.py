@@ -12,7 +12,7 @@ from http.client import HTTPException, HTTPResponse
 from typing import Any, Iterable, NamedTuple
 
 from ..urls import Origin, http_origin
-from .answer import Answer, Incoming
+from .answer import Answer, Incoming, Pace
 from .guard import Guard
 from .slices import Slice
 
@@ -46,7 +46,8 @@ class _Line:
     def __init__(self, route: _Route, connection: socket.socket) -> None:
         self.route = route
         self.socket = connection
-        self.incoming = Incoming(connection.recv)
+        self.pace = Pace(connection.recv)
+        self.incoming = Incoming(self.pace.receive)
 
     def is_quiet(self) -> bool:
         """Whether the server neither has closed it nor sent what nobody asked for."""
@@ -132,6 +133,7 @@ class Exchange:
         self._line = line
         try:
             line.socket.settimeout(stall_s)
+            line.pace.begin(stall_s)
             line.incoming.is_begun = False
             line.socket.sendall(head)
             self._send(body)
@@ -204,13 +206,17 @@ def _open(route: _Route, url: str, stall_s: float) -> _Line:
         connection = route.guard.connect(url, route.host, route.port, stall_s)
     else:
         connection = socket.create_connection((proxy.host, proxy.port), stall_s)
+        route.guard.opened(connection)
     try:
         if route.is_tunnel:
             _dig(connection, route)
-        if route.scheme == "https":
-            connection = _tls().wrap_socket(connection, server_hostname=route.host)
-        elif proxy is not None and proxy.scheme == "https":
-            connection = _tls().wrap_socket(connection, server_hostname=proxy.host)
+        secured = route.host if route.scheme == "https" else proxy.host if proxy else ""
+        if route.scheme == "https" or (proxy is not None and proxy.scheme == "https"):
+            connection = _tls().wrap_socket(
+                connection, server_hostname=secured, do_handshake_on_connect=False
+            )
+            route.guard.opened(connection)
+            connection.do_handshake()
         return _Line(route, connection)
     except BaseException:
         connection.close()

@@ -32,7 +32,7 @@ def fetch_directory(url: str, destination: str, site: Site) -> dict[str, Moved]:
     """Links to files and directories are what the server takes them for."""
     moved: dict[str, Moved] = {}
     with Session(url, site) as session:
-        _fetch_below(session, url, destination, "", site, moved)
+        _fetch_below(session, url, destination, "", site, moved, [])
     return moved
 
 
@@ -167,7 +167,13 @@ def _make_directories(ftp: ftplib.FTP, path: str) -> None:
 
 
 def _fetch_below(
-    session: Session, url: str, destination: str, below: str, site: Site, moved: dict[str, Moved]
+    session: Session,
+    url: str,
+    destination: str,
+    below: str,
+    site: Site,
+    moved: dict[str, Moved],
+    directories: list[str],
 ) -> None:
     """Raises: StagingError for a tree without end, or a name that would lead out of it."""
     if below.count("/") >= MAX_DEPTH:
@@ -175,14 +181,15 @@ def _fetch_below(
     entries = _insist(session, url, site, lambda: _list(session, url, site))
     for name, is_tree in sorted(entries.items()):
         site.cancellation.check()
-        if len(moved) >= MOST_ENTRIES:
-            raise StagingError(f"{shown(url)}: more than {MOST_ENTRIES} files")
+        if len(moved) + len(directories) >= MOST_ENTRIES:
+            raise StagingError(f"{shown(url)}: more than {MOST_ENTRIES} files and directories")
         there, place = extend(url, name), os.path.join(destination, name)
         if is_tree is None:
             site.message(f"Left out {shown(there)}: neither a file nor a directory")
         elif is_tree:
+            directories.append(f"{below}{name}")
             make_directories(place)
-            _fetch_below(session, there, place, f"{below}{name}/", site, moved)
+            _fetch_below(session, there, place, f"{below}{name}/", site, moved, directories)
         else:
             moved[below + name] = _fetch(session, there, place, site)
 

@@ -106,6 +106,8 @@ class Session:
             ftp.connect()
             if isinstance(ftp, _PassiveTls) and not ftp.is_implicit:
                 ftp.auth()
+                if ftp.sock is not None:
+                    site.guard.opened(ftp.sock)
             self._log_in(ftp, address)
             if isinstance(ftp, ftplib.FTP_TLS):
                 ftp.prot_p()

@@ -26,6 +26,9 @@ class Guard(Rules):
         if fault:
             raise StagingError(f"{shown(url)}: {fault}")
 
+    def opened(self, connection: socket.socket) -> None:
+        """Told of each connection once it is there, and again once it speaks TLS. Does nothing here."""
+
     def connect(self, url: str, host: str, port: int, timeout_s: float) -> socket.socket:
         """A connection for `url` to the first address of the host that is allowed and answers.
 
@@ -43,6 +46,7 @@ class Guard(Rules):
             try:
                 connection.settimeout(timeout_s)
                 connection.connect(address)
+                self.opened(connection)
                 connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 return connection
             except OSError as error:

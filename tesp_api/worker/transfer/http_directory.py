@@ -42,7 +42,7 @@ def fetch_listed(url: str, destination: str, site: Site) -> dict[str, Moved]:
     Raises: StagingError, Canceled.
     """
     files: dict[str, str] = {}
-    _walk(url, destination, "", site, files)
+    _walk(url, destination, "", site, files, [])
     moved: dict[str, Moved] = {}
 
     def call(name: str, there: str) -> Callable[[], None]:
@@ -56,23 +56,29 @@ def fetch_listed(url: str, destination: str, site: Site) -> dict[str, Moved]:
     return {name: moved[name] for name in files}
 
 
-def _walk(url: str, destination: str, below: str, site: Site, files: dict[str, str]) -> None:
-    """Make the directories, and add the files to `files`. Raises: StagingError, Canceled."""
+def _walk(
+    url: str, destination: str, below: str, site: Site, files: dict[str, str], directories: list[str]
+) -> None:
+    """Make the directories, and add what is there to `files` and `directories`.
+
+    Raises: StagingError, Canceled.
+    """
     site.cancellation.check()
     if below.count("/") >= MAX_DEPTH:
         raise StagingError(f"{shown(url)}: more than {MAX_DEPTH} directories deep")
     entries = try_often(lambda: _list(url, site), url, site, FOREIGN)
     for name, is_directory in sorted(entries.items()):
+        if len(files) + len(directories) >= MOST_FILES:
+            raise StagingError(f"{shown(url)}: more than {MOST_FILES} files and directories")
         there = extend(url, name)
         if is_directory is None:
             site.message(f"Left out {shown(there)}: neither a file nor a directory")
         elif is_directory:
+            directories.append(f"{below}{name}")
             make_directories(os.path.join(destination, name))
-            _walk(there, os.path.join(destination, name), f"{below}{name}/", site, files)
+            _walk(there, os.path.join(destination, name), f"{below}{name}/", site, files, directories)
         else:
             files[below + name] = there
-    if len(files) > MOST_FILES:
-        raise StagingError(f"{shown(url)}: more than {MOST_FILES} files")
 
 
 def _list(url: str, site: Site) -> dict[str, bool | None]:

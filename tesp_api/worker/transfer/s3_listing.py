@@ -100,10 +100,10 @@ def plant(url: str, names: Iterable[tuple[str, int]], site: Site) -> Tree:
             directories.add("/".join(parts))
             if size_bytes:
                 site.message(f"Left out the {size_bytes} bytes of {shown(url)}/{name}: it names a directory")
-        elif len(files) >= MOST_FILES:
-            raise StagingError(f"{shown(url)}: more than {MOST_FILES} files")
         else:
             files.append(name)
+        if len(files) > MOST_FILES or len(directories) > MOST_FILES:
+            raise StagingError(f"{shown(url)}: more than {MOST_FILES} files or directories")
     for name in files:
         if name in directories:
             raise StagingError(f"{shown(url)}: {name[:500]!r} is a file and a directory at once")
