@@ -1,8 +1,9 @@
 """A stand-in for S3 that costs next to nothing: a benchmark of clients must not measure its server.
 
 It checks no signature and hashes nothing (its ETags say so, as S3's do under a key of one's own), and moves
-bytes between sockets and files in the kernel. It may wait before each answer, as a store does that is not on
-the same machine. A GET of a name that ends in a slash is an index page, as a web server has it.
+bytes between sockets and files in the kernel; of what is sent to `BUCKET/sink/` it keeps only the length.
+It may wait before each answer, as a store does that is not on the same machine. A GET of a name that ends in
+a slash is an index page, as a web server has it.
 """
 
 import multiprocessing
@@ -15,27 +16,35 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import parse_qs, unquote, urlsplit
 from xml.sax.saxutils import escape
 
 _SPLICE_BYTES = 1024**2
+_NOWHERE = Path(os.devnull)
 _OPAQUE_ETAG = '"0123456789abcdef0123456789abcdef"\r\nx-amz-server-side-encryption: aws:kms'
 
 
+class _Part(NamedTuple):
+    path: Path
+    size_bytes: int
+
+
 class _Objects:
-    """Each object is the file of its parts, in order."""
+    """Each object is the files of its parts, in order."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.parts: dict[str, list[Path]] = {}
-        self.uploads: dict[str, dict[int, Path]] = {}
+        self.parts: dict[str, list[_Part]] = {}
+        self.uploads: dict[str, dict[int, _Part]] = {}
         self.lock = threading.Lock()
 
-    def new_file(self) -> Path:
-        return self.folder / secrets.token_hex(16)
+    def new_file(self, key: str) -> Path:
+        """Where to write a part of the object."""
+        return _NOWHERE if key.partition("/")[2].startswith("sink/") else self.folder / secrets.token_hex(16)
 
     def size_bytes(self, key: str) -> int:
-        return sum(part.stat().st_size for part in self.parts[key])
+        return sum(part.size_bytes for part in self.parts[key])
 
 
 class _Handler(socketserver.StreamRequestHandler):
@@ -94,11 +103,10 @@ class _Handler(socketserver.StreamRequestHandler):
         )
         return self._send_files(objects.parts[key], first, last + 1)
 
-    def _send_files(self, parts: list[Path], first: int, end: int) -> None:
+    def _send_files(self, parts: list[_Part], first: int, end: int) -> None:
         begin = 0
-        for part in parts:
-            size_bytes = part.stat().st_size
-            with part.open("rb") as file:
+        for path, size_bytes in parts:
+            with path.open("rb") as file:
                 position = max(first - begin, 0)
                 while position < min(end - begin, size_bytes):
                     left = min(end - begin, size_bytes) - position
@@ -136,8 +144,8 @@ class _Handler(socketserver.StreamRequestHandler):
 
     def _put(self, key: str, query: dict[str, list[str]], headers: dict[str, str]) -> None:
         objects = self.server.objects
-        part = objects.new_file()
-        self._receive(part, int(headers["content-length"]))
+        part = _Part(objects.new_file(key), int(headers["content-length"]))
+        self._receive(*part)
         with objects.lock:
             if "uploadId" in query:
                 objects.uploads[query["uploadId"][0]][int(query["partNumber"][0])] = part
@@ -145,8 +153,8 @@ class _Handler(socketserver.StreamRequestHandler):
                 self._replace(key, [part])
         self._write(f"HTTP/1.1 200 OK\r\nETag: {_OPAQUE_ETAG}\r\nContent-Length: 0\r\n\r\n")
 
-    def _receive(self, part: Path, size_bytes: int) -> None:
-        with part.open("wb") as file:
+    def _receive(self, path: Path, size_bytes: int) -> None:
+        with path.open("wb") as file:
             # What came together with the head lies in the reader's buffer already.
             early = self.rfile.read1(min(size_bytes, len(self.rfile.peek()))) if size_bytes else b""  # type: ignore[attr-defined]
             file.write(early)
@@ -184,9 +192,10 @@ class _Handler(socketserver.StreamRequestHandler):
             self._replace(key, [])
         self._write("HTTP/1.1 204 No Content\r\n\r\n")
 
-    def _replace(self, key: str, parts: list[Path]) -> None:
+    def _replace(self, key: str, parts: list[_Part]) -> None:
         for old in self.server.objects.parts.pop(key, []):
-            old.unlink()
+            if old.path != _NOWHERE:
+                old.path.unlink()
         if parts:
             self.server.objects.parts[key] = parts
 
@@ -217,14 +226,27 @@ def _serve(folder: Path, latency_s: float, port: "Connection") -> None:
         server.serve_forever()
 
 
+class RunningStore(NamedTuple):
+    """Where a store is, and its process."""
+
+    url: str
+    pid: int
+
+    def processor_s(self) -> float:
+        """The processor time that it has used."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 @contextmanager
-def object_store(folder: Path, *, latency_s: float = 0.0) -> Iterator[str]:
-    """The store in a process of its own; its URL."""
+def object_store(folder: Path, *, latency_s: float = 0.0) -> Iterator[RunningStore]:
+    """The store in a process of its own."""
     ours, theirs = multiprocessing.Pipe(duplex=False)
     process = multiprocessing.Process(target=_serve, args=(folder, latency_s, theirs), daemon=True)
     process.start()
     try:
-        yield f"http://127.0.0.1:{ours.recv()}"
+        assert process.pid is not None
+        yield RunningStore(f"http://127.0.0.1:{ours.recv()}", process.pid)
     finally:
         process.terminate()
         process.join()
