@@ -105,9 +105,8 @@ def _pulsar(name: str, site: DestinationSettings, settings: Settings) -> Check:
         asyncio.run(ask())
     except PulsarError as error:
         key = f"destinations.{name}"
-        return Check(
-            label, "fail", str(error), f"start that Pulsar, or correct {key}.url and {key}.private_token"
-        )
+        other = "private_token" if site.kind == "rest" else "manager"
+        return Check(label, "fail", str(error), f"start that Pulsar, or correct {key}.url and {key}.{other}")
     return Check(label, "ok", f"answers {site.place}")
 
 

@@ -25,6 +25,7 @@ TO_PULSAR = ("setup", "kill", "status")
 FROM_PULSAR = "status_update"
 TIMEOUT_S = 10.0
 _RECONNECT_S = 1.0
+_LOOK_S = 0.05
 _UNACKNOWLEDGED = 64
 _TROUBLE = (AMQPError, OSError, asyncio.TimeoutError, aio_pika.exceptions.ChannelInvalidStateError)
 
@@ -89,8 +90,16 @@ class Broker:
             await exchange.publish(message, queue_name(self._manager, purpose), mandatory=True)
 
     async def listeners(self) -> int:
-        """How many consumers the manager's `setup` queue has: none if no Pulsar runs."""
+        """How many consumers the manager's `setup` queue has: none if no Pulsar runs.
+
+        Raises:
+            PulsarUnavailable: there is no connection; without waiting for a better one.
+        """
         async with self._within_time():
+            while not self._is_ready.is_set():
+                if self._trouble:
+                    raise TimeoutError
+                await asyncio.sleep(_LOOK_S)
             channel, _ = await self._ready()
             queue = await channel.declare_queue(queue_name(self._manager, "setup"), durable=True)
             return int(queue.declaration_result.consumer_count or 0)

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from tests.services.authority import Authority
 from tests.services.tesp import free_port
 
 START_TIMEOUT_S = 90.0
@@ -23,11 +24,15 @@ _POLL_S = 0.05
 class RabbitMQ:
     """`with RabbitMQ() as broker:` gives a running broker; `broker.url` is what clients need.
 
+    With an authority it speaks TLS too, at `broker.tls_url`.
+
     Raises:
         RuntimeError: it did not start; the text ends with the tail of its log.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, authority: Authority | None = None) -> None:
+        self._authority, self._tls_port = authority, free_port()
+        self.tls_url = f"amqps://{USER}:{PASSWORD}@127.0.0.1:{self._tls_port}//"
         self.port, self._distribution_port, self._names_port = free_port(), free_port(), free_port()
         self.url = f"amqp://{USER}:{PASSWORD}@127.0.0.1:{self.port}//"
         self._process: subprocess.Popen[bytes] | None = None
@@ -38,6 +43,13 @@ class RabbitMQ:
         configuration = (
             f"listeners.tcp.1 = 127.0.0.1:{self.port}\ndefault_user = {USER}\ndefault_pass = {PASSWORD}\n"
         )
+        if self._authority is not None:
+            configuration += (
+                f"listeners.ssl.1 = 127.0.0.1:{self._tls_port}\nssl_options.verify = verify_none\n"
+                f"ssl_options.cacertfile = {self._authority.ca}\n"
+                f"ssl_options.certfile = {self._authority.certificate}\n"
+                f"ssl_options.keyfile = {self._authority.private_key}\n"
+            )
         (self.folder / "rabbitmq.conf").write_text(configuration)
         (self.folder / "plugins").write_text("[].")
         try:
