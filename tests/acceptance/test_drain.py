@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -32,6 +33,10 @@ def half_a_request(host: str, port: int, body: bytes) -> socket.socket:
     head = f"POST {PATH} HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\n"
     connection.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body[:-1])
     return connection
+
+
+def is_complete(url: str) -> bool:
+    return bool(httpx.get(url).json()["state"] == "COMPLETE")
 
 
 def test_a_server_that_is_told_to_stop_ends_what_was_begun(
@@ -84,9 +89,6 @@ file_roots = [{{ path = "{shared}", mount = "rw" }}]
     (shared / "go_on").touch()
     with served(tmp_path) as url:
         for task_id in (running, late):
-            poll(
-                lambda i=task_id: httpx.get(f"{url}{PATH}/{i}").json()["state"] == "COMPLETE",
-                timeout_s=60,
-                why=f"task {task_id} does not end",
-            )
+            ended = partial(is_complete, f"{url}{PATH}/{task_id}")
+            poll(ended, timeout_s=60, why=f"task {task_id} does not end")
     assert (shared / "ran").read_text() == "ran\n"

@@ -60,8 +60,9 @@ class Sites:
         await self.stop()
         await self.start()
 
-    async def submit(self, *, preemptible: bool = False, **parameters: str) -> str:
-        task = make_task(resources={"preemptible": preemptible, "backend_parameters": parameters})
+    async def submit(self, *, preemptible: bool = False, parameters: Mapping[str, str] | None = None) -> str:
+        resources = {"preemptible": preemptible, "backend_parameters": dict(parameters or {})}
+        task = make_task(resources=resources)
         await self.store.create(task)
         self.bell.ring(task.id)
         return task.id

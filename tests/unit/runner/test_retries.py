@@ -132,7 +132,7 @@ async def test_a_worker_that_vanishes_where_jobs_are_preempted_was_preempted(tmp
 @pytest.mark.parametrize(("asked", "attempts"), [("1", 1), ("2", 2), (None, 3)])
 async def test_a_task_may_ask_for_fewer_attempts(tmp_path: Path, asked: str | None, attempts: int) -> None:
     async with running(tmp_path, retries=SOON | {"max_attempts": 3, "storage_away": 9}) as sites:
-        task_id = await sites.submit(**({"Max_Attempts": asked} if asked else {}))
+        task_id = await sites.submit(parameters={"Max_Attempts": asked} if asked else {})
         for attempt in range(1, attempts + 1):
             fail(await sites.worker(task_id, attempt), "storage_away", 0)
         assert (await sites.ended(task_id)).attempt == attempts
@@ -165,7 +165,7 @@ async def test_the_next_attempt_goes_elsewhere_if_it_can(tmp_path: Path) -> None
 
 async def test_a_task_that_names_its_destination_goes_there_again(tmp_path: Path) -> None:
     async with running(tmp_path, {"near": {}, "far": {}}, retries=SOON) as sites:
-        task_id = await sites.submit(destination="near")
+        task_id = await sites.submit(parameters={"destination": "near"})
         fail(await sites.worker(task_id), "storage_away", 0)
         assert (await sites.worker(task_id, 2)).pulsar.name == "near"
 
