@@ -74,6 +74,15 @@ def test_an_output_replaces_the_file_that_is_there(tmp_path: Path, root: Path) -
     assert [path.name for path in root.iterdir() if path.name.endswith(".part")] == []
 
 
+def test_an_output_that_is_refused_its_name_says_why(tmp_path: Path, root: Path) -> None:
+    """The refusal to delete what is there is not the reason."""
+    with FtpServer(root, refused=("RNTO", "DELE")) as server:
+        outputs = [{"path": "/out/x", "url": server.url("x")}]
+        result = run(tmp_path, executors=[shell("echo 1 > /out/x")], outputs=outputs)
+    assert result["state"] == "SYSTEM_ERROR" and "RNTO" in result["reason"], result
+    assert (root / "x").read_bytes() == CONTENT
+
+
 def test_without_credentials_the_user_is_anonymous_and_may_not_write(tmp_path: Path, root: Path) -> None:
     with FtpServer(root) as server:
         url = f"ftp://127.0.0.1:{server.port}"

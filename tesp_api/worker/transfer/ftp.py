@@ -148,8 +148,11 @@ def _rename(ftp: ftplib.FTP, temporary: str, path: str) -> None:
     """Some servers rename over no file; there the older one goes first."""
     try:
         ftp.rename(temporary, path)
-    except ftplib.error_perm:
-        ftp.delete(path)
+    except ftplib.error_perm as refused:
+        try:
+            ftp.delete(path)
+        except ftplib.error_perm:
+            raise refused from None
         ftp.rename(temporary, path)
 
 
