@@ -167,6 +167,8 @@ def _open(reach: Reach) -> Line:
         return Line(UnixConnection(reach.url[len(UNIX) :]), "", {})
     origin = http_origin(reach.url)
     proxy = _proxy_of(origin)
+    if proxy and proxy.scheme != "http":  # as in the transfers' connections
+        raise StagingError(f"{reach.url}: its proxy must be an http:// one")
     near, base = proxy or origin, origin.target.rstrip("/")
     headers = {}
     if proxy and proxy.userinfo:

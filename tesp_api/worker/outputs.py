@@ -56,7 +56,7 @@ def stage_out(attempt: Attempt, tolerant: bool) -> None:
             for item in find_output(output, attempt):
                 missing += _add(item._replace(output=number), found)
                 if len(found) > MOST_FILES:
-                    raise SystemFailure(f"The outputs are more than {MOST_FILES} files, at {item.path}")
+                    raise SystemFailure(f"The outputs are more than {MOST_FILES} files")
         except (Missing, StagingError) as error:
             missing.append(str(error))
         except OSError as error:

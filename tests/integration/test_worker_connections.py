@@ -1,5 +1,6 @@
 """HTTP connections are used again when that is safe, and only then: at real servers that count them."""
 
+import contextlib
 import socket
 import threading
 from collections.abc import Iterator
@@ -7,8 +8,13 @@ from typing import Any
 
 import pytest
 
+from tesp_api.worker.cancellation import Cancellation
+from tesp_api.worker.channel import Channel
+from tesp_api.worker.errors import StagingError
+from tesp_api.worker.order import Reach
 from tesp_api.worker.transfer.connection import IDLE, MOST_IDLE, Exchange
 from tesp_api.worker.transfer.guard import Guard
+from tesp_api.worker.transfer.lending import Ask
 from tests.services.file_server import FileServer
 
 GUARD = Guard(local_networks=("127.0.0.0/8",))
@@ -229,3 +235,23 @@ def test_no_header_can_bring_another(server: CountingServer, value: str) -> None
     with pytest.raises(ValueError, match="line break"):
         Exchange("GET", f"{server.url}/1", {"X-Token": value}, 5, guard=GUARD)
     assert server.accepted == 0
+
+
+@pytest.mark.parametrize("scheme", ["transfer", "channel"])
+def test_the_login_of_a_proxy_with_tls_is_not_sent_in_clear(
+    scheme: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as proxy:
+        proxy.settimeout(0.2)
+        monkeypatch.setenv("https_proxy", f"https://user:hush@127.0.0.1:{proxy.getsockname()[1]}")
+        monkeypatch.delenv("no_proxy", raising=False)
+        with pytest.raises(StagingError, match="must be an http:// one"):
+            if scheme == "transfer":
+                ask("GET", "https://files.example.org/x")
+            else:
+                Channel(Reach("https://tesp.example.org", None, "token"), Cancellation("/never"), print).sign(
+                    [Ask("get", "s3://lab/x")]
+                )
+        with contextlib.suppress(TimeoutError):
+            connection, _ = proxy.accept()
+            assert connection.recv(1000) == b""

@@ -11,7 +11,7 @@ MAX_HEAD_BYTES = 256 * 1024
 READ_BYTES = 64 * 1024
 SLOWEST_BYTES_S = 100
 PACE_STALLS = 3
-"""The pace is looked at after so many times `stall_s` of waiting: some answers are made while they are sent."""
+"""After so many times `stall_s` of waiting the pace counts: some answers are made as they are sent."""
 MOST_INTERIM = 100
 _END_OF_HEAD = re.compile(rb"\n\r?\n")
 _FIELD = re.compile(r"(?m)^([^\s:][^:\r\n]*):([^\r\n]*)\r?\n")
@@ -27,21 +27,19 @@ class Pace:
 
     def begin(self, stall_s: float) -> None:
         """Another answer is due: nothing counts until its first bytes are there."""
-        self._stall_s = stall_s
-        self._waited_s, self._size_bytes, self._is_begun = 0.0, 0, False
+        self._stall_s, self._waited_s, self._size_bytes = stall_s, 0.0, 0
 
     def receive(self, size: int) -> bytes:
         """Raises: OSError; HTTPException if fewer than `SLOWEST_BYTES_S` came."""
         began = time.monotonic()
         data = self._receive(size)
-        if self._is_begun:
+        if self._size_bytes:
             self._waited_s += time.monotonic() - began
-            self._size_bytes += len(data)
-        self._is_begun = True
-        if self._stall_s and self._waited_s >= PACE_STALLS * self._stall_s:
+        self._size_bytes += len(data)
+        if self._waited_s >= PACE_STALLS * self._stall_s:
             if self._size_bytes < SLOWEST_BYTES_S * self._waited_s:
                 raise HTTPException(f"only {self._size_bytes} bytes came in {self._waited_s:.1f} s")
-            self._waited_s, self._size_bytes = 0.0, 0
+            self.begin(self._stall_s)
         return data
 
 
@@ -154,7 +152,7 @@ class Answer(HTTPResponse):
         while 100 <= status < 200:
             count += 1
             if count > MOST_INTERIM:
-                raise HTTPException("the answer is put off again and again")
+                raise HTTPException("the answer is put off for ever")
             line, _, lines = self.fp.read_head().partition("\n")  # type: ignore[attr-defined]
             found = _STATUS.match(line.rstrip("\r"))
             if not found:

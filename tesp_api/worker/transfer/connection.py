@@ -11,7 +11,8 @@ from functools import lru_cache
 from http.client import HTTPException, HTTPResponse
 from typing import Any, Iterable, NamedTuple
 
-from ..urls import Origin, http_origin
+from ..errors import StagingError
+from ..urls import Origin, http_origin, shown
 from .answer import Answer, Incoming, Pace
 from .guard import Guard
 from .slices import Slice
@@ -208,12 +209,14 @@ def _open(route: _Route, url: str, stall_s: float) -> _Line:
         connection = socket.create_connection((proxy.host, proxy.port), stall_s)
         route.guard.opened(connection)
     try:
-        if route.is_tunnel:
+        if proxy is not None and route.is_tunnel:
+            if proxy.scheme == "https":  # else its login would go there in clear
+                raise StagingError(f"{shown(url)}: its proxy must be an http:// one")
             _dig(connection, route)
-        secured = route.host if route.scheme == "https" else proxy.host if proxy else ""
-        if route.scheme == "https" or (proxy is not None and proxy.scheme == "https"):
+        near = proxy if proxy is not None and route.scheme == "http" else route
+        if near.scheme == "https":
             connection = _tls().wrap_socket(
-                connection, server_hostname=secured, do_handshake_on_connect=False
+                connection, server_hostname=near.host, do_handshake_on_connect=False
             )
             route.guard.opened(connection)
             connection.do_handshake()
