@@ -33,7 +33,7 @@ class RabbitMQ:
     def __init__(self, authority: Authority | None = None) -> None:
         self._authority, self._tls_port = authority, free_port()
         self.tls_url = f"amqps://{USER}:{PASSWORD}@127.0.0.1:{self._tls_port}//"
-        self.port, self._distribution_port, self._names_port = free_port(), free_port(), free_port()
+        self.port, self._names_port = free_port(), free_port()
         self.url = f"amqp://{USER}:{PASSWORD}@127.0.0.1:{self.port}//"
         self._process: subprocess.Popen[bytes] | None = None
         self._names: subprocess.Popen[bytes] | None = None
@@ -76,6 +76,7 @@ class RabbitMQ:
         if self._names is None:  # Erlang's name server, which a broker would start as a daemon
             command = ["epmd", "-port", str(self._names_port), "-address", "127.0.0.1"]
             self._names = subprocess.Popen(command, stdin=subprocess.DEVNULL, cwd=self.folder)
+        self._distribution_port = free_port()  # as late as possible: others take free ports, too
         log = self.folder / "rabbitmq.log"
         with log.open("ab") as file:
             self._process = subprocess.Popen(
