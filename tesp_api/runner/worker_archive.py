@@ -19,7 +19,7 @@ TIMESTAMP = (1980, 1, 1, 0, 0, 0)
 LOADER = "archive.py"
 MARSHAL_FORMAT_OF_ALL = 2
 """What every Python 3 can read."""
-OFTEN_IMPORTED_LATER = ("runtimes.bubblewrap", "runtimes.docker")
+OFTEN_IMPORTED_LATER = ("runtimes.docker",)
 """With what the worker imports at once, these have bytecode. Others, which fewer tasks need, are compiled
 there in one to three milliseconds: bytecode would treble their size."""
 
@@ -68,8 +68,10 @@ def _imported_by(modules: list[str], sources: dict[str, bytes]) -> set[str]:
 
 
 def _pack_bytecode(codes: dict[str, CodeType | None]) -> bytes:
-    """By lzma, which saves a sixth of what zlib makes of it."""
-    return importlib.util.MAGIC_NUMBER + lzma.compress(marshal.dumps(codes), preset=9 | lzma.PRESET_EXTREME)
+    """By lzma, which saves a sixth of what zlib makes of it; its bytes depend on those before, not on places."""
+    preset = {"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME, "lc": 4, "pb": 0}
+    packed = lzma.compress(marshal.dumps(codes), check=lzma.CHECK_CRC32, filters=[preset])
+    return importlib.util.MAGIC_NUMBER + packed
 
 
 def _compile(name: str, source: bytes) -> CodeType:
