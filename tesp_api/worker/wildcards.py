@@ -45,12 +45,12 @@ def _expression(pattern: str, tag: str = "p") -> str:
     expression = ("" if pattern.startswith(".") else "(?!\\.)") + first
     for number, part in enumerate(filter(None, others[:-1])):
         expression += f"(?=(?P<{tag}_{number}>[^/]*?{part}))(?P={tag}_{number})"
-    expression += "".join(f"[^/]*{part}" for part in others[-1:])
+    if others:
+        expression += "[^/]*" + others[-1]
     try:
-        re.compile(expression)
+        return re.compile(expression).pattern
     except re.error:  # a range such as [z-a] or an unknown class: it stands for itself
         return re.escape(pattern)
-    return expression
 
 
 def _between_stars(pattern: str) -> list[str]:

@@ -190,7 +190,7 @@ def _fetch_below(
         if is_tree is None:
             site.message(f"Left out {shown(there)}: neither a file nor a directory")
         elif is_tree:
-            directories.append(f"{below}{name}")
+            directories.append(name)
             make_directories(place)
             _fetch_below(session, there, place, f"{below}{name}/", site, moved, directories)
         else:

@@ -74,7 +74,7 @@ def _walk(
         if is_directory is None:
             site.message(f"Left out {shown(there)}: neither a file nor a directory")
         elif is_directory:
-            directories.append(f"{below}{name}")
+            directories.append(name)
             make_directories(os.path.join(destination, name))
             _walk(there, os.path.join(destination, name), f"{below}{name}/", site, files, directories)
         else:
