@@ -68,7 +68,7 @@ def _imported_by(modules: list[str], sources: dict[str, bytes]) -> set[str]:
 
 
 def _pack_bytecode(codes: dict[str, CodeType | None]) -> bytes:
-    """By lzma, which saves a sixth of what zlib makes of it; its bytes depend on those before, not on places."""
+    """By lzma, which saves a sixth of what zlib makes of it; `lc` and `pb` suit bytecode."""
     preset = {"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME, "lc": 4, "pb": 0}
     packed = lzma.compress(marshal.dumps(codes), check=lzma.CHECK_CRC32, filters=[preset])
     return importlib.util.MAGIC_NUMBER + packed
