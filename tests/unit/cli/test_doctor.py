@@ -216,3 +216,15 @@ def test_secrets_in_the_clear_are_a_warning(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("TESP_API_DESTINATIONS__FAR__URL", f"http://127.0.0.1:{free_port()}")
     monkeypatch.setenv("TESP_API_DESTINATIONS__FAR__CHANNEL_URL", "http://tesp.example.org")
     assert found(doctor("--json"), "worker channel of far")["level"] == "warn"
+
+
+def test_a_broker_that_is_away_is_named_without_its_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    port = free_port()
+    monkeypatch.setenv("TESP_API_DESTINATIONS__FAR__KIND", "amqp")
+    monkeypatch.setenv("TESP_API_DESTINATIONS__FAR__URL", f"amqp://me:hush-hush@127.0.0.1:{port}/")
+    result = doctor("--json")
+    assert result.exit_code == 1
+    check = found(result, "Pulsar of far")
+    assert check["level"] == "fail" and f"127.0.0.1:{port}" in check["found"]
+    assert "destinations.far.url" in check["mend"]
+    assert "hush" not in result.output
