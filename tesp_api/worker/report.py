@@ -32,6 +32,7 @@ class Reporter:
         self._job = job
         self._carries = site.home
         self._chunk_bytes = site.log_chunk_bytes
+        self._kept_chunks = max(1, (site.log_max_bytes // site.log_chunk_bytes + 1) // 2)
         self._every_s = site.heartbeat_s
         self._sent: dict[str, int] = {}
         self._news = threading.Event()
@@ -114,8 +115,10 @@ class Reporter:
             yield "result.json"
         yield "events.ndjson"
         for log, size_bytes in beat.get("logs", {}).items():
-            for chunk in range(self._first_chunk(log), (size_bytes - 1) // self._chunk_bytes + 1):
-                yield f"logs/{log}.{chunk:06d}"
+            last = (size_bytes - 1) // self._chunk_bytes
+            for chunk in range(self._first_chunk(log), last + 1):
+                if chunk < self._kept_chunks or chunk > last - self._kept_chunks:  # see `LogStream`
+                    yield f"logs/{log}.{chunk:06d}"
 
     def _first_chunk(self, log: str) -> int:
         """The last one of which something was sent."""

@@ -70,11 +70,13 @@ def server() -> Iterator[Server]:
 class Worker:
     """A job whose files the test writes."""
 
-    def __init__(self, folder: Path, server: Server, *, carries: bool = True) -> None:
+    def __init__(
+        self, folder: Path, server: Server, *, carries: bool = True, log_max_bytes: int = 1024**2
+    ) -> None:
         self.job = JobDirectory(str(folder))
         Path(self.job.logs).mkdir(parents=True)
         reach = Reach(f"http://127.0.0.1:{server.http.server_address[1]}", None, "token")
-        site = Site(log_chunk_bytes=CHUNK_BYTES, heartbeat_s=0.5, home=carries)
+        site = Site(log_chunk_bytes=CHUNK_BYTES, log_max_bytes=log_max_bytes, heartbeat_s=0.5, home=carries)
         self.reporter = Reporter(reach, self.job, site)
         self.log = b""
 
@@ -111,6 +113,15 @@ def test_all_news_arrives_part_by_part(
     worker.write(b"end", ended=True)
     worker.reporter.finish()
     assert worker.is_known_to(server) and server.files["result.json"] == b"{}"
+
+
+def test_of_a_long_log_only_what_is_kept_is_sent(tmp_path: Path, server: Server) -> None:
+    worker = Worker(tmp_path, server, log_max_bytes=4 * CHUNK_BYTES)
+    worker.write(b"x" * 10 * CHUNK_BYTES, ended=True)
+    worker.reporter.start()
+    worker.reporter.finish()
+    sent = sorted(int(name[-6:]) for name in server.files if name.startswith("logs/"))
+    assert sent == [0, 1, 8, 9]
 
 
 def test_a_server_that_was_away_or_forgot_gets_all_of_it(
