@@ -57,6 +57,8 @@ class FakeWorker:
 
     def finish(self, state: str = "COMPLETE", reason: str = "", *, beat: bool = True, **more: Any) -> None:
         """Leave the result, with `more` in it; without `beat`, die before the last heartbeat."""
+        if "started" not in self.pulsar.jobs[self.job_id].files:
+            self.pulsar.put(self.job_id, "started", b'{"pid": 1}')
         sizes = {f"{stream}_bytes": self._logs.get(f"0.{stream}", 0) for stream in ("stdout", "stderr")}
         result = {
             "version": 1,
