@@ -163,7 +163,7 @@ async def test_service_info_is_complete(client: httpx.AsyncClient, tmp_path: Any
         assert info["type"] == {"group": "org.ga4gh", "artifact": "tes", "version": "1.1.0"}
         assert info["organization"].keys() == {"name", "url"}
         assert info["storage"] == [f"file://{tmp_path}/shared%20space", "file:///data"]
-        assert info["tesResources_backend_parameters"] == ["credentials"]
+        assert {"credentials", "destination", "walltime_s"} <= set(info["tesResources_backend_parameters"])
         assert "/tesp/v1/tasks/{id}/history" in info["description"]
         assert nulls_in(info) == []
 
