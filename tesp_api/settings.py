@@ -111,7 +111,7 @@ class RetrySettings(_Table):
     """
 
     max_attempts: Attempts = Field(
-        5, description="of one task, for whatever causes; it may ask for fewer (backend parameter max_attempts)"
+        5, description="of one task, for all causes; it may ask for fewer (backend parameter max_attempts)"
     )
     never_started: Attempts = Field(3, description="the worker never began")
     storage_away: Attempts = Field(2, description="a server of files did not answer, often as it was asked")

@@ -92,7 +92,7 @@ async def test_logs_that_outgrow_the_document_are_refused_and_nothing_is_lost(st
 
 
 async def _patiently(call: Callable[[], Awaitable[object]]) -> None:
-    """Again while the database is away: a busy machine may be slow with megabytes, and the driver gives up."""
+    """Again while the database is away: on a busy machine the driver gives up on megabytes now and then."""
     for _ in range(5):
         try:
             await call()

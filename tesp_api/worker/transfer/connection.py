@@ -16,6 +16,7 @@ from ..urls import Origin, http_origin, shown
 from .answer import Answer, Incoming, Pace
 from .guard import Guard
 from .slices import Slice
+from .unsent import wait_until_sent
 
 ALWAYS = {"User-Agent": "tesp-worker", "Accept-Encoding": "identity"}
 MOST_IDLE = 16
@@ -138,6 +139,8 @@ class Exchange:
             line.incoming.is_begun = False
             line.socket.sendall(head)
             self._send(body)
+            if self._is_begun:
+                wait_until_sent(line.socket, stall_s)
             self.response: HTTPResponse = Answer(line.incoming, method)
         except BaseException:
             line.close()

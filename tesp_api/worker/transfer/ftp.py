@@ -16,6 +16,7 @@ from .ftp_listing import is_directory, list_directory, received
 from .ftp_session import FOREIGN, Session, address_of, end_transfer, said, size_of, version_of
 from .moving import Partial, Reading
 from .retry import Passing, Refused, try_often
+from .unsent import wait_until_sent
 
 MAX_DEPTH = 64
 MOST_ENTRIES = 100_000
@@ -137,6 +138,7 @@ def _upload(ftp: ftplib.FTP, connection: Any, source: Source, site: Site) -> Mov
     with connection:
         for data in reading:
             connection.sendall(data)
+        wait_until_sent(connection, site.patience.stall_s)
         if hasattr(connection, "unwrap"):  # tells the server that this end is no cut
             with contextlib.suppress(OSError):
                 connection.unwrap()
@@ -145,15 +147,21 @@ def _upload(ftp: ftplib.FTP, connection: Any, source: Source, site: Site) -> Mov
 
 
 def _rename(ftp: ftplib.FTP, temporary: str, path: str) -> None:
-    """Some servers rename over no file; there the older one goes first."""
+    """Some servers rename over no file; there the older one steps aside, and is back if all is refused."""
     try:
         ftp.rename(temporary, path)
     except ftplib.error_perm as refused:
+        aside = f"{temporary}.old"
         try:
-            ftp.delete(path)
+            ftp.rename(path, aside)
         except ftplib.error_perm:
             raise refused from None
-        ftp.rename(temporary, path)
+        try:
+            ftp.rename(temporary, path)
+        except ftplib.error_perm:
+            ftp.rename(aside, path)
+            raise
+        ftp.delete(aside)
 
 
 def _make_directories(ftp: ftplib.FTP, path: str) -> None:
