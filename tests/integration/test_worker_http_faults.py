@@ -217,7 +217,7 @@ def test_the_etag_of_a_presigned_put_is_its_md5(tmp_path: Path, is_true: bool) -
 def test_an_output_that_changes_while_it_is_sent_is_an_error(tmp_path: Path) -> None:
     shared = tmp_path / "shared"
     shared.mkdir()
-    (shared / "x").write_bytes(CONTENT * 20)  # more than the system takes before anybody reads
+    (shared / "x").write_bytes(CONTENT)
 
     with FileServer() as server, FaultyProxy(server.port, at("stall", 100_000, "up")) as proxy:
         job = WorkerJob(
@@ -232,11 +232,13 @@ def test_an_output_that_changes_while_it_is_sent_is_an_error(tmp_path: Path) -> 
         process = job.start()
         while not proxy.connections:
             time.sleep(0.02)
-        (shared / "x").write_bytes(CONTENT[::-1] * 20)
+        (shared / "x").write_bytes(CONTENT[::-1])
         process.communicate(timeout=30)
         result = job.result()
-        said = f"http://127.0.0.1:{proxy.port}/x: x changed while it was read (tried once)"
-        assert (result["state"], result["reason"]) == ("SYSTEM_ERROR", said)
+        # In the first try, or in the second where all of the first one had been read by then.
+        said = re.escape(f"http://127.0.0.1:{proxy.port}/x: x changed while it was read (tried ")
+        assert result["state"] == "SYSTEM_ERROR"
+        assert re.fullmatch(said + r"(once|2 times)\)", result["reason"]), result["reason"]
         assert "/x" not in server.files
 
 
