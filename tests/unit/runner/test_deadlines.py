@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tesp_api.errors import Fault, PulsarUnavailable
-from tesp_api.runner.deadlines import came_at
+from tesp_api.runner.deadlines import Deadlines, came_at
 from tesp_api.runner.routing import Routing
 from tesp_api.settings import Settings
 from tesp_api.store.base import HistoryEntry
@@ -140,16 +140,29 @@ async def test_the_time_between_attempts_is_queued_time(tmp_path: Path) -> None:
         assert "next_attempt_at" not in task.logs[0]["metadata"]
 
 
-async def test_each_attempt_has_the_whole_time(tmp_path: Path) -> None:
-    async with running(tmp_path, retries={"pause_s": 0.6}, deadlines={"initializing_s": 0.5}) as sites:
+async def test_each_attempt_has_the_whole_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked_at: list[State] = []
+    left_s = Deadlines.left_s
+
+    async def noted(self: Deadlines, state: State) -> float:
+        looked_at.append(state)
+        return await left_s(self, state)
+
+    async def is_looked_at() -> bool:
+        worker.beat()
+        return looked_at.count(State.INITIALIZING) > 4  # it is looked at no more once the deadline has passed
+
+    monkeypatch.setattr(Deadlines, "left_s", noted)
+    async with running(tmp_path, retries={"pause_s": 1.1}, deadlines={"initializing_s": 1}) as sites:
         task_id = await sites.submit()
         worker = await sites.worker(task_id)
         worker.start()
-        await sites.in_state(task_id, State.INITIALIZING)
+        await until_true(is_looked_at)
         worker.finish("SYSTEM_ERROR", "no answer", cause="storage_away", begun=0)
         worker = await sites.worker(task_id, 2)
+        looked_at.clear()
         worker.start()
-        await sites.in_state(task_id, State.INITIALIZING)
+        await until_true(is_looked_at)
         worker.run_executor()
         worker.finish(begun=1)
         assert (await sites.ended(task_id)).state is State.COMPLETE

@@ -215,19 +215,31 @@ async def test_a_cancel_ends_the_pause_at_once(tmp_path: Path, restarted: bool) 
         assert sites.launches() == [f"{task_id}-1"]
 
 
-async def test_no_attempt_begins_before_the_last_one_is_certainly_closed(tmp_path: Path) -> None:
-    """The scheduler stops, and its site is away, just when an attempt was given up."""
+async def test_no_attempt_begins_before_the_last_one_is_certainly_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The site is away just when an attempt was given up, and the server is restarted meanwhile."""
     async with running(tmp_path, retries=SOON) as sites:
         task_id = await sites.submit()
-        for _ in range(3):
-            sites.pulsars["near"].fail_next("write_file", PulsarUnavailable("down"))
-        fail(await sites.worker(task_id), "storage_away", 0)
+        worker = await sites.worker(task_id)
+        asked: list[str] = []
 
-        async def announced() -> bool:
-            return bool((await sites.store.get(task_id)).logs)
+        async def write_file(job_id: str, name: str, data: bytes) -> None:
+            asked.append(job_id)
+            raise PulsarUnavailable("down")
 
-        await until_true(announced)
-        await sites.restart()
+        async def is_asked_often() -> bool:
+            return len(asked) >= 2
+
+        with monkeypatch.context() as patch:
+            patch.setattr(worker.pulsar, "write_file", write_file)
+            fail(worker, "storage_away", 0)
+            await until_true(is_asked_often)
+            await sites.restart()
+            asked.clear()
+            await until_true(is_asked_often)
+            assert set(asked) == {worker.job_id}
+            assert sites.launches() == [worker.job_id]
         await complete(sites, task_id, 2)
         await sites.ended(task_id)
         assert sites.launches() == [f"{task_id}-1", f"{task_id}-2"]
