@@ -195,9 +195,7 @@ async def _follow(task: Task, claim: Claim, around: Surroundings, log: AttemptLo
     job = FollowJob(
         task=task,
         claim=claim,
-        order=plan_job(
-            task, task.job.destination, around.settings, transport.bell, lent, around.place.needs
-        ),
+        order=plan_job(task, task.job.destination, around.settings, transport.bell, lent, around.place.needs),
         transport=transport,
         store=around.store,
         timing=around.settings.scheduler,

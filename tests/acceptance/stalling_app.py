@@ -99,9 +99,7 @@ async def _send(http: PulsarHttp, method: str, path: str, *args: Any, **kwargs: 
     return answer
 
 
-def _stalling_transports(
-    settings: Settings, mailbox: Mailbox | None = None
-) -> Mapping[str, PulsarTransport]:
+def _stalling_transports(settings: Settings, mailbox: Mailbox | None = None) -> Mapping[str, PulsarTransport]:
     real: Mapping[str, Any] = _real_transports(settings, mailbox)
     return {name: Stalling(transport) for name, transport in real.items()}
 
