@@ -66,7 +66,7 @@ def request_of(number: int, total: int) -> dict[str, Any]:
         "outputs": [{"url": f"s3://lab/out/{number}", "path": "/data/out.bam", "type": "FILE"}],
         "resources": {"cpu_cores": 2, "ram_gb": 4.0},
         "executors": [
-            {"image": "quay.io/biocontainers/bwa:0.7.18", "command": ["bwa", "mem", "/data/genome.fa"]}
+            {"image": "biocontainers/bwa:0.7.18", "command": ["bwa", "mem", "/data/genome.fa"]}
         ],
         "tags": tags,
     }

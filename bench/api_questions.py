@@ -75,7 +75,7 @@ _CREATE = post_request(
             "outputs": [{"url": "https://lab.example/out.bam", "path": "/data/out.bam", "type": "FILE"}],
             "resources": {"cpu_cores": 2, "ram_gb": 4.0},
             "executors": [
-                {"image": "quay.io/biocontainers/bwa:0.7.18", "command": ["true"], "workdir": "/data"}
+                {"image": "biocontainers/bwa:0.7.18", "command": ["true"], "workdir": "/data"}
             ],
             "tags": {"lab": "north", "sample": "new"},
         }
