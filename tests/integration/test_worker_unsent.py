@@ -67,3 +67,16 @@ def test_an_answer_ends_the_wait() -> None:
         reader.sendall(b"HTTP/1.1 507 Insufficient Storage\r\n\r\n")
         wait_until_sent(sender, 30.0)
         assert sender.recv(100).startswith(b"HTTP/1.1 507")
+
+
+def test_what_is_taken_at_once_is_not_waited_for() -> None:
+    sender, reader = connected()
+    with sender, reader:
+        fill(sender)
+        thread = threading.Thread(target=lambda: [None for _ in iter(lambda: reader.recv(1 << 20), b"")])
+        thread.start()
+        began_at = time.monotonic()
+        wait_until_sent(sender, 30.0)  # nothing is ever said back, as on a data connection of FTP
+        assert time.monotonic() - began_at < 15
+        sender.shutdown(socket.SHUT_WR)
+        thread.join()

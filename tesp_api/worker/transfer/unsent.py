@@ -7,6 +7,7 @@ import fcntl
 import select
 import socket
 import termios
+import time
 
 
 def wait_until_sent(connection: socket.socket, stall_s: float) -> None:
@@ -14,14 +15,16 @@ def wait_until_sent(connection: socket.socket, stall_s: float) -> None:
 
     Raises: socket.timeout if it takes nothing for `stall_s`.
     """
-    left = _unsent_bytes(connection)
+    left, since, pause_s = _unsent_bytes(connection), time.monotonic(), 0.002
     while left:
-        if select.select([connection], [], [], stall_s)[0]:
+        if select.select([connection], [], [], pause_s)[0]:
             return
         now = _unsent_bytes(connection)
-        if now >= left:
+        if now < left:
+            left, since = now, time.monotonic()
+        elif time.monotonic() - since > stall_s:
             raise socket.timeout(f"it took nothing for {stall_s:g} s")
-        left = now
+        pause_s = min(2 * pause_s, 0.2)
 
 
 def _unsent_bytes(connection: socket.socket) -> int:
