@@ -65,9 +65,7 @@ def request_of(number: int, total: int) -> dict[str, Any]:
         "inputs": [{"url": "s3://lab/genome.fa", "path": "/data/genome.fa", "type": "FILE"}],
         "outputs": [{"url": f"s3://lab/out/{number}", "path": "/data/out.bam", "type": "FILE"}],
         "resources": {"cpu_cores": 2, "ram_gb": 4.0},
-        "executors": [
-            {"image": "biocontainers/bwa:0.7.18", "command": ["bwa", "mem", "/data/genome.fa"]}
-        ],
+        "executors": [{"image": "biocontainers/bwa:0.7.18", "command": ["bwa", "mem", "/data/genome.fa"]}],
         "tags": tags,
     }
 

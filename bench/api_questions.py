@@ -74,9 +74,7 @@ _CREATE = post_request(
             "inputs": [{"url": "https://lab.example/genome.fa", "path": "/data/genome.fa", "type": "FILE"}],
             "outputs": [{"url": "https://lab.example/out.bam", "path": "/data/out.bam", "type": "FILE"}],
             "resources": {"cpu_cores": 2, "ram_gb": 4.0},
-            "executors": [
-                {"image": "biocontainers/bwa:0.7.18", "command": ["true"], "workdir": "/data"}
-            ],
+            "executors": [{"image": "biocontainers/bwa:0.7.18", "command": ["true"], "workdir": "/data"}],
             "tags": {"lab": "north", "sample": "new"},
         }
     ).encode(),
