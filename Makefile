@@ -44,7 +44,7 @@ serve: $(STAMP)  ## start a server at http://127.0.0.1:8080 (ARGS="--port 9000" 
 	@.venv/bin/tesp serve --data tesp-data --allow-bubblewrap $(ARGS)
 
 test: $(STAMP)-dev test-services  ## run all tests, with real services (as root or by sudo)
-	@$(AS_ROOT) $(PYTHON) -m pytest $(ARGS)
+	@$(AS_ROOT) .ci/test $(ARGS)
 
 test-services: $(STAMP)-dev
 	@.ci/apt-install $(TEST_PACKAGES)

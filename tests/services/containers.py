@@ -2,6 +2,7 @@
 
 import atexit
 import contextlib
+import fcntl
 import io
 import shutil
 import subprocess
@@ -10,10 +11,14 @@ import tempfile
 import time
 from functools import cache
 from pathlib import Path
+from typing import IO
 
 IMAGE = "busybox:latest"
 BUSYBOX = Path("/usr/bin/busybox")
 START_TIMEOUT_S = 40.0
+_USERS = Path(tempfile.gettempdir()) / "tesp-tests-docker-users.lock"
+_HELD: list[IO[str]] = []
+_STARTING = Path(tempfile.gettempdir()) / "tesp-tests-docker-start.lock"
 
 
 class ServiceUnavailable(Exception):
@@ -22,9 +27,11 @@ class ServiceUnavailable(Exception):
 
 @cache
 def require_docker() -> None:
-    """See that dockerd answers and has `busybox:latest`. Raises: ServiceUnavailable."""
-    if not _docker_answers():
-        _start_daemon()
+    """See that dockerd answers and has `busybox:latest`. Raises: ServiceUnavailable.
+
+    Safe to call from several processes: one of them starts it, and ends it when all of them are through.
+    """
+    _use_daemon()
     if _run(["docker", "image", "inspect", IMAGE]).returncode != 0:
         done = _run(["docker", "import", "--change", 'CMD ["sh"]', "-", IMAGE], busybox_root())
         if done.returncode != 0:
@@ -75,7 +82,17 @@ def _docker_answers() -> bool:
         raise ServiceUnavailable("no docker on the PATH: apt-get install docker.io iptables") from None
 
 
-def _start_daemon() -> None:
+def _use_daemon() -> None:
+    users = _USERS.open("a")  # held, and locked for sharing, until this process ends
+    with _STARTING.open("a") as starting:
+        fcntl.flock(starting, fcntl.LOCK_EX)
+        fcntl.flock(users, fcntl.LOCK_SH)
+        if not _docker_answers():
+            _start_daemon(users)
+    _HELD.append(users)
+
+
+def _start_daemon(users: IO[str]) -> None:
     """Start dockerd where every client looks for it; it ends with the tests."""
     log = Path(tempfile.mkdtemp(prefix="tesp-dockerd-")) / "log"
     deadline = time.monotonic() + START_TIMEOUT_S
@@ -88,10 +105,11 @@ def _start_daemon() -> None:
                 daemon = subprocess.Popen(["dockerd"], stdout=file, stderr=file, start_new_session=True)
         time.sleep(0.1)
     if daemon is not None:
-        atexit.register(_stop_daemon, daemon, log.parent)
+        atexit.register(_stop_daemon, daemon, log.parent, users)
 
 
-def _stop_daemon(daemon: subprocess.Popen[bytes], folder: Path) -> None:
+def _stop_daemon(daemon: subprocess.Popen[bytes], folder: Path, users: IO[str]) -> None:
+    fcntl.flock(users, fcntl.LOCK_EX)  # once nobody else uses it
     daemon.terminate()
     with contextlib.suppress(subprocess.TimeoutExpired):
         daemon.wait(timeout=30)
