@@ -73,7 +73,8 @@ class FollowJob:
     def __post_init__(self) -> None:
         self.state = self.task.state
         self._events = EventCopy(self.store, self.claim, self.task.attempt)
-        self._has_begun = self.state not in (State.QUEUED, State.CANCELING)
+        is_permitted = self.task.permit is not None and self.task.permit.worker != ""
+        self._has_begun = is_permitted or self.state not in (State.QUEUED, State.CANCELING)
 
     async def follow(self) -> Ending:
         """Launch the job unless its worker has begun or it is being canceled, then follow it to its end.

@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from tesp_api.errors import JobLost, PulsarRefused, StagingRefused, TransitionRefused
+from tesp_api.errors import AttemptBegun, JobLost, PulsarRefused, StagingRefused, TransitionRefused
 from tesp_api.pulsar.base import PulsarTransport
 from tesp_api.runner.attempt_log import AttemptLog, Ending
 from tesp_api.runner.deadlines import Deadlines
@@ -21,7 +21,7 @@ from tesp_api.runner.lending import NOTHING, Lender
 from tesp_api.runner.places import Place
 from tesp_api.runner.retries import NEXT_ATTEMPT_AT, Again, another, is_given_up, judged, needs_place
 from tesp_api.settings import Settings
-from tesp_api.store.base import Changes, Claim, Job, Task, TaskStore
+from tesp_api.store.base import Changes, Claim, Job, Revocation, Task, TaskStore
 from tesp_api.tes.states import FINAL, State, route
 from tesp_api.tes.times import now, rfc3339
 
@@ -61,13 +61,14 @@ async def run_task(task: Task, around: Surroundings) -> bool:
     1. give it a job: the attempt and the job's id are stored before anything is sent
     2. where a gateway serves the site, bring the inputs; send the outputs before the end
     3. follow the job: launch it unless its worker has started; states, logs and a cancel are passed on
-    4. if the attempt failed and the task gets another one, store when that may begin: `needs_place` then
+    4. if the attempt failed and the task gets another one, store when that may begin: `needs_place` then.
+       If nothing was to have run of it, but a worker has been permitted to start meanwhile, it goes on
     5. store the end: the final state, the logs and the outputs in one step
     6. clean up at the site
     7. retire the task
 
-    Returns whether the task is retired. May be called again after any failure, also by another process:
-    each step finds out what has been done already.
+    Returns whether the task is retired; if not, call it again with the task as it is then. May be called
+    again after any failure, also by another process: each step finds out what has been done already.
 
     Raises:
         PulsarUnavailable, StoreUnavailable: call again later.
@@ -83,11 +84,31 @@ async def run_task(task: Task, around: Surroundings) -> bool:
                 task = await _begin_attempt(task, claim, around)
             log = _new_log(task)
             ending = judged(task, await _run_attempt(task, claim, around, log), around.settings)
-            again = another(task, ending, around.settings.retries, now())
-            if again is not None and await _give_up(task, claim, around, ending, again, log):
+            try:
+                has_ended = await _conclude(task, claim, around, ending, log)
+            except AttemptBegun as error:
+                _log.warning("task %s is looked at again: %s", task.id, error)
+                if not ending.worker:
+                    return False
+                # the job that we see has ended, and the one that has begun cannot be seen
+                lost = Ending(State.SYSTEM_ERROR, f"{ending.reason}; {error}", "lost")
+                has_ended = await _conclude(task, claim, around, lost, log)
+            if not has_ended:
                 return False
-            await _store_end(task, claim, around, ending, log)
     await _finish(task, claim, around)
+    return True
+
+
+async def _conclude(task: Task, claim: Claim, around: Surroundings, ending: Ending, log: AttemptLog) -> bool:
+    """Store how the attempt ended; whether that is the task's end, too.
+
+    Raises:
+        AttemptBegun: a worker was permitted to start meanwhile, so it has not ended as was thought.
+    """
+    again = another(task, ending, around.settings.retries, now())
+    if again is not None and await _give_up(task, claim, around, ending, again, log):
+        return False
+    await _store_end(task, claim, around, ending, log)
     return True
 
 
@@ -143,7 +164,9 @@ async def _run_attempt(task: Task, claim: Claim, around: Surroundings, log: Atte
     except NeverStarted as reason:
         message = f"the job ended before the worker began: {reason}"
     except JobLost as error:
-        return Ending(State.SYSTEM_ERROR, str(error), "lost")
+        stored = await around.store.get(task.id)
+        may_have_run = stored.permit is not None or stored.job is None or not stored.job.asks
+        return Ending(State.SYSTEM_ERROR, str(error), "lost", may_have_run)
     except (PulsarRefused, StagingRefused) as error:
         return Ending(State.SYSTEM_ERROR, str(error))
     state = await around.store.get_state(task.id)
@@ -161,7 +184,8 @@ async def _give_up(
     log = replace(log, metadata=log.metadata | again.as_metadata(), system_logs=list(log.system_logs))
     log.close(rfc3339(now()), ending.reason)
     log.system_logs.append(again.told)
-    changes, reason = Changes(log=log.as_json()), f"{ending.reason}; {again.told}"
+    changes = Changes(log=log.as_json(), revokes=_revocation(ending))
+    reason = f"{ending.reason}; {again.told}"
     try:
         if await around.store.get_state(task.id) is State.QUEUED:
             await around.store.update(task.id, changes, claim=claim, reason=reason)
@@ -177,7 +201,8 @@ async def _begin_attempt(task: Task, claim: Claim, around: Surroundings) -> Task
     place = around.place
     if place.destination is None:
         raise ValueError(f"task {task.id} has no place")
-    job = Job(place.destination, job_id_of(task.id, attempt))
+    asks = around.lender.gives_permits(place.destination)
+    job = Job(place.destination, job_id_of(task.id, attempt), asks=asks)
     reason = f"attempt {attempt} goes to {job.destination} as job {job.job_id}"
     reason += f" ({place.why})" if place.why else ""
     return await around.store.update(task.id, Changes(attempt=attempt, job=job), claim=claim, reason=reason)
@@ -229,7 +254,11 @@ def _passage(task: Task, claim: Claim, around: Surroundings, log: AttemptLog) ->
 async def _store_end(
     task: Task, claim: Claim, around: Surroundings, ending: Ending, log: AttemptLog | None
 ) -> None:
-    """Take the task to the ending's state, through the states that lead there; a cancel asked for wins."""
+    """Take the task to the ending's state, through the states that lead there; a cancel asked for wins.
+
+    Raises:
+        AttemptBegun: it is not true any more that nothing has run, and nothing was stored of the end.
+    """
     if log is not None:
         failed = ending.state in (State.SYSTEM_ERROR, State.EXECUTOR_ERROR, State.PREEMPTED)
         if failed and task.attempt > 1:
@@ -248,11 +277,15 @@ async def _store_end(
                 step,
                 claim=claim,
                 reason=ending.reason,
-                changes=Changes(log=log.as_json()) if last and log is not None else None,
+                changes=Changes(log=log.as_json(), revokes=_revocation(ending)) if last and log else None,
             )
             current = step
         except TransitionRefused as refusal:  # a cancel came in between
             current = refusal.current
+
+
+def _revocation(ending: Ending) -> Revocation:
+    return Revocation(unless_begun=not ending.may_have_run, worker=ending.worker)
 
 
 async def _clean(job: Job, around: Surroundings) -> None:
