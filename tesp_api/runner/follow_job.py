@@ -85,7 +85,7 @@ class FollowJob:
             PulsarUnavailable, PulsarRefused, StoreUnavailable, ClaimLost: as they come.
         """
         await self._look_at_deadline()
-        if self.state is State.QUEUED and not self._passed:
+        if self.state is State.QUEUED and not self._has_begun and not self._passed:
             with self.health.watch(self.transport.name):
                 await self.transport.launch(self.order)
         while True:
