@@ -11,6 +11,7 @@ from tesp_api.errors import AttemptBegun, JobLost, PulsarRefused, StagingRefused
 from tesp_api.pulsar.base import PulsarTransport
 from tesp_api.runner.attempt_log import AttemptLog, Ending
 from tesp_api.runner.deadlines import Deadlines
+from tesp_api.runner.fencing import check_claim
 from tesp_api.runner.follow_job import FollowJob, NeverStarted
 from tesp_api.runner.gateway import Gateway, Passage
 from tesp_api.runner.gateway_inputs import GatewayInputs
@@ -32,7 +33,7 @@ _log = logging.getLogger(__name__)
 class Surroundings:
     """What running a task needs: the store, the ways to the sites, the rules, what gives workers access to
     storage, what moves files for them, who answers, the place for a new job, how long the task may be in a
-    state, and a bell of its own."""
+    state, and a bell of its own. `server` is our identity where others share the store."""
 
     store: TaskStore
     transports: Mapping[str, PulsarTransport]
@@ -43,6 +44,11 @@ class Surroundings:
     place: Place
     deadlines: Deadlines
     wake: asyncio.Event
+    server: str = ""
+
+    def reaches(self, job: Job) -> bool:
+        """Whether this server can have anything to do with a job: it is in no other server's own Pulsar."""
+        return job.server in ("", self.server)
 
     def transport_to(self, destination: str) -> PulsarTransport:
         """The way to a destination.
@@ -125,7 +131,8 @@ async def abandon_task(task: Task, around: Surroundings, error: Exception) -> No
     """End a task that cannot be driven on because of a fault of our own: SYSTEM_ERROR, its job killed."""
     claim = _claim_of(task)
     log = _new_log(task) if task.job is not None else None
-    if task.job is not None:
+    if task.job is not None and around.reaches(task.job):
+        await check_claim(around.store, claim)
         with contextlib.suppress(PulsarRefused):  # nothing there that we could end
             await around.transport_to(task.job.destination).cancel(task.job.job_id)
     reason = f"internal error of the server, {type(error).__name__}: {error} (its log says more)"
@@ -148,7 +155,7 @@ async def close_job(task: Task, around: Surroundings) -> None:
     Raises:
         PulsarUnavailable: it cannot be known; call again.
     """
-    if task.job is None:
+    if task.job is None or not around.reaches(task.job):
         return
     transport = around.transports.get(task.job.destination)
     if transport is not None:
@@ -159,6 +166,8 @@ async def close_job(task: Task, around: Surroundings) -> None:
 
 async def _run_attempt(task: Task, claim: Claim, around: Surroundings, log: AttemptLog) -> Ending:
     """Follow the attempt's job, whatever becomes of it."""
+    if task.job is not None and not around.reaches(task.job):
+        return _left_behind(task, task.job, around)
     try:
         return await _follow(task, claim, around, log)
     except NeverStarted as reason:
@@ -175,6 +184,17 @@ async def _run_attempt(task: Task, claim: Claim, around: Surroundings, log: Atte
     if passed := await around.deadlines.passed(state):
         return Ending(State.SYSTEM_ERROR, passed)
     return Ending(State.SYSTEM_ERROR, message, "never_started", may_have_run=False)
+
+
+def _left_behind(task: Task, job: Job, around: Surroundings) -> Ending:
+    """How an attempt ends whose job is in the Pulsar of another server that has been away for too long."""
+    away_s = around.settings.scheduler.embedded_away_s
+    reason = f"job {job.job_id} is in the embedded Pulsar of a server that has been away for {away_s:g} s"
+    if task.state is State.CANCELING:
+        return Ending(State.CANCELED, f"canceled; {reason}")
+    if job.asks and task.permit is None:
+        return Ending(State.SYSTEM_ERROR, reason, "never_started", may_have_run=False)
+    return Ending(State.SYSTEM_ERROR, reason, "lost")
 
 
 async def _give_up(
@@ -201,8 +221,13 @@ async def _begin_attempt(task: Task, claim: Claim, around: Surroundings) -> Task
     place = around.place
     if place.destination is None:
         raise ValueError(f"task {task.id} has no place")
-    asks = around.lender.gives_permits(place.destination)
-    job = Job(place.destination, job_id_of(task.id, attempt), asks=asks)
+    is_embedded = around.settings.destinations[place.destination].kind == "embedded"
+    job = Job(
+        place.destination,
+        job_id_of(task.id, attempt),
+        server=around.server if is_embedded else "",
+        asks=around.lender.gives_permits(place.destination),
+    )
     reason = f"attempt {attempt} goes to {job.destination} as job {job.job_id}"
     reason += f" ({place.why})" if place.why else ""
     return await around.store.update(task.id, Changes(attempt=attempt, job=job), claim=claim, reason=reason)
@@ -289,6 +314,8 @@ def _revocation(ending: Ending) -> Revocation:
 
 
 async def _clean(job: Job, around: Surroundings) -> None:
+    if not around.reaches(job):  # that server removes it when it is back
+        return
     if job.destination not in around.transports:
         _log.warning(
             "job %s stays where it is: the settings have no destination %s", job.job_id, job.destination

@@ -273,13 +273,19 @@ class TaskStore(Protocol):
 
     # -- the runner's side
 
-    async def claim(self, owner: str, *, lease_s: float, new_limit: int) -> list[Task]:
+    async def claim(
+        self, owner: str, *, lease_s: float, new_limit: int, server: str = "", away_s: float = 0.0
+    ) -> list[Task]:
         """Claim tasks that are live and that nobody holds (never claimed, released, or lease expired).
 
         At most `new_limit` of the QUEUED ones without a job, and beside them all others: those that have a
         job, are being canceled, or have ended but are not yet retired. Oldest first. Safe to call from
         several processes at once: no task is claimed twice. A lease has expired when its `expires_at` is
         reached (now >= expires_at).
+
+        `server` is the caller's: what has a job in another server's embedded Pulsar is claimed only when
+        that one's claim has been over, expired or released, for `away_s` more. An embedded store has one
+        server, and looks at neither.
 
         Opening an embedded store voids all claims: their owner is dead, or the store could not be opened.
         Claims come and go without a line in the history.
@@ -294,6 +300,9 @@ class TaskStore(Protocol):
 
     async def release(self, owner: str) -> None:
         """Give up all claims of `owner`, so that the next process need not wait for the leases to end."""
+
+    async def release_server(self, server: str) -> None:
+        """Give up the claims of all owners whose names begin with `server` and a colon: dead processes."""
 
     async def transition(
         self,

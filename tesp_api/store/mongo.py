@@ -179,10 +179,14 @@ class MongoTaskStore:
 
     # -- the runner's side
 
-    async def claim(self, owner: str, *, lease_s: float, new_limit: int) -> list[Task]:
+    async def claim(
+        self, owner: str, *, lease_s: float, new_limit: int, server: str = "", away_s: float = 0.0
+    ) -> list[Task]:
         async with self._use() as opened:
             await opened.creation.settle()  # what a client was told is not there must not run
-            return await opened.claims.take(owner, lease_s=lease_s, new_limit=new_limit)
+            return await opened.claims.take(
+                owner, lease_s=lease_s, new_limit=new_limit, server=server, away_s=away_s
+            )
 
     async def renew(self, owner: str, *, lease_s: float) -> Mapping[str, State]:
         async with self._use() as opened:
@@ -191,6 +195,10 @@ class MongoTaskStore:
     async def release(self, owner: str) -> None:
         async with self._use() as opened:
             await opened.claims.drop(owner)
+
+    async def release_server(self, server: str) -> None:
+        async with self._use() as opened:
+            await opened.claims.drop_server(server)
 
     async def transition(
         self,

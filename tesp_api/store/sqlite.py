@@ -151,7 +151,9 @@ class SqliteTaskStore:
 
     # -- the runner's side
 
-    async def claim(self, owner: str, *, lease_s: float, new_limit: int) -> list[Task]:
+    async def claim(
+        self, owner: str, *, lease_s: float, new_limit: int, server: str = "", away_s: float = 0.0
+    ) -> list[Task]:
         def work(db: sqlite3.Connection) -> list[Task]:
             moment, end = self._lease(lease_s)
             return sqlite_claims.take_claims(db, owner, moment, end, new_limit)
@@ -163,6 +165,9 @@ class SqliteTaskStore:
 
     async def release(self, owner: str) -> None:
         await self._write(lambda db: sqlite_claims.drop_claims(db, owner))
+
+    async def release_server(self, server: str) -> None:
+        await self._write(lambda db: sqlite_claims.drop_claims_of_server(db, server))
 
     async def transition(
         self,
