@@ -25,8 +25,8 @@ def server_id(folder: Path) -> str:
         raise StoreError(f"the identity of this server, {file}, cannot be had: {error}") from None
     if not re.fullmatch(r"[0-9a-f]{16}", text):
         raise StoreError(
-            f"the identity of this server, {file}, is damaged: it must be 16 hexadecimal digits. Remove it if "
-            "no jobs run in this server's embedded Pulsar: others end them after scheduler.embedded_away_s"
+            f"the identity of this server, {file}, is damaged: it must be 16 hexadecimal digits. Remove it "
+            "if no jobs run in this server's embedded Pulsar: others end them after scheduler.embedded_away_s"
         )
     return text
 
