@@ -14,18 +14,19 @@ import subprocess
 import tempfile
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import boto3
 from boto3.s3.transfer import TransferConfig
 from botocore.config import Config
 
-from bench.object_store import object_store
+from bench.object_store import object_store, processor_s
 from bench.report import print_report
 from tests.services.nginx import Nginx
 from tests.services.tesp import ONLY_BUBBLEWRAP, TespServer
@@ -33,6 +34,13 @@ from tests.services.tesp import ONLY_BUBBLEWRAP, TespServer
 FILE_BYTES = 4096
 LATENCY_S = 0.005
 IMAGE = "busybox:latest"
+
+
+class Spent(NamedTuple):
+    """What one transfer took; of a task, the processor time is that of its worker."""
+
+    seconds: float
+    processor_s: float
 
 
 def main() -> None:
@@ -69,7 +77,7 @@ def _large(folder: Path, options: argparse.Namespace, figures: dict[str, float])
         shutil.copy(large, web.root / "large")
         subprocess.run(["curl", "-sfT", large, f"{store.url}/lab/large"], check=True)
         before_mb = _rss_mb(server)
-        contests: dict[str, tuple[Callable[[], float], Callable[[], float]]] = {
+        contests: dict[str, tuple[Callable[[], Spent], Callable[[], Spent]]] = {
             "http_in": (
                 lambda: _task_in(server, web.url("large"), figures),
                 lambda: _time(f"curl -sf {web.url('large')} | tee {here} | sha256sum"),
@@ -94,9 +102,11 @@ def _large(folder: Path, options: argparse.Namespace, figures: dict[str, float])
         ratios, ceilings = {}, {}
         for name, (task, by_hand) in contests.items():
             before_s = store.processor_s()
-            ours_s, theirs_s = _take_turns(task, by_hand, options.rounds)
-            figures[f"{name}_mb_per_s"] = size_bytes / 1e6 / ours_s
-            figures[f"{name}_by_hand_mb_per_s"] = size_bytes / 1e6 / theirs_s
+            ours, theirs = _take_turns(task, by_hand, options.rounds)
+            ours_s, theirs_s = ours.seconds, theirs.seconds
+            for label, spent in ((name, ours), (f"{name}_by_hand", theirs)):
+                figures[f"{label}_mb_per_s"] = size_bytes / 1e6 / spent.seconds
+                figures[f"{label}_processor_s"] = spent.processor_s
             ratios[f"{name}_over_by_hand"] = round(theirs_s / ours_s, 3)
             if name.startswith("s3"):
                 used_s = max(store.processor_s() - before_s, 0.01) / (2 * (options.rounds + 1))
@@ -114,8 +124,8 @@ def _large(folder: Path, options: argparse.Namespace, figures: dict[str, float])
 _AT_ONCE = TransferConfig()
 
 
-def _boto3(url: str, transfer: Callable[[Any], object]) -> float:
-    """The time of boto3's own transfer, without the checksums that it may leave out."""
+def _boto3(url: str, transfer: Callable[[Any], object]) -> Spent:
+    """What it takes of boto3's own transfer, without the checksums that it may leave out."""
     config = Config(
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
@@ -129,29 +139,28 @@ def _boto3(url: str, transfer: Callable[[Any], object]) -> float:
         aws_secret_access_key="bench",  # noqa: S106
         config=config,
     )
-    began = time.perf_counter()
-    transfer(client)
-    return time.perf_counter() - began
+    return _measure(lambda: transfer(client))
 
 
-def _task_in(server: TespServer, url: str, figures: dict[str, float]) -> float:
-    log = _run(server, {"inputs": [{"url": url, "path": "/in/large"}]}, "true", figures)
-    return _seconds(log["start_time"], log["logs"][0]["start_time"])
+def _task_in(server: TespServer, url: str, figures: dict[str, float]) -> Spent:
+    log, used_s = _run(server, {"inputs": [{"url": url, "path": "/in/large"}]}, "true", figures)
+    return Spent(_seconds(log["start_time"], log["logs"][0]["start_time"]), used_s)
 
 
-def _task_out(server: TespServer, url: str, size_bytes: int, figures: dict[str, float]) -> float:
+def _task_out(server: TespServer, url: str, size_bytes: int, figures: dict[str, float]) -> Spent:
     command = f"head -c {size_bytes} /dev/zero > /out/large"
-    log = _run(server, {"outputs": [{"url": url, "path": "/out/large"}]}, command, figures)
-    return _seconds(log["logs"][0]["end_time"], log["end_time"])
+    log, used_s = _run(server, {"outputs": [{"url": url, "path": "/out/large"}]}, command, figures)
+    return Spent(_seconds(log["logs"][0]["end_time"], log["end_time"]), used_s)
 
 
 def _run(
     server: TespServer, files: dict[str, Any], command: str, figures: dict[str, float]
-) -> dict[str, Any]:
-    """Run a task and watch its worker's memory; the task's log."""
+) -> tuple[dict[str, Any], float]:
+    """Run a task and watch its worker; the task's log, and the worker's processor time."""
     task_id = server.create({"executors": [{"image": IMAGE, "command": ["sh", "-c", command]}], **files})
     over = threading.Event()
-    watching = threading.Thread(target=_watch_worker, args=(server, task_id, over, figures))
+    seen: dict[str, float] = defaultdict(float)
+    watching = threading.Thread(target=_watch_worker, args=(server, task_id, over, seen))
     watching.start()
     try:
         task = server.wait(task_id, timeout_s=600)
@@ -159,12 +168,13 @@ def _run(
         over.set()
         watching.join()
     assert task["state"] == "COMPLETE", task["logs"]
+    figures["worker_rss_mb"] = max(figures.get("worker_rss_mb", 0.0), seen["peak_mb"])
     log: dict[str, Any] = task["logs"][0]
-    return log
+    return log, seen["processor_s"]
 
 
-def _watch_worker(server: TespServer, task_id: str, over: threading.Event, figures: dict[str, float]) -> None:
-    """Note the most memory that its worker ever has, until the task is over."""
+def _watch_worker(server: TespServer, task_id: str, over: threading.Event, seen: dict[str, float]) -> None:
+    """Note a worker's most memory and its processor time so far, until the task is over."""
     started = server.data / "pulsar" / "staging" / f"{task_id}-1" / "metadata" / "tesp" / "started"
     pid = 0
     while not over.wait(0.02):
@@ -172,7 +182,8 @@ def _watch_worker(server: TespServer, task_id: str, over: threading.Event, figur
             pid = pid or json.loads(started.read_text())["pid"]
             lines = Path(f"/proc/{pid}/status").read_text().splitlines()
             peak_kb = next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
-            figures["worker_rss_mb"] = max(figures.get("worker_rss_mb", 0.0), peak_kb * 1024 / 1e6)
+            seen["peak_mb"] = peak_kb * 1024 / 1e6
+            seen["processor_s"] = processor_s(pid)
 
 
 # -- many small files
@@ -198,7 +209,8 @@ def _small(
         by_hand = f"curl -sf --create-dirs -K {wanted} && cat {folder}/small/* | sha256sum"
         for name, source in (("http", f"{url}/lab/small/"), ("s3", "s3://lab/small")):
             task = partial(_task_tree, server, source, count, figures)
-            ours_s, theirs_s = _take_turns(task, partial(_time, by_hand), options.rounds)
+            ours, theirs = _take_turns(task, partial(_time, by_hand), options.rounds)
+            ours_s, theirs_s = ours.seconds, theirs.seconds
             figures[f"small_{name}_{label}_s"], figures[f"small_curl_{label}_s"] = ours_s, theirs_s
             ratios[f"small_{name}_over_curl_{label}"] = round(theirs_s / ours_s, 3)
     return ratios
@@ -213,10 +225,10 @@ def _fill(folder: Path, url: str, count: int) -> None:
     subprocess.run(["curl", "-sf", "--no-progress-meter", "--parallel", "-K", everything], check=True)
 
 
-def _task_tree(server: TespServer, url: str, count: int, figures: dict[str, float]) -> float:
+def _task_tree(server: TespServer, url: str, count: int, figures: dict[str, float]) -> Spent:
     files = {"inputs": [{"url": url, "path": "/in", "type": "DIRECTORY"}]}
-    log = _run(server, files, f'test "$(ls /in | wc -l)" = {count}', figures)
-    return _seconds(log["start_time"], log["logs"][0]["start_time"])
+    log, used_s = _run(server, files, f'test "$(ls /in | wc -l)" = {count}', figures)
+    return Spent(_seconds(log["start_time"], log["logs"][0]["start_time"]), used_s)
 
 
 # -- small parts
@@ -235,16 +247,26 @@ def _server(s3_url: str) -> Iterator[TespServer]:
         yield server
 
 
-def _take_turns(one: Callable[[], float], other: Callable[[], float], rounds: int) -> tuple[float, float]:
-    """The median time of each, after a round that warms up."""
-    times = [(one(), other()) for _ in range(rounds + 1)][1:]
-    return statistics.median(time[0] for time in times), statistics.median(time[1] for time in times)
+def _take_turns(one: Callable[[], Spent], other: Callable[[], Spent], rounds: int) -> tuple[Spent, Spent]:
+    """The medians of each, after a round that warms up."""
+    taken = [(one(), other()) for _ in range(rounds + 1)][1:]
+    medians = [Spent(*map(statistics.median, zip(*each, strict=True))) for each in zip(*taken, strict=True)]
+    return medians[0], medians[1]
 
 
-def _time(command: str) -> float:
-    began = time.perf_counter()
-    subprocess.run(["bash", "-o", "pipefail", "-c", command], check=True, stdout=subprocess.DEVNULL)
-    return time.perf_counter() - began
+def _time(command: str) -> Spent:
+    return _measure(
+        lambda: subprocess.run(
+            ["bash", "-o", "pipefail", "-c", command], check=True, stdout=subprocess.DEVNULL
+        )
+    )
+
+
+def _measure(transfer: Callable[[], object]) -> Spent:
+    """What is done in this process, or by processes that have ended when `transfer` returns."""
+    began, before = time.perf_counter(), sum(os.times()[:4])
+    transfer()
+    return Spent(time.perf_counter() - began, sum(os.times()[:4]) - before)
 
 
 def _seconds(begin: str, end: str) -> float:
