@@ -16,6 +16,7 @@ from tesp_api.tes.times import rfc3339
 
 LIMIT_DEFAULT_BYTES = 1024**2
 LIMIT_MAX_BYTES = 8 * 1024**2
+FILES_PAGE_BYTES = 256 * 1024
 _OFFSET_MAX_BYTES = 2**53
 _STREAMS: dict[str, Stream] = {"stdout": "stdout", "stderr": "stderr"}
 
@@ -32,6 +33,7 @@ class ExtensionEndpoints:
             Route(f"{prefix}/tasks/{{id}}", self.delete_task, methods=["DELETE"]),
             Route(f"{prefix}/tasks/{{id}}/logs/{{executor}}/{{stream}}", self.read_log, methods=["GET"]),
             Route(f"{prefix}/tasks/{{id}}/events", self.read_events, methods=["GET"]),
+            Route(f"{prefix}/tasks/{{id}}/files", self.read_files, methods=["GET"]),
             Route(f"{prefix}/tasks/{{id}}/history", self.read_history, methods=["GET"]),
         ]
 
@@ -92,6 +94,28 @@ class ExtensionEndpoints:
         events = [_event(line) for line in part.data.splitlines()[after + 1 :]]
         return json_answer({"events": events, "live": attempt == task.attempt and task.state not in FINAL})
 
+    async def read_files(self, request: Request) -> Response:
+        """A page of what an attempt has moved, each file with its size and checksum."""
+        # The state is read before the files, as for a log.
+        task = await self._store.get(request.path_params["id"])
+        with reading(request.query_params) as query:
+            attempt = query.integer("attempt", task.attempt, least=1, most=2**31)
+            begin = query.integer("page_token", 0, least=0, most=_OFFSET_MAX_BYTES)
+        _check_attempt(task, attempt)
+        live = attempt == task.attempt and task.state not in FINAL
+        total = await self._store.log_size(task.id, attempt, 0, "files")
+        if not total and not begin:  # few enough for the metadata
+            return json_answer({"files": _files_told(task, attempt), "live": live})
+        # From the end of the line before, so that a token which is none shows.
+        first = max(begin - 1, 0)
+        part = await self._store.read_log(task.id, attempt, 0, "files", offset=first, limit=FILES_PAGE_BYTES)
+        data = part.data[begin - first : part.data.rfind(b"\n") + 1]
+        if not data or (begin and part.data[:1] != b"\n"):
+            raise HTTPException(400, f"page_token {begin} is none that an answer has given")
+        answer = {"files": [json.loads(line) for line in data.splitlines()], "live": live}
+        more = {"next_page_token": str(begin + len(data))} if begin + len(data) < total else {}
+        return json_answer(answer | more)
+
     async def read_history(self, request: Request) -> Response:
         """Every state the task has been in, oldest first."""
         task = await self._store.get(request.path_params["id"])
@@ -118,6 +142,16 @@ def _executor_of(task: Task, given: str) -> int:
 def _check_attempt(task: Task, attempt: int) -> None:
     if attempt > task.attempt:
         raise HTTPException(404, f"task {task.id} has had {task.attempt} attempts, and no {attempt}")
+
+
+def _files_told(task: Task, attempt: int) -> list[dict[str, Any]]:
+    """The files that the metadata of an attempt's log tells of."""
+    metadata = task.logs[attempt - 1].get("metadata", {}) if 0 < attempt <= len(task.logs) else {}
+    return [
+        {"direction": direction, **file}
+        for direction in ("input", "output")
+        for file in json.loads(metadata.get(f"{direction}s", "[]"))
+    ]
 
 
 def _event(line: bytes) -> dict[str, Any]:

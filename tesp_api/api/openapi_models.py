@@ -220,6 +220,26 @@ class Events(BaseModel):
     live: bool = Field(description="Whether more may come.")
 
 
+class MovedFile(BaseModel):
+    """A file that came to the task or went out of it."""
+
+    direction: Literal["input", "output"] = Field(description="Which way it went.")
+    path: str = Field(description="In the containers.")
+    url: str | None = Field(None, description="Without secrets; absent for an input with content.")
+    size_bytes: int = Field(description="Counted on its way.")
+    sha256: str | None = Field(
+        None, description="Of what passed, in hexadecimal digits; absent for what stayed where it lies."
+    )
+
+
+class Files(BaseModel):
+    """What an attempt has moved: inputs, then outputs."""
+
+    files: list[MovedFile] = Field(description="Empty until the attempt has ended.")
+    next_page_token: str | None = Field(None, description="Absent on the last page.")
+    live: bool = Field(description="Whether more may come.")
+
+
 class HistoryEntry(BaseModel):
     """A state that the task came into."""
 
