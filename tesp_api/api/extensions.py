@@ -17,6 +17,7 @@ from tesp_api.tes.times import rfc3339
 LIMIT_DEFAULT_BYTES = 1024**2
 LIMIT_MAX_BYTES = 8 * 1024**2
 FILES_PAGE_BYTES = 256 * 1024
+EVENT_STREAMS: tuple[Stream, Stream] = ("gateway", "events")
 _OFFSET_MAX_BYTES = 2**53
 _STREAMS: dict[str, Stream] = {"stdout": "stdout", "stderr": "stderr"}
 
@@ -80,7 +81,7 @@ class ExtensionEndpoints:
         )
 
     async def read_events(self, request: Request) -> Response:
-        """What the worker of an attempt has said so far, without what the client has by its `after`.
+        """What was said so far by the worker of an attempt, and by the server where that moves its files.
 
         `live` says that more may come: once it is false, nothing will.
         """
@@ -90,8 +91,13 @@ class ExtensionEndpoints:
             attempt = query.integer("attempt", task.attempt, least=1, most=2**31)
             after = query.integer("after", -1, least=-1, most=2**31)
         _check_attempt(task, attempt)
-        part = await self._store.read_log(task.id, attempt, 0, "events", offset=0, limit=LIMIT_MAX_BYTES)
-        events = [_event(line) for line in part.data.splitlines()[after + 1 :]]
+        # What the gateway sends comes after all of the worker's, and must not be read before that is there.
+        gateway, worker = [
+            await self._store.read_log(task.id, attempt, 0, stream, offset=0, limit=LIMIT_MAX_BYTES)
+            for stream in EVENT_STREAMS
+        ]
+        lines = _in_order(gateway.data.splitlines(), worker.data.splitlines())
+        events = [_event(seq, line) for seq, line in enumerate(lines) if seq > after]
         return json_answer({"events": events, "live": attempt == task.attempt and task.state not in FINAL})
 
     async def read_files(self, request: Request) -> Response:
@@ -154,11 +160,19 @@ def _files_told(task: Task, attempt: int) -> list[dict[str, Any]]:
     ]
 
 
-def _event(line: bytes) -> dict[str, Any]:
-    """A worker's event as clients see it: what is not known is absent."""
+def _in_order(gateway: list[bytes], worker: list[bytes]) -> list[bytes]:
+    """Events as they came: a gateway brings inputs before the worker begins, and sends what that has left."""
+    told = [(line, json.loads(line)["direction"]) for line in gateway]
+    before = [line for line, direction in told if direction == "input"]
+    after = [line for line, direction in told if direction != "input"]
+    return [*before, *worker, *after]
+
+
+def _event(seq: int, line: bytes) -> dict[str, Any]:
+    """An event as clients see it: what is not known is absent."""
     event: dict[str, Any] = json.loads(line)
-    known = {key: value for key, value in event.items() if value is not None}
-    return {"seq": known.pop("seq"), "time": known.pop("at"), **known}
+    known = {key: value for key, value in event.items() if value is not None and key != "seq"}
+    return {"seq": seq, "time": known.pop("at"), **known}
 
 
 def _log_headers(offset: int, total: int, live: bool) -> dict[str, str]:

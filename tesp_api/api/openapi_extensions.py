@@ -83,15 +83,16 @@ def _delete() -> Json:
 
 def _read_events() -> Json:
     text = (
-        "What the worker of an attempt has said so far: also how far transfers are that take longer than a "
-        "second. To follow them, ask again after the seq of the last one, while live is true."
+        "What the worker of an attempt has said so far, and the server where it moves the files itself: also "
+        "how far transfers are that take longer than a second. To follow them, ask again after the seq of "
+        "the last one, while live is true."
     )
     parameters = [
         TASK_ID,
         ATTEMPT,
         parameter("after", {"type": "integer", "minimum": -1}, "Only events with a larger seq than this."),
     ]
-    about = ("Extensions", "What a task's worker says", text)
+    about = ("Extensions", "What a task's worker and gateway say", text)
     answer = in_json("The events, the oldest first.", "Events")
     return operation("ReadEvents", about, answer, "400 404 503 default", parameters=parameters)
 

@@ -182,10 +182,10 @@ class ServiceInfo10(BaseModel):
 
 
 class Event(BaseModel):
-    """Something that the worker says. Fields that do not belong to an event, or are not known, are absent."""
+    """Something that is said of an attempt. Fields that an event does not have, or not know, are absent."""
 
     seq: int = Field(description="Its number within the attempt, from 0.")
-    time: str = Field(description="RFC 3339, in UTC, by the clock of the site.", examples=[_MOMENT])
+    time: str = Field(description="RFC 3339, in UTC, by the clock of who says it.", examples=[_MOMENT])
     event: Literal[
         "initializing",
         "executor_started",
@@ -214,7 +214,7 @@ class Event(BaseModel):
 
 
 class Events(BaseModel):
-    """What the worker of an attempt has said so far."""
+    """What was said of an attempt so far."""
 
     events: list[Event] = Field(description="The oldest first.")
     live: bool = Field(description="Whether more may come.")

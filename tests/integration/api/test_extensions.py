@@ -124,6 +124,26 @@ async def test_events_are_read_while_they_come(client: httpx.AsyncClient, store:
         assert answer["live"] is False
 
 
+async def test_a_gateway_tells_of_its_transfers_before_and_after_the_worker(
+    client: httpx.AsyncClient, store: TaskStore
+) -> None:
+    task_id = await create(client)
+    address = f"/tesp/v1/tasks/{task_id}/events"
+    held = await start(store, task_id)
+    came = lines_of([{"at": AT, "event": "transfer", **TRANSFER, "done_bytes": n} for n in (1, 2)])
+    went = lines_of([{"at": AT, "event": "transfer", **TRANSFER, "direction": "output"}])
+    seen: list[dict[str, Any]] = []
+    for stream, data in (("gateway", came), ("events", lines_of(EVENTS)), ("gateway", went)):
+        offset = await store.log_size(task_id, 1, 0, stream)  # type: ignore[arg-type]
+        await store.append_log(held, 1, 0, stream, offset, data)  # type: ignore[arg-type]
+        answer = (await client.get(f"{address}?after={len(seen) - 1}")).json()
+        seen += answer["events"]
+    assert seen == (await client.get(address)).json()["events"]
+    assert [event["seq"] for event in seen] == list(range(len(EVENTS) + 3))
+    assert [event["event"] for event in seen[2:-1]] == [event["event"] for event in EVENTS]
+    assert (seen[1]["done_bytes"], seen[-1]["direction"]) == (2, "output")
+
+
 async def test_the_events_of_each_attempt_are_its_own(client: httpx.AsyncClient, store: TaskStore) -> None:
     task_id = await create(client)
     address = f"/tesp/v1/tasks/{task_id}/events"
