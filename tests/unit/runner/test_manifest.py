@@ -12,6 +12,7 @@ from tesp_api.runner.manifest import LINE_MAX_BYTES, MOST_TOLD, as_metadata, kee
 from tesp_api.store.base import Claim
 from tesp_api.store.sqlite import SqliteTaskStore
 from tests.factories import make_task
+from tests.unit.runner.attempts import running
 
 
 @pytest.fixture
@@ -85,3 +86,17 @@ async def test_whatever_a_site_says_can_be_kept(store: SqliteTaskStore, held: Cl
     told = await kept(store, held)
     assert all(isinstance(told[0][key], str) for key in ("path", "url", "sha256"))
     assert told[0]["size_bytes"] == 0 and "more" not in told[0]
+
+
+async def test_it_is_there_when_the_task_has_ended(tmp_path: Path) -> None:
+    files = [output(number) for number in range(MOST_TOLD + 1)]
+    async with running(tmp_path) as sites:
+        task_id = await sites.submit()
+        worker = await sites.worker(task_id)
+        worker.start()
+        worker.run_executor()
+        worker.finish(outputs=files)
+        task = await sites.ended(task_id)
+        part = await sites.store.read_log(task_id, 1, 0, "files", offset=0, limit=2**30)
+    assert task.logs[0]["metadata"]["outputs_left_out"] == "1"
+    assert [json.loads(line)["url"] for line in part.data.splitlines()] == [file["url"] for file in files]
