@@ -226,6 +226,12 @@ def _serve(folder: Path, latency_s: float, port: "Connection") -> None:
         server.serve_forever()
 
 
+def processor_s(pid: int) -> float:
+    """The processor time that a process has used so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 class RunningStore(NamedTuple):
     """Where a store is, and its process."""
 
@@ -234,8 +240,7 @@ class RunningStore(NamedTuple):
 
     def processor_s(self) -> float:
         """The processor time that it has used."""
-        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        return processor_s(self.pid)
 
 
 @contextmanager

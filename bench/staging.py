@@ -5,17 +5,11 @@
 """
 
 import argparse
-import contextlib
-import json
 import os
 import shutil
-import statistics
 import subprocess
 import tempfile
-import threading
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -27,12 +21,12 @@ from botocore.config import Config
 
 from bench.object_store import object_store
 from bench.report import print_report
+from bench.transfers import Spent, measure, run_task, server_with, take_turns, time_command
 from tests.services.nginx import Nginx
-from tests.services.tesp import ONLY_BUBBLEWRAP, TespServer
+from tests.services.tesp import TespServer
 
 FILE_BYTES = 4096
 LATENCY_S = 0.005
-IMAGE = "busybox:latest"
 
 
 def main() -> None:
@@ -65,18 +59,18 @@ def _large(folder: Path, options: argparse.Namespace, figures: dict[str, float])
     _make_file(large, size_bytes)
     objects = folder / "store"
     objects.mkdir()
-    with Nginx() as web, object_store(objects) as store, _server(store.url) as server:
+    with Nginx() as web, object_store(objects) as store, server_with(store.url) as server:
         shutil.copy(large, web.root / "large")
         subprocess.run(["curl", "-sfT", large, f"{store.url}/lab/large"], check=True)
         before_mb = _rss_mb(server)
-        contests: dict[str, tuple[Callable[[], float], Callable[[], float]]] = {
+        contests: dict[str, tuple[Callable[[], Spent], Callable[[], Spent]]] = {
             "http_in": (
                 lambda: _task_in(server, web.url("large"), figures),
-                lambda: _time(f"curl -sf {web.url('large')} | tee {here} | sha256sum"),
+                lambda: time_command(f"curl -sf {web.url('large')} | tee {here} | sha256sum"),
             ),
             "http_out": (
                 lambda: _task_out(server, web.url("task"), size_bytes, figures),
-                lambda: _time(f"cat {large} | tee >(sha256sum) | curl -sfT - {web.url('curl')}"),
+                lambda: time_command(f"cat {large} | tee >(sha256sum) | curl -sfT - {web.url('curl')}"),
             ),
             "s3_in": (
                 lambda: _task_in(server, "s3://lab/large", figures),
@@ -94,9 +88,11 @@ def _large(folder: Path, options: argparse.Namespace, figures: dict[str, float])
         ratios, ceilings = {}, {}
         for name, (task, by_hand) in contests.items():
             before_s = store.processor_s()
-            ours_s, theirs_s = _take_turns(task, by_hand, options.rounds)
-            figures[f"{name}_mb_per_s"] = size_bytes / 1e6 / ours_s
-            figures[f"{name}_by_hand_mb_per_s"] = size_bytes / 1e6 / theirs_s
+            ours, theirs = take_turns(task, by_hand, options.rounds)
+            ours_s, theirs_s = ours.seconds, theirs.seconds
+            for label, spent in ((name, ours), (f"{name}_by_hand", theirs)):
+                figures[f"{label}_mb_per_s"] = size_bytes / 1e6 / spent.seconds
+                figures[f"{label}_processor_s"] = spent.processor_s
             ratios[f"{name}_over_by_hand"] = round(theirs_s / ours_s, 3)
             if name.startswith("s3"):
                 used_s = max(store.processor_s() - before_s, 0.01) / (2 * (options.rounds + 1))
@@ -114,8 +110,8 @@ def _large(folder: Path, options: argparse.Namespace, figures: dict[str, float])
 _AT_ONCE = TransferConfig()
 
 
-def _boto3(url: str, transfer: Callable[[Any], object]) -> float:
-    """The time of boto3's own transfer, without the checksums that it may leave out."""
+def _boto3(url: str, transfer: Callable[[Any], object]) -> Spent:
+    """What it takes of boto3's own transfer, without the checksums that it may leave out."""
     config = Config(
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
@@ -129,50 +125,18 @@ def _boto3(url: str, transfer: Callable[[Any], object]) -> float:
         aws_secret_access_key="bench",  # noqa: S106
         config=config,
     )
-    began = time.perf_counter()
-    transfer(client)
-    return time.perf_counter() - began
+    return measure(lambda: transfer(client))
 
 
-def _task_in(server: TespServer, url: str, figures: dict[str, float]) -> float:
-    log = _run(server, {"inputs": [{"url": url, "path": "/in/large"}]}, "true", figures)
-    return _seconds(log["start_time"], log["logs"][0]["start_time"])
+def _task_in(server: TespServer, url: str, figures: dict[str, float]) -> Spent:
+    log, used_s = run_task(server, {"inputs": [{"url": url, "path": "/in/large"}]}, "true", figures)
+    return Spent(_seconds(log["start_time"], log["logs"][0]["start_time"]), used_s)
 
 
-def _task_out(server: TespServer, url: str, size_bytes: int, figures: dict[str, float]) -> float:
+def _task_out(server: TespServer, url: str, size_bytes: int, figures: dict[str, float]) -> Spent:
     command = f"head -c {size_bytes} /dev/zero > /out/large"
-    log = _run(server, {"outputs": [{"url": url, "path": "/out/large"}]}, command, figures)
-    return _seconds(log["logs"][0]["end_time"], log["end_time"])
-
-
-def _run(
-    server: TespServer, files: dict[str, Any], command: str, figures: dict[str, float]
-) -> dict[str, Any]:
-    """Run a task and watch its worker's memory; the task's log."""
-    task_id = server.create({"executors": [{"image": IMAGE, "command": ["sh", "-c", command]}], **files})
-    over = threading.Event()
-    watching = threading.Thread(target=_watch_worker, args=(server, task_id, over, figures))
-    watching.start()
-    try:
-        task = server.wait(task_id, timeout_s=600)
-    finally:
-        over.set()
-        watching.join()
-    assert task["state"] == "COMPLETE", task["logs"]
-    log: dict[str, Any] = task["logs"][0]
-    return log
-
-
-def _watch_worker(server: TespServer, task_id: str, over: threading.Event, figures: dict[str, float]) -> None:
-    """Note the most memory that its worker ever has, until the task is over."""
-    started = server.data / "pulsar" / "staging" / f"{task_id}-1" / "metadata" / "tesp" / "started"
-    pid = 0
-    while not over.wait(0.02):
-        with contextlib.suppress(OSError, ValueError, StopIteration):  # it has not begun, or has ended
-            pid = pid or json.loads(started.read_text())["pid"]
-            lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-            peak_kb = next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
-            figures["worker_rss_mb"] = max(figures.get("worker_rss_mb", 0.0), peak_kb * 1024 / 1e6)
+    log, used_s = run_task(server, {"outputs": [{"url": url, "path": "/out/large"}]}, command, figures)
+    return Spent(_seconds(log["logs"][0]["end_time"], log["end_time"]), used_s)
 
 
 # -- many small files
@@ -181,70 +145,61 @@ def _watch_worker(server: TespServer, task_id: str, over: threading.Event, figur
 def _small(
     folder: Path, options: argparse.Namespace, latency_s: float, figures: dict[str, float]
 ) -> dict[str, float]:
-    """A directory of small files from a store that waits `latency_s` before each answer."""
+    """A directory of small files from and to a store that waits `latency_s` before each answer."""
     count: int = options.files
-    label = f"{1000 * latency_s:g}ms"
     ratios = {}
     with (
         tempfile.TemporaryDirectory(dir=folder) as objects,
         object_store(Path(objects), latency_s=latency_s) as store,
-        _server(store.url) as server,
+        server_with(store.url) as server,
     ):
         url = store.url
         _fill(folder, url, count)
-        wanted = folder / "wanted"
-        places = (f'url = "{url}/lab/small/{n}"\noutput = "{folder}/small/{n}"\n' for n in range(count))
-        wanted.write_text("".join(places))
-        by_hand = f"curl -sf --create-dirs -K {wanted} && cat {folder}/small/* | sha256sum"
-        for name, source in (("http", f"{url}/lab/small/"), ("s3", "s3://lab/small")):
-            task = partial(_task_tree, server, source, count, figures)
-            ours_s, theirs_s = _take_turns(task, partial(_time, by_hand), options.rounds)
-            figures[f"small_{name}_{label}_s"], figures[f"small_curl_{label}_s"] = ours_s, theirs_s
-            ratios[f"small_{name}_over_curl_{label}"] = round(theirs_s / ours_s, 3)
+        curl_in = _curl(folder, "wanted", f"{url}/lab/small", "output", count)
+        curl_out = _curl(folder, "sent", f"{url}/lab/sink/curl", "upload-file", count)
+        for name, place in (("http", f"{url}/lab/"), ("s3", "s3://lab/")):
+            fetch = partial(_task_tree_in, server, f"{place}small/", count, figures)
+            send = partial(_task_tree_out, server, f"{place}sink/task/", count, figures)
+            for contest, task, by_hand in ((name, fetch, curl_in), (f"{name}_out", send, curl_out)):
+                ours, theirs = take_turns(task, by_hand, options.rounds)
+                label = f"{contest}_over_curl_{1000 * latency_s:g}ms"
+                figures[f"small_{label}_s"], figures[f"small_{label}_curl_s"] = ours.seconds, theirs.seconds
+                ratios[f"small_{label}"] = round(theirs.seconds / ours.seconds, 3)
     return ratios
 
 
 def _fill(folder: Path, url: str, count: int) -> None:
-    source = folder / "small-file"
-    source.write_bytes(os.urandom(FILE_BYTES))
-    everything = folder / "everything"
-    uploads = (f'url = "{url}/lab/small/{n}"\nupload-file = "{source}"\n' for n in range(count))
-    everything.write_text("".join(uploads))
-    subprocess.run(["curl", "-sf", "--no-progress-meter", "--parallel", "-K", everything], check=True)
+    """Put small files into the store, all at once, and into the folder `small`."""
+    (folder / "small").mkdir(exist_ok=True)
+    for n in range(count):
+        (folder / "small" / str(n)).write_bytes(os.urandom(FILE_BYTES))
+    _curl(folder, "everything", f"{url}/lab/small", "upload-file", count, "--parallel")()
 
 
-def _task_tree(server: TespServer, url: str, count: int, figures: dict[str, float]) -> float:
+def _curl(folder: Path, name: str, url: str, option: str, count: int, how: str = "") -> Callable[[], Spent]:
+    """A curl that moves all small files on one connection, and their checksums."""
+    config = folder / name
+    places = (f'url = "{url}/{n}"\n{option} = "{folder}/small/{n}"\n' for n in range(count))
+    config.write_text("".join(places))
+    command = f"curl -sf --no-progress-meter {how} -K {config} && cat {folder}/small/* | sha256sum"
+    return partial(time_command, command)
+
+
+def _task_tree_in(server: TespServer, url: str, count: int, figures: dict[str, float]) -> Spent:
     files = {"inputs": [{"url": url, "path": "/in", "type": "DIRECTORY"}]}
-    log = _run(server, files, f'test "$(ls /in | wc -l)" = {count}', figures)
-    return _seconds(log["start_time"], log["logs"][0]["start_time"])
+    log, used_s = run_task(server, files, f'test "$(ls /in | wc -l)" = {count}', figures)
+    return Spent(_seconds(log["start_time"], log["logs"][0]["start_time"]), used_s)
+
+
+def _task_tree_out(server: TespServer, url: str, count: int, figures: dict[str, float]) -> Spent:
+    files = {"outputs": [{"url": url, "path": "/out", "type": "DIRECTORY"}]}
+    command = f"cd /out && head -c {count * FILE_BYTES} /dev/urandom | split -a 4 -b {FILE_BYTES} -"
+    log, used_s = run_task(server, files, command, figures)
+    assert len(log["outputs"]) == count
+    return Spent(_seconds(log["logs"][0]["end_time"], log["end_time"]), used_s)
 
 
 # -- small parts
-
-
-@contextmanager
-def _server(s3_url: str) -> Iterator[TespServer]:
-    credentials = {
-        "URL_PREFIX": "s3://lab/",
-        "ENDPOINT": s3_url,
-        "ACCESS_KEY_ID": "bench",
-        "SECRET_ACCESS_KEY": "bench",
-    }
-    environment = {f"TESP_API_CREDENTIALS__LAB__{name}": value for name, value in credentials.items()}
-    with TespServer(ONLY_BUBBLEWRAP | environment) as server:
-        yield server
-
-
-def _take_turns(one: Callable[[], float], other: Callable[[], float], rounds: int) -> tuple[float, float]:
-    """The median time of each, after a round that warms up."""
-    times = [(one(), other()) for _ in range(rounds + 1)][1:]
-    return statistics.median(time[0] for time in times), statistics.median(time[1] for time in times)
-
-
-def _time(command: str) -> float:
-    began = time.perf_counter()
-    subprocess.run(["bash", "-o", "pipefail", "-c", command], check=True, stdout=subprocess.DEVNULL)
-    return time.perf_counter() - began
 
 
 def _seconds(begin: str, end: str) -> float:

@@ -16,6 +16,8 @@ from tesp_api.tes.times import rfc3339
 
 LIMIT_DEFAULT_BYTES = 1024**2
 LIMIT_MAX_BYTES = 8 * 1024**2
+FILES_PAGE_BYTES = 256 * 1024
+EVENT_STREAMS: tuple[Stream, Stream] = ("gateway", "events")
 _OFFSET_MAX_BYTES = 2**53
 _STREAMS: dict[str, Stream] = {"stdout": "stdout", "stderr": "stderr"}
 
@@ -32,6 +34,7 @@ class ExtensionEndpoints:
             Route(f"{prefix}/tasks/{{id}}", self.delete_task, methods=["DELETE"]),
             Route(f"{prefix}/tasks/{{id}}/logs/{{executor}}/{{stream}}", self.read_log, methods=["GET"]),
             Route(f"{prefix}/tasks/{{id}}/events", self.read_events, methods=["GET"]),
+            Route(f"{prefix}/tasks/{{id}}/files", self.read_files, methods=["GET"]),
             Route(f"{prefix}/tasks/{{id}}/history", self.read_history, methods=["GET"]),
         ]
 
@@ -78,7 +81,7 @@ class ExtensionEndpoints:
         )
 
     async def read_events(self, request: Request) -> Response:
-        """What the worker of an attempt has said so far, without what the client has by its `after`.
+        """What was said so far by the worker of an attempt, and by the server where that moves its files.
 
         `live` says that more may come: once it is false, nothing will.
         """
@@ -88,9 +91,36 @@ class ExtensionEndpoints:
             attempt = query.integer("attempt", task.attempt, least=1, most=2**31)
             after = query.integer("after", -1, least=-1, most=2**31)
         _check_attempt(task, attempt)
-        part = await self._store.read_log(task.id, attempt, 0, "events", offset=0, limit=LIMIT_MAX_BYTES)
-        events = [_event(line) for line in part.data.splitlines()[after + 1 :]]
+        # What the gateway sends comes after all of the worker's, and must not be read before that is there.
+        gateway, worker = [
+            await self._store.read_log(task.id, attempt, 0, stream, offset=0, limit=LIMIT_MAX_BYTES)
+            for stream in EVENT_STREAMS
+        ]
+        lines = _in_order(gateway.data.splitlines(), worker.data.splitlines())
+        events = [_event(seq, line) for seq, line in enumerate(lines) if seq > after]
         return json_answer({"events": events, "live": attempt == task.attempt and task.state not in FINAL})
+
+    async def read_files(self, request: Request) -> Response:
+        """A page of what an attempt has moved, each file with its size and checksum."""
+        # The state is read before the files, as for a log.
+        task = await self._store.get(request.path_params["id"])
+        with reading(request.query_params) as query:
+            attempt = query.integer("attempt", task.attempt, least=1, most=2**31)
+            begin = query.integer("page_token", 0, least=0, most=_OFFSET_MAX_BYTES)
+        _check_attempt(task, attempt)
+        live = attempt == task.attempt and task.state not in FINAL
+        total = await self._store.log_size(task.id, attempt, 0, "files")
+        if not total and not begin:  # few enough for the metadata
+            return json_answer({"files": _files_told(task, attempt), "live": live})
+        # From the end of the line before, so that a token which is none shows.
+        first = max(begin - 1, 0)
+        part = await self._store.read_log(task.id, attempt, 0, "files", offset=first, limit=FILES_PAGE_BYTES)
+        data = part.data[begin - first : part.data.rfind(b"\n") + 1]
+        if not data or (begin and part.data[:1] != b"\n"):
+            raise HTTPException(400, f"page_token {begin} is none that an answer has given")
+        answer = {"files": [json.loads(line) for line in data.splitlines()], "live": live}
+        more = {"next_page_token": str(begin + len(data))} if begin + len(data) < total else {}
+        return json_answer(answer | more)
 
     async def read_history(self, request: Request) -> Response:
         """Every state the task has been in, oldest first."""
@@ -120,11 +150,29 @@ def _check_attempt(task: Task, attempt: int) -> None:
         raise HTTPException(404, f"task {task.id} has had {task.attempt} attempts, and no {attempt}")
 
 
-def _event(line: bytes) -> dict[str, Any]:
-    """A worker's event as clients see it: what is not known is absent."""
+def _files_told(task: Task, attempt: int) -> list[dict[str, Any]]:
+    """The files that the metadata of an attempt's log tells of."""
+    metadata = task.logs[attempt - 1].get("metadata", {}) if 0 < attempt <= len(task.logs) else {}
+    return [
+        {"direction": direction, **file}
+        for direction in ("input", "output")
+        for file in json.loads(metadata.get(f"{direction}s", "[]"))
+    ]
+
+
+def _in_order(gateway: list[bytes], worker: list[bytes]) -> list[bytes]:
+    """Events as they came: a gateway brings inputs before the worker begins, and sends what that has left."""
+    told = [(line, json.loads(line)["direction"]) for line in gateway]
+    before = [line for line, direction in told if direction == "input"]
+    after = [line for line, direction in told if direction != "input"]
+    return [*before, *worker, *after]
+
+
+def _event(seq: int, line: bytes) -> dict[str, Any]:
+    """An event as clients see it: what is not known is absent."""
     event: dict[str, Any] = json.loads(line)
-    known = {key: value for key, value in event.items() if value is not None}
-    return {"seq": known.pop("seq"), "time": known.pop("at"), **known}
+    known = {key: value for key, value in event.items() if value is not None and key != "seq"}
+    return {"seq": seq, "time": known.pop("at"), **known}
 
 
 def _log_headers(offset: int, total: int, live: bool) -> dict[str, str]:

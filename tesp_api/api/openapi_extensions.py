@@ -32,6 +32,7 @@ def extension_paths(example_task: Json) -> Json:
         "/tesp/v1/tasks/{id}": {"delete": _delete()},
         "/tesp/v1/tasks/{id}/logs/{executor}/{stream}": {"get": _read_log()},
         "/tesp/v1/tasks/{id}/events": {"get": _read_events()},
+        "/tesp/v1/tasks/{id}/files": {"get": _read_files()},
         "/tesp/v1/tasks/{id}/history": {"get": history},
     }
 
@@ -82,17 +83,34 @@ def _delete() -> Json:
 
 def _read_events() -> Json:
     text = (
-        "What the worker of an attempt has said so far: also how far transfers are that take longer than a "
-        "second. To follow them, ask again after the seq of the last one, while live is true."
+        "What the worker of an attempt has said so far, and the server where it moves the files itself: also "
+        "how far transfers are that take longer than a second. To follow them, ask again after the seq of "
+        "the last one, while live is true."
     )
     parameters = [
         TASK_ID,
         ATTEMPT,
         parameter("after", {"type": "integer", "minimum": -1}, "Only events with a larger seq than this."),
     ]
-    about = ("Extensions", "What a task's worker says", text)
+    about = ("Extensions", "What a task's worker and gateway say", text)
     answer = in_json("The events, the oldest first.", "Events")
     return operation("ReadEvents", about, answer, "400 404 503 default", parameters=parameters)
+
+
+def _read_files() -> Json:
+    text = (
+        "Every file that an attempt has moved, inputs and outputs, with its size and SHA-256, also where "
+        "there are more than the log's metadata has room for. They are told when the attempt has ended."
+    )
+    parameters = [
+        TASK_ID,
+        ATTEMPT,
+        parameter("page_token", {"type": "integer", "minimum": 0}, "The next_page_token of the page before."),
+    ]
+    about = ("Extensions", "What a task has moved", text)
+    return operation(
+        "ReadFiles", about, in_json("A page of them.", "Files"), "400 404 503 default", parameters=parameters
+    )
 
 
 def _read_log() -> Json:

@@ -182,10 +182,10 @@ class ServiceInfo10(BaseModel):
 
 
 class Event(BaseModel):
-    """Something that the worker says. Fields that do not belong to an event, or are not known, are absent."""
+    """Something that is said of an attempt. Fields that an event does not have, or not know, are absent."""
 
     seq: int = Field(description="Its number within the attempt, from 0.")
-    time: str = Field(description="RFC 3339, in UTC, by the clock of the site.", examples=[_MOMENT])
+    time: str = Field(description="RFC 3339, in UTC, by the clock of who says it.", examples=[_MOMENT])
     event: Literal[
         "initializing",
         "executor_started",
@@ -214,9 +214,29 @@ class Event(BaseModel):
 
 
 class Events(BaseModel):
-    """What the worker of an attempt has said so far."""
+    """What was said of an attempt so far."""
 
     events: list[Event] = Field(description="The oldest first.")
+    live: bool = Field(description="Whether more may come.")
+
+
+class MovedFile(BaseModel):
+    """A file that came to the task or went out of it."""
+
+    direction: Literal["input", "output"] = Field(description="Which way it went.")
+    path: str = Field(description="In the containers.")
+    url: str | None = Field(None, description="Without secrets; absent for an input with content.")
+    size_bytes: int = Field(description="Counted on its way.")
+    sha256: str | None = Field(
+        None, description="Of what passed, in hexadecimal digits; absent for what stayed where it lies."
+    )
+
+
+class Files(BaseModel):
+    """What an attempt has moved: inputs, then outputs."""
+
+    files: list[MovedFile] = Field(description="Empty until the attempt has ended.")
+    next_page_token: str | None = Field(None, description="Absent on the last page.")
     live: bool = Field(description="Whether more may come.")
 
 

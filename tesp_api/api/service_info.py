@@ -17,6 +17,7 @@ EXTENSIONS = (
     "DELETE /tesp/v1/tasks/{id}",
     "GET /tesp/v1/tasks/{id}/logs/{executor}/{stream}",
     "GET /tesp/v1/tasks/{id}/events",
+    "GET /tesp/v1/tasks/{id}/files",
     "GET /tesp/v1/tasks/{id}/history",
 )
 

@@ -11,8 +11,8 @@ from tesp_api.tes.states import FINAL
 
 _POLL_MIN_S = 0.1
 _POLL_MAX_S = 2.0
-_MOVING = {"INITIALIZING", "RUNNING"}
-"""The states in which a worker runs, so that there may be transfers."""
+_MOVING = {"QUEUED", "INITIALIZING", "RUNNING"}
+"""The states in which a gateway or a worker is busy, so that there may be transfers."""
 
 LogSink = Callable[[int, str, bytes], None]
 

@@ -7,15 +7,12 @@ Whoever rules the site can make the worker's files say anything: what is taken f
 numbers that can be stored and shown, since one entry that cannot be would break the lists of all tasks.
 """
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from tesp_api.runner import manifest
 from tesp_api.tes.states import State
-
-MOST_CHECKSUMS = 1000
-"""Files of either direction in an attempt's metadata, which every BASIC view shows."""
 
 UNSHOWN = frozenset({"transfer", "staging_out", "ended"})
 """Events of which the standard's log shows nothing."""
@@ -99,8 +96,7 @@ class AttemptLog:
         ]
         self.system_logs = [_text(line) for line in result.get("system_logs", ())]
         self.metadata |= {_text(key): _text(value) for key, value in result.get("metadata", {}).items()}
-        for direction in ("inputs", "outputs"):
-            self.metadata |= _checksums(direction, result.get(direction, ()))
+        self.metadata |= manifest.as_metadata(result)
         return Ending(
             State(result["state"]),
             _text(result.get("reason") or "executors and outputs are done"),
@@ -127,19 +123,6 @@ class AttemptLog:
             if value:
                 entry[key] = value
         return entry
-
-
-def _checksums(direction: str, files: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """What was moved, as the metadata tells it: JSON in a string, since items of `outputs` hold no more.
-
-    Of very many files, the first are told, and how many there are besides.
-    """
-    if not files:
-        return {}
-    told = {direction: json.dumps([dict(file) for file in files[:MOST_CHECKSUMS]])}
-    if len(files) > MOST_CHECKSUMS:
-        told[f"{direction}_left_out"] = str(len(files) - MOST_CHECKSUMS)
-    return told
 
 
 def _executor_entry(source: Mapping[str, Any]) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from tesp_api.runner.event_copy import EventCopy
 from tesp_api.runner.fencing import check_claim
 from tesp_api.runner.gateway_outputs import GatewayOutputs
 from tesp_api.runner.health import Health
+from tesp_api.runner.manifest import keep_manifest
 from tesp_api.settings import LogSettings, SchedulerSettings
 from tesp_api.store.base import Changes, Claim, Stream, Task, TaskStore
 from tesp_api.tes.states import TRANSITIONS, State
@@ -167,6 +168,7 @@ class FollowJob:
             result = await self._send_outputs(result)
             self.state = (await self.store.get(self.task.id)).state  # a cancel may have come meanwhile
         ending = self.log.add_result(result)
+        lost += await keep_manifest(self.store, self.claim, self.task.attempt, result)
         self.log.system_logs += lost
         if ending.state is State.CANCELED and self.state is State.QUEUED:
             # a driver of this attempt had given it up and closed it, and did not live to begin the next

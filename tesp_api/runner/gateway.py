@@ -17,6 +17,7 @@ from tesp_api.errors import PulsarUnavailable, StoreUnavailable
 from tesp_api.pulsar.base import PulsarTransport
 from tesp_api.runner.attempt_log import AttemptLog, Ending
 from tesp_api.runner.fencing import Fence
+from tesp_api.runner.gateway_events import GatewayEvents
 from tesp_api.runner.spool import Allowance, Spool
 from tesp_api.runner.stoppable import Stop, StoppableGuard, in_thread
 from tesp_api.settings import DestinationSettings, Settings
@@ -95,6 +96,11 @@ class Passage:
     @property
     def spool(self) -> Spool:
         return self.gateway.spool
+
+    @property
+    def events(self) -> GatewayEvents:
+        """Tells how far the transfers are."""
+        return GatewayEvents(self.store, self.claim, self.task.attempt)
 
     @property
     def at_once(self) -> int:

@@ -15,7 +15,9 @@ from tesp_api.runner.gateway import Passage, failed, is_remote
 from tesp_api.runner.stoppable import all_of
 from tesp_api.tes.states import State
 from tesp_api.worker.errors import StagingError
+from tesp_api.worker.progress import Progress, Tally
 from tesp_api.worker.transfer import Moved, Site, transfer_for
+from tesp_api.worker.urls import shown
 
 INDEX = "inputs.json"
 """Written when all inputs are in the job's directory: a launch after a restart need not fetch them again."""
@@ -66,9 +68,12 @@ class GatewayInputs:
         await passage.transport.set_up(passage.job_id)  # while Pulsar is away, nothing is fetched in vain
         await passage.tell(f"the gateway fetches {len(remote)} inputs for job {passage.job_id}")
         allowance = passage.allowance("inputs")
-        async with passage.spooled() as folder:
+        async with passage.spooled() as folder, passage.events.telling() as progress:
             site = passage.transfers(allowance)
-            calls = [partial(self._bring_one, number, item, folder, site) for number, item in remote.items()]
+            calls = [
+                partial(self._bring_one, number, item, folder, site, progress)
+                for number, item in remote.items()
+            ]
             entries = await all_of(calls, passage.at_once)
         index = {"inputs": dict(zip(map(str, remote), entries, strict=True)), "messages": passage.messages}
         data = json.dumps(index).encode()
@@ -81,11 +86,14 @@ class GatewayInputs:
         return True
 
     async def _bring_one(
-        self, number: int, item: Mapping[str, Any], folder: Path, site: Site
+        self, number: int, item: Mapping[str, Any], folder: Path, site: Site, progress: Progress
     ) -> list[dict[str, Any]]:
         """Fetch and place one input; its entries in the index."""
         passage, place = self.passage, folder / str(number)
-        fetched = await passage.in_thread(partial(_fetch, item, place, site))
+        count = None if item.get("type") == "DIRECTORY" else 1
+        tally = Tally(count, direction="input", url=shown(item["url"]), path=item["path"])
+        with progress.watch(tally):
+            fetched = await passage.in_thread(partial(_fetch, item, place, site._replace(progress=tally)))
         entries = [_entry(name, None, Moved(0, "")) for name in fetched.directories]
         for count, (name, moved) in enumerate(fetched.files.items()):
             file, source = f"{number}-{count}", place / name if name else place

@@ -21,6 +21,7 @@ from tesp_api.tes.states import State
 from tesp_api.worker.cancellation import Cancellation
 from tesp_api.worker.errors import StagingError
 from tesp_api.worker.job import write_all
+from tesp_api.worker.progress import Progress, Tally
 from tesp_api.worker.transfer import Moved, Site, Source, transfer_for
 from tesp_api.worker.urls import extend, shown
 
@@ -35,6 +36,8 @@ class Left(NamedTuple):
     path: str
     file: str | None
     moved: Moved
+    output: int
+    """The number of the task's output that it belongs to."""
 
     def as_output(self) -> dict[str, Any]:
         """As result.json names an output that was sent."""
@@ -103,7 +106,7 @@ class GatewayOutputs:
             )
             if is_sound:
                 url = extend(declared[number]["url"], "/".join(parts)) if parts else declared[number]["url"]
-                return Left(url, str(entry["path"]), file, moved)
+                return Left(url, str(entry["path"]), file, moved, number)
         except (KeyError, TypeError, ValueError, AttributeError):
             pass
         raise StagingError("The worker's result names outputs that the task has not declared")
@@ -117,15 +120,32 @@ class GatewayOutputs:
             (self._sent if is_sent else rest).append(one)
         await passage.tell(f"the gateway sends {len(rest)} outputs of job {passage.job_id}")
         allowance = passage.allowance("outputs")
-        async with passage.spooled() as folder:
+        async with passage.spooled() as folder, passage.events.telling() as progress:
             for one in left:  # before the first byte moves: they are known
                 allowance.check_size(one.url, one.moved.size_bytes)
-            site = passage.transfers(allowance)
-            await all_of([partial(self._send_one, one, folder, site) for one in rest], passage.at_once)
+            site, tallies = passage.transfers(allowance), self._tallies(rest)
+            calls = [
+                partial(self._send_one, one, folder, site._replace(progress=tallies[one.output]), progress)
+                for one in rest
+            ]
+            await all_of(calls, passage.at_once)
         await passage.tell(f"the gateway has sent {len(left)} outputs, {allowance.total_bytes} bytes in all")
         return True
 
-    async def _send_one(self, one: Left, folder: Path, site: Site) -> None:
+    def _tallies(self, left: list[Left]) -> dict[int, Tally]:
+        """One for each of the task's outputs, by its number."""
+        counts = dict.fromkeys((one.output for one in left), 0)
+        for one in left:
+            counts[one.output] += one.file is not None
+        outputs = self.passage.task.request["outputs"]
+        return {
+            number: Tally(
+                count, direction="output", url=shown(outputs[number]["url"]), path=outputs[number]["path"]
+            )
+            for number, count in counts.items()
+        }
+
+    async def _send_one(self, one: Left, folder: Path, site: Site, progress: Progress) -> None:
         passage = self.passage
         if one.file is None:
             await passage.in_thread(partial(transfer_for(one.url).make_directory, one.url, site))
@@ -133,7 +153,8 @@ class GatewayOutputs:
         place = folder / uuid.uuid4().hex
         await self._fetch(one, place)
         await passage.fence.check()
-        await passage.in_thread(partial(_send, one, place, site))
+        with progress.watch(site.progress):
+            await passage.in_thread(partial(_send, one, place, site))
         await asyncio.to_thread(place.unlink)
         self._sent.append(one)
         if time.monotonic() - self._stored_at >= _STORE_EVERY_S:
@@ -211,5 +232,6 @@ def _send(one: Left, place: Path, site: Site) -> None:
         source = Source(descriptor, status.st_size, status.st_mtime_ns, status.st_mode, name)
         if transfer_for(one.url).send_file(source, one.url, site) != one.moved:
             raise StagingError(f"The output {one.path} changed in the spool of the gateway")
+        site.progress.finish(source.key)
     finally:
         os.close(descriptor)

@@ -22,8 +22,9 @@ PAGE_DOCUMENTS_BYTES = 16 * 1024**2
 REPORTS_STAY = timedelta(days=7)
 """They can be had from the site anew; a server that takes them in is seldom away for so long afterwards."""
 
-Stream = Literal["stdout", "stderr", "events"]
-"""`events` are the worker's, one JSON object a line; they are kept as a log of executor 0."""
+Stream = Literal["stdout", "stderr", "events", "gateway", "files"]
+"""Beside the executors' outputs, an attempt has logs of one JSON object a line, kept as those of executor 0:
+`events` are the worker's, `gateway` those of the server that moves files for it, `files` what was moved."""
 
 T = TypeVar("T")
 

@@ -20,12 +20,13 @@ from .parallel import Background
 from .permits import Permits
 from .process import pid_started
 from .record import Record
-from .removal import remove_for_certain
+from .removal import Held, remove_for_certain
 from .result import EXECUTOR_ERROR, SYSTEM_ERROR, Result, describe_unforeseen
 from .runtimes import choose_runtime
 from .staging import check_disk, rooted_binds, stage_in
 from .sweep import sweep_in_background
 from .transfer import Site as TransferSite
+from .transfer import transfer_for
 from .transfer.guard import Guard
 from .transfer.lending import Lender, NoLender
 from .view import View
@@ -88,8 +89,13 @@ def _run_attempt(
     attempt = _prepare(order, job, record, result, watchdog, cancellation)
     stage_in(attempt)
     permits.start()
+
+    def once_busy() -> None:
+        sweep_in_background(attempt.runtime)
+        Background(lambda: [transfer_for(output.url) for output in order.outputs])  # imports them
+
     try:
-        failure = run_executors(attempt, removals, lambda: sweep_in_background(attempt.runtime))
+        failure = run_executors(attempt, removals, once_busy)
     except BaseException:
         with contextlib.suppress(SystemFailure):
             attempt.runtime.reclaim(job.task)
@@ -166,14 +172,22 @@ def _reporter(order: Order, job: JobDirectory) -> Any:
 def _finish(
     job: JobDirectory, record: Record, result: Result, watchdog: Watchdog, removals: list[Background]
 ) -> int:
-    """Free the disk, say how it ended, and only then wait for containers that are being removed."""
+    """Remove the task's files, say how it ended, and only then wait for containers that are being removed.
+
+    The space of large files is freed last, unless the result needs it.
+    """
+    held = Held()
     for _ in range(2):  # a transfer that was given up on may still have made a file
-        gone = remove_for_certain(job.task)
+        gone = remove_for_certain(job.task, held)
     if not gone:
         with contextlib.suppress(OSError):
             record.message(f"Some of the task's files could not be removed from {job.task}")
     try:
-        result.write(job, record.system_logs)
+        try:
+            result.write(job, record.system_logs)
+        except OSError:  # the disk is full
+            held.let_go()
+            result.write(job, record.system_logs)
         record.event("ended", state=result.state)
         record.finish()
         written = True

@@ -85,7 +85,8 @@ def test_a_broken_part_is_sent_again_alone(bucket: Bucket, kind: str) -> None:
     fault = Fault(kind, 3 * MIB, way="up")  # type: ignore[arg-type]
     create = [None] if bucket.place.name == "moto" else []  # which closes each connection
     with FaultyProxy(bucket.place.port, *create, fault) as proxy:
-        bucket.through(proxy.port).send(CONTENT, "x", bucket.site(at_once=1))
+        moved = bucket.through(proxy.port).send(CONTENT, "x", bucket.site(at_once=1))
+    assert moved == (len(CONTENT), hashlib.sha256(CONTENT).hexdigest())
     assert bucket.content("x") == CONTENT
     assert bucket.lender.asked.count("upload_part") == 4
     assert bucket.lender.asked.count("create_upload") == 1

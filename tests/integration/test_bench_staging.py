@@ -10,7 +10,8 @@ import pytest
 pytestmark = pytest.mark.services
 
 LARGE = ("http_in", "http_out", "s3_in", "s3_out")
-SMALL = [f"small_{kind}_over_curl_{latency}" for kind in ("http", "s3") for latency in ("5ms", "0ms")]
+KINDS = ("http", "http_out", "s3", "s3_out")
+SMALL = [f"small_{kind}_over_curl_{latency}" for kind in KINDS for latency in ("5ms", "0ms")]
 LITTLE = ["--bytes", "40000000", "--files", "30", "--rounds", "1"]
 
 
@@ -22,7 +23,8 @@ def test_the_benchmark_gives_every_figure(tmp_path: Path) -> None:
     figures, ratios = report["figures"], report["ratios"]
     assert report["bench"] == "staging"
     for name in LARGE:
-        assert figures[f"{name}_mb_per_s"] > 0 and figures[f"{name}_by_hand_mb_per_s"] > 0
+        for side in (name, f"{name}_by_hand"):
+            assert figures[f"{side}_mb_per_s"] > 0 and figures[f"{side}_processor_s"] > 0
     assert set(ratios) == {
         "http_over_curl",
         "s3_over_boto3",
@@ -33,4 +35,5 @@ def test_the_benchmark_gives_every_figure(tmp_path: Path) -> None:
     assert all(value > 0 for value in ratios.values())
     assert ratios["s3_over_boto3"] == min(ratios["s3_in_over_by_hand"], ratios["s3_out_over_by_hand"])
     assert 0 < figures["worker_rss_mb"] <= 80
+    assert figures["server_rss_growth_mb"] < 20
     assert not list(tmp_path.iterdir())

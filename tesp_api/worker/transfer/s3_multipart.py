@@ -9,18 +9,18 @@ from typing import Callable, Iterable
 from xml.sax.saxutils import escape
 
 from ..errors import StagingError
-from ..parallel import Background, run_together
+from ..parallel import run_together
 from ..urls import shown
 from . import Moved, Site, Source
 from .connection import Exchange
 from .lending import Ask, Signed
-from .moving import check_unchanged
+from .moving import check_unchanged, new_hash
 from .retry import Refused, try_often
 from .s3 import require_size
 from .s3_answers import FOREIGN, Missing, Node, fields_of, read_document, require
 from .s3_etags import check_etag, etag_of, etag_of_parts, is_md5
 from .signatures import Signatures
-from .slices import Slice, digest_of
+from .slices import Slice, digest_of, feed
 
 PART_BYTES = 16 * 1024 * 1024
 MOST_PARTS = 10_000
@@ -65,7 +65,10 @@ class _Upload:
         self._part_bytes = part_bytes_for(source.size_bytes)
         self._count = -(-source.size_bytes // self._part_bytes)
         self._etags: dict[int, str] = {}
-        self._id = self._sha256 = ""
+        self._id = ""
+        self._sha256 = new_hash("sha256")
+        self._hashed = 0
+        self._turn = threading.Lock()
         self._abort: Signed | None = None
         self._signatures = Signatures(self._count, self._ask_for_part, site.lender)
         self._has_stopped = False
@@ -75,15 +78,13 @@ class _Upload:
         self._calm = threading.Condition()
 
     def send(self) -> Moved:
-        """All parts; meanwhile the file is hashed from its beginning, which parts at once cannot do."""
+        """All parts, several at once."""
         self._id = try_often(self._create, self._url, self._site, FOREIGN)
         self._abort = self._sign("abort_upload")
-        hashing = Background(lambda: self._counted(self._hash))
-        calls = [self._call(number) for number in range(1, self._count + 1)]
+        calls = [lambda: self._counted(self._hash_and_send)] * self._count
         run_together(calls, self._site.cancellation, self._site.patience.at_once)
-        hashing.join(self._site.cancellation)
         check_unchanged(self._source)
-        return Moved(self._source.size_bytes, self._sha256)
+        return Moved(self._source.size_bytes, self._sha256.hexdigest())
 
     def complete(self) -> None:
         """Make an object of the parts. If that was done by a try whose answer was lost, it is enough."""
@@ -128,11 +129,16 @@ class _Upload:
             raise Refused("S3 gave the upload no id")
         return upload_id
 
-    def _call(self, number: int) -> Callable[[], None]:
-        def send() -> None:
-            self._counted(lambda: try_often(lambda: self._send_part(number), self._url, self._site, FOREIGN))
+    def _hash_and_send(self) -> None:
+        """The next part: hashed when it is its turn, and sent while others are hashed.
 
-        return send
+        So it is read from the disk once, and no part has to wait long for a processor.
+        """
+        with self._turn:
+            number = self._hashed + 1
+            feed(self._sha256, self._source, *self._span(number), self._check)
+            self._hashed = number
+        try_often(lambda: self._send_part(number), self._url, self._site, FOREIGN)
 
     def _counted(self, call: Callable[[], None]) -> None:
         with self._calm:
@@ -143,9 +149,6 @@ class _Upload:
             with self._calm:
                 self._busy -= 1
                 self._calm.notify_all()
-
-    def _hash(self) -> None:
-        self._sha256 = digest_of(self._source, "sha256", 0, self._source.size_bytes, self._check).hex()
 
     def _check(self) -> None:
         """Raises: Canceled, StagingError once another part has failed."""

@@ -6,7 +6,7 @@ import errno
 import os
 import select
 import socket
-from typing import Callable, Iterator
+from typing import Any, Callable, Iterator
 
 from ..errors import StagingError
 from . import BUFFER_BYTES, Source
@@ -65,11 +65,17 @@ class Slice:
 def digest_of(
     source: Source, hash_name: str, begin: int, end: int, check: Callable[[], None] = lambda: None
 ) -> bytes:
-    """The hash of a part of the file; `check` is called again and again, and may raise.
+    """The hash of a part of the file. Raises as `feed` does."""
+    digest = new_hash(hash_name)
+    feed(digest, source, begin, end, check)
+    return bytes(digest.digest())
+
+
+def feed(digest: Any, source: Source, begin: int, end: int, check: Callable[[], None]) -> None:
+    """Hash on with a part of the file; `check` is called again and again, and may raise.
 
     Raises: StagingError if the file has become shorter.
     """
-    digest = new_hash(hash_name)
     buffer = memoryview(bytearray(min(BUFFER_BYTES, end - begin)))
     position = begin
     while position < end:
@@ -77,7 +83,6 @@ def digest_of(
         size = os.preadv(source.descriptor, [buffer[: end - position]], position) or len(_ended(source))
         digest.update(buffer[:size])
         position += size
-    return bytes(digest.digest())
 
 
 def _ended(source: Source) -> bytes:

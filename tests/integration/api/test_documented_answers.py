@@ -122,6 +122,13 @@ async def test_extensions(client: httpx.AsyncClient, store: TaskStore) -> None:
     events = f"/tesp/v1/tasks/{task_id}/events"
     assert len(check(await client.get(events), 200)["events"]) == len(EVENTS)
     check(await client.get(f"{events}?after=x"), 400)
+    files = f"/tesp/v1/tasks/{task_id}/files"
+    assert check(await client.get(files), 200)["files"] == []
+    line = {"direction": "input", "path": "/a", "size_bytes": 1}
+    await store.append_log(held, 1, 0, "files", 0, lines_of([line] * 9000))
+    page = check(await client.get(files), 200)
+    assert page["files"][0] == line and page["next_page_token"]
+    check(await client.get(f"{files}?page_token=x"), 400)
 
 
 async def test_extensions_that_create_and_delete(client: httpx.AsyncClient, store: TaskStore) -> None:
@@ -165,6 +172,7 @@ async def test_health(client: httpx.AsyncClient, store: TaskStore, settings: Set
         ("POST", f"{V1}/tasks/x:cancel", b"", 404),
         ("GET", "/tesp/v1/tasks/x/history", b"", 404),
         ("GET", "/tesp/v1/tasks/x/events", b"", 404),
+        ("GET", "/tesp/v1/tasks/x/files", b"", 404),
         ("GET", "/tesp/v1/tasks/x/logs/0/stdout", b"", 404),
     ],
 )

@@ -1,11 +1,13 @@
 """Logs while they are written, and histories."""
 
+import json
 from typing import Any
 
 import httpx
 import pytest
 
 from tesp_api.store.base import Changes, Job, TaskStore
+from tesp_api.tes.states import State
 from tests.integration.api.life import AT, EVENTS, TES, TRANSFER, V1, create, finish, lines_of, start
 
 
@@ -122,6 +124,26 @@ async def test_events_are_read_while_they_come(client: httpx.AsyncClient, store:
         assert answer["live"] is False
 
 
+async def test_a_gateway_tells_of_its_transfers_before_and_after_the_worker(
+    client: httpx.AsyncClient, store: TaskStore
+) -> None:
+    task_id = await create(client)
+    address = f"/tesp/v1/tasks/{task_id}/events"
+    held = await start(store, task_id)
+    came = lines_of([{"at": AT, "event": "transfer", **TRANSFER, "done_bytes": n} for n in (1, 2)])
+    went = lines_of([{"at": AT, "event": "transfer", **TRANSFER, "direction": "output"}])
+    seen: list[dict[str, Any]] = []
+    for stream, data in (("gateway", came), ("events", lines_of(EVENTS)), ("gateway", went)):
+        offset = await store.log_size(task_id, 1, 0, stream)  # type: ignore[arg-type]
+        await store.append_log(held, 1, 0, stream, offset, data)  # type: ignore[arg-type]
+        answer = (await client.get(f"{address}?after={len(seen) - 1}")).json()
+        seen += answer["events"]
+    assert seen == (await client.get(address)).json()["events"]
+    assert [event["seq"] for event in seen] == list(range(len(EVENTS) + 3))
+    assert [event["event"] for event in seen[2:-1]] == [event["event"] for event in EVENTS]
+    assert (seen[1]["done_bytes"], seen[-1]["direction"]) == (2, "output")
+
+
 async def test_the_events_of_each_attempt_are_its_own(client: httpx.AsyncClient, store: TaskStore) -> None:
     task_id = await create(client)
     address = f"/tesp/v1/tasks/{task_id}/events"
@@ -145,6 +167,43 @@ async def test_events_that_cannot_be_are_refused(
     assert answer.json()["status_code"] == answer.status_code == status
 
 
+async def test_few_files_are_told_by_the_metadata(client: httpx.AsyncClient, store: TaskStore) -> None:
+    task_id = await create(client)
+    address = f"/tesp/v1/tasks/{task_id}/files"
+    assert (await client.get(address)).json() == {"files": [], "live": True}
+    held = await start(store, task_id)
+    came, went = ({"path": path, "size_bytes": 3, "sha256": "ab"} for path in ("/in", "/out"))
+    metadata = {"inputs": json.dumps([came]), "outputs": json.dumps([went])}
+    await store.transition(
+        task_id, State.COMPLETE, claim=held, reason="", changes=Changes(log={"metadata": metadata})
+    )
+    assert (await client.get(f"{address}?attempt=1")).json() == {
+        "files": [{"direction": "input", **came}, {"direction": "output", **went}],
+        "live": False,
+    }
+
+
+async def test_many_files_come_in_pages(client: httpx.AsyncClient, store: TaskStore) -> None:
+    task_id = await create(client)
+    address = f"/tesp/v1/tasks/{task_id}/files"
+    held = await start(store, task_id)
+    files = [{"direction": "output", "path": f"/out/{n}", "size_bytes": n} for n in range(12_000)]
+    lines = lines_of(files)
+    await store.append_log(held, 1, 0, "files", 0, lines[:300_000])
+    assert (await client.get(address)).json()["live"]
+    await store.append_log(held, 1, 0, "files", 300_000, lines[300_000:])
+    await finish(store, held, b"")
+    pages = [(await client.get(address)).json()]
+    while token := pages[-1].get("next_page_token"):
+        pages.append((await client.get(f"{address}?page_token={token}")).json())
+    assert len(pages) == 3
+    assert [file for page in pages for file in page["files"]] == files
+    token = int(pages[0]["next_page_token"])
+    for wrong in (token + 1, token - 1, len(lines), len(lines) + 9, -1, "x"):
+        assert (await client.get(f"{address}?page_token={wrong}")).status_code == 400
+    assert (await client.get(f"{address}?attempt=2")).status_code == 404
+
+
 async def test_only_what_is_over_can_be_deleted(client: httpx.AsyncClient, store: TaskStore) -> None:
     task_id = await create(client, name="gone soon", tags={"k": "v"})
     address = f"/tesp/v1/tasks/{task_id}"
@@ -159,7 +218,7 @@ async def test_only_what_is_over_can_be_deleted(client: httpx.AsyncClient, store
     assert (await client.delete(address)).content == b""
     for path in (
         f"{TES}/tasks/{task_id}",
-        *(f"{address}/{rest}" for rest in ("history", "events", "logs/0/stdout")),
+        *(f"{address}/{rest}" for rest in ("history", "events", "files", "logs/0/stdout")),
     ):
         assert (await client.get(path)).status_code == 404
     for filters in ("", "name_prefix=gone", "tag_key=k&tag_value=v", "state=COMPLETE"):
@@ -183,12 +242,12 @@ async def test_the_extensions_are_advertised(client: httpx.AsyncClient) -> None:
         for method in methods
         if path.startswith("/tesp")
     ]
-    assert len(ours) == 6
+    assert len(ours) == 7
     assert [one for one in ours if one not in described] == []
     assert "Idempotency-Key" in described
 
 
-@pytest.mark.parametrize("path", ["logs/0/stdout", "history", "events"])
+@pytest.mark.parametrize("path", ["logs/0/stdout", "history", "events", "files"])
 async def test_an_unknown_task_is_404(client: httpx.AsyncClient, path: str) -> None:
     answer = await client.get(f"/tesp/v1/tasks/nobody/{path}")
     assert answer.status_code == 404

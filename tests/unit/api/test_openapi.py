@@ -199,6 +199,7 @@ def test_every_field_is_explained() -> None:
         ("/tesp/v1/tasks:validate", "post", "200 413 default"),
         ("/tesp/v1/tasks/{id}/history", "get", "200 404 503 default"),
         ("/tesp/v1/tasks/{id}/events", "get", "200 400 404 503 default"),
+        ("/tesp/v1/tasks/{id}/files", "get", "200 400 404 503 default"),
         ("/readyz", "get", "200 503 default"),
     ],
 )

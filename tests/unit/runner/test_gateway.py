@@ -11,18 +11,21 @@ import pytest
 
 from tesp_api.bell import Bell
 from tesp_api.errors import PulsarUnavailable
-from tesp_api.runner import gateway, gateway_outputs, spool
+from tesp_api.runner import gateway, gateway_events, gateway_outputs, spool
 from tesp_api.runner.gateway import Gateway
 from tesp_api.runner.scheduler import Scheduler
 from tesp_api.settings import Settings
 from tesp_api.store.base import Task
 from tesp_api.store.sqlite import SqliteTaskStore
 from tesp_api.tes.states import FINAL, State
+from tesp_api.worker import progress
 from tests.factories import make_task
 from tests.fakes.lender import LendsNothing
 from tests.fakes.pulsar import FakePulsar
 from tests.fakes.site import FakeWorker
 from tests.services.file_server import FileServer
+from tests.services.gated_http import GatedHttp
+from tests.unit.runner.attempts import until_true
 
 pytestmark = pytest.mark.services
 
@@ -248,6 +251,50 @@ async def test_what_was_sent_is_not_sent_again(
     assert task.state is State.COMPLETE
     assert len(task.logs[0]["outputs"]) == 2
     assert [methods(files, f"/tree/{number}").count("PUT") for number in range(2)] == [1, 1]
+
+
+async def test_how_far_transfers_are_is_told_in_both_directions(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress, "EVERY_S", 0.02)
+    monkeypatch.setattr(gateway_events, "_EVERY_S", 0.02)
+
+    async def told(task_id: str) -> list[dict[str, Any]]:
+        part = await stage.store.read_log(task_id, 1, 0, "gateway", offset=0, limit=2**20)
+        return [json.loads(line) for line in part.data.splitlines()]
+
+    async def is_told(least: int, direction: str = "input") -> bool:
+        return [event["direction"] for event in await told(task_id)].count(direction) >= least
+
+    content = b"x" * 700_000
+    with GatedHttp() as coming, GatedHttp() as going:
+        coming.files["/in?key=hush"] = content
+        coming.trickled.add("/in?key=hush")
+        going.held |= {"/tree/0", "/tree/1"}
+        await stage.start()
+        task_id = await stage.submit(
+            inputs=[{"path": "/in", "url": f"{coming.url}/in?key=hush"}],
+            outputs=[{"path": "/out", "url": f"{going.url}/tree", "type": "DIRECTORY"}],
+        )
+        await until_true(lambda: is_told(2))
+        coming.open_gate()
+        worker = await stage.worker(task_id)
+        left = [
+            {"output": 0, "below": f"/{number}", "path": f"/out/{number}", **worker.leave(number, b"12345")}
+            for number in range(2)
+        ]
+        worker.finish(left=left)
+        await until_true(lambda: is_told(1, "output"))
+        going.open_gate()
+        assert (await stage.ended(task_id)).state is State.COMPLETE
+    events = await told(task_id)
+    inputs = [event for event in events if event["direction"] == "input"]
+    assert {(event["url"], event["path"]) for event in inputs} == {(f"{coming.url}/in", "/in")}
+    assert inputs[0]["done_bytes"] < inputs[-1]["done_bytes"] == inputs[-1]["total_bytes"] == len(content)
+    last = events[-1]
+    assert (last["url"], last["path"]) == (f"{going.url}/tree", "/out")
+    assert (last["done_bytes"], last["files_done"], last["files_total"]) == (10, 2, 2)
+    assert [event["ended"] for event in (inputs[0], inputs[-1], last)] == [False, True, True]
 
 
 @pytest.mark.parametrize(
