@@ -48,8 +48,7 @@ LOAD_BEARING = (
 class Bind(NamedTuple):
     """What the container sees at `target` is `source` on the host.
 
-    Without `is_mounted` the worker alone knows it: a captured directory. `held` is a descriptor of a source
-    in a file root.
+    Without `is_mounted` the worker alone knows it: a captured directory. `is_shared`: it is in a file root.
     """
 
     target: str
@@ -57,15 +56,7 @@ class Bind(NamedTuple):
     writable: bool = True
     is_file: bool = False
     is_mounted: bool = True
-    held: int | None = None
-
-    @property
-    def certain_source(self) -> str:
-        """For a runtime that is root and sees our processes: the very file that was looked at, if it is held.
-
-        Whoever can write to a shared folder may put a link in the place of a part of its path meanwhile.
-        """
-        return self.source if self.held is None else f"/proc/{os.getpid()}/fd/{self.held}"
+    is_shared: bool = False
 
 
 class MountPlan(NamedTuple):

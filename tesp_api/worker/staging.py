@@ -17,7 +17,6 @@ from .runtimes.base import Runtime
 from .transfer import Moved, Site, close_connections, transfer_for
 from .transfer.roots import resolve_in_roots
 from .urls import extend, scheme_of, shown
-from .view import open_beneath
 
 Fetch = Callable[[Input, str, Site], Dict[str, Moved]]
 """Brings an input to a place; returns its files by relative name, "" being the input itself."""
@@ -36,20 +35,8 @@ def rooted_binds(order: Order) -> list[Bind]:
                 if not (os.path.isfile(path) if item.type == "FILE" else os.path.isdir(path)):
                     wrong = "this is no" if os.path.exists(path) else "there is no such"
                     raise StagingError(f"{shown(item.url)}: {wrong} {item.type} (the input's type)")
-                held = _hold(path, root.path)
-                binds.append(Bind(item.path, path, root.mount == "rw", item.type == "FILE", held=held))
+                binds.append(Bind(item.path, path, root.mount == "rw", item.type == "FILE", is_shared=True))
     return binds
-
-
-def _hold(path: str, root: str) -> int:
-    """A descriptor of what is there now, below the root and by no link. Raises: StagingError."""
-    top = os.path.realpath(root)
-    try:
-        if path == top:
-            return os.open(top, os.O_PATH | os.O_CLOEXEC)
-        return open_beneath(top, os.path.relpath(path, top), os.O_PATH)
-    except OSError as error:
-        raise StagingError(f"{path} changed while it was looked at: {error.strerror}") from error
 
 
 def stage_in(attempt: Attempt) -> None:

@@ -1,18 +1,12 @@
 """How containers are held in check, seen from inside of real ones."""
 
 import os
-import subprocess
 from pathlib import Path
 
 import pytest
 
 from tesp_api.settings import ContainerSettings
-from tesp_api.worker.mounts import Bind
-from tesp_api.worker.order import Confinement
-from tesp_api.worker.runtimes.base import Run
-from tesp_api.worker.runtimes.docker import Docker
-from tesp_api.worker.runtimes.podman import Podman
-from tests.integration.worker_job import PODMAN_ARGS, WorkerJob, shell
+from tests.integration.worker_job import WorkerJob, shell
 from tests.services.containers import require_docker, require_podman
 
 pytestmark = pytest.mark.services
@@ -122,36 +116,3 @@ def test_inputs_that_are_read_only_stay_what_they_are(tmp_path: Path, runtime: s
     said = job.log("0.stdout").decode().splitlines()
     assert said == ["kept a", "kept dir", "still there", "as it was", "alone"]
     assert (tmp_path / "sent" / "result").read_text() == "result\n"
-
-
-def test_a_link_in_the_place_of_a_shared_folder_leads_nowhere(tmp_path: Path, engine: str) -> None:
-    """Put there at the last moment: after the worker has looked, before the engine mounts."""
-    shared, secret = tmp_path / "root" / "shared", tmp_path / "secret"
-    for folder, text in ((shared, "ours"), (secret, "theirs")):
-        folder.mkdir(parents=True)
-        (folder / "file").write_text(text)
-    runtime: Docker = Docker((), str(tmp_path)) if engine == "docker" else Podman(PODMAN_ARGS, str(tmp_path))
-    held = os.open(shared, os.O_PATH)
-    run = Run(
-        name=f"tesp-link-{os.getpid()}",
-        labels={},
-        image="busybox:latest",
-        command=("cat", "/shared/file"),
-        workdir=None,
-        env={},
-        with_stdin=False,
-        binds=(Bind("/shared", str(shared), held=held),),
-        network="default" if engine == "podman" else "none",
-        cpus=None,
-        memory_bytes=None,
-        confinement=Confinement(),
-    )
-    launch = runtime.launch(run)
-    shared.rename(tmp_path / "aside")
-    shared.symlink_to(secret)
-    try:
-        ran = subprocess.run(launch.argv, capture_output=True, timeout=120, **launch.popen)
-    finally:
-        runtime.remove(run)
-        os.close(held)
-    assert ran.stdout == b"ours", ran.stderr

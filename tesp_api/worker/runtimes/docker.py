@@ -81,14 +81,8 @@ class Docker:
         options = [*split.options, *confining_options(run, self._finds_init())]
         user = user_of(run, self._is_root_ours)
         options += [f"--user={user}"] if user else []
-        if self._holds_for_certain(run):
-            run = run._replace(binds=tuple(bind._replace(source=bind.certain_source) for bind in run.binds))
         argv = [self._program, *run_arguments(run, env_file, options, self._extra)]
         return Launch(argv, {"env": {**os.environ, **split.passed}}, [self._remove_command(run.name)])
-
-    def _holds_for_certain(self, run: Run) -> bool:
-        """Whether there is something held, and the runtime may look into our descriptors."""
-        return any(bind.held is not None for bind in run.binds) and not self._is_root_ours()
 
     def _finds_init(self) -> bool:
         """The daemon cannot be asked: it says so only when a container is to run."""

@@ -18,10 +18,10 @@ def user_of(run: Run, is_root_ours: Callable[[], bool]) -> str | None:
     user = run.confinement.user
     if user != "auto":
         return None if user == "image" else user
-    shared = [bind.held for bind in run.binds if bind.held is not None and bind.writable]
+    shared = [bind.source for bind in run.binds if bind.is_shared and bind.writable]
     if not shared or is_root_ours():
         return None
     if os.geteuid() != 0:
         return f"{os.geteuid()}:{os.getegid()}"
-    owner = os.fstat(shared[0])
+    owner = os.stat(shared[0])
     return f"{owner.st_uid}:{owner.st_gid}" if owner.st_uid else None

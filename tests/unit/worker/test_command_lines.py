@@ -122,13 +122,13 @@ def test_who_writes_into_a_shared_folder(
     user: str, our_uid: int, is_root_ours: bool, expected: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     system = SimpleNamespace(
-        geteuid=lambda: our_uid, getegid=lambda: 50, fstat=lambda _: SimpleNamespace(st_uid=500, st_gid=501)
+        geteuid=lambda: our_uid, getegid=lambda: 50, stat=lambda _: SimpleNamespace(st_uid=500, st_gid=501)
     )
     monkeypatch.setattr(identity, "os", system)
     rules = Confinement(user=user)
-    run = LEAST._replace(binds=(*LEAST.binds, Bind("/shared", "/s", held=9)), confinement=rules)
+    run = LEAST._replace(binds=(*LEAST.binds, Bind("/shared", "/s", is_shared=True)), confinement=rules)
     assert user_of(run, lambda: is_root_ours) == expected
-    unshared = run._replace(binds=(Bind("/shared", "/s", writable=False, held=9),))
+    unshared = run._replace(binds=(Bind("/shared", "/s", writable=False, is_shared=True),))
     assert user_of(unshared, lambda: is_root_ours) == (None if user == "auto" else expected)
 
 
