@@ -34,6 +34,8 @@ HostPattern = Annotated[str, Field(pattern=r"^[^/@\s]+$")]
 Seconds = Annotated[float, Field(gt=0)]
 Bytes = Annotated[int, Field(gt=0)]
 Gigabytes = Annotated[float, Field(gt=0, le=1e9)]
+ImagePattern = Annotated[str, Field(pattern=r"^[^\s]+$")]
+Capability = Annotated[str, Field(pattern=r"^[A-Z_]{3,40}$")]
 UrlPrefix = Annotated[str, Field(pattern=r"^(/|[A-Za-z][A-Za-z0-9+.-]*://)[^\s]*$")]
 Origin = Annotated[str, Field(pattern=r"^(\*|https?://[^/\s?#@]+)$")]
 
@@ -299,6 +301,30 @@ class FileRoot(_Table):
         return path
 
 
+class ContainerSettings(_Table):
+    """How a destination's containers are held in check. Bubblewrap never grants any privilege."""
+
+    allow_images: tuple[ImagePattern, ...] = Field(
+        (), description='tasks with other images go elsewhere, or are refused: "quay.io/biocontainers/*"'
+    )
+    pids_max: int = Field(
+        4096, ge=0, description="processes and threads of a container at one time; 0: without limit"
+    )
+    capabilities: tuple[Capability, ...] | Literal["default"] = Field(
+        ("CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID"),
+        description='that root has in a container; "default": those that the runtime gives',
+    )
+    allow_new_privileges: bool = Field(False, description="whether programs may gain any, by sudo say")
+    init: bool = Field(True, description="a small init is process 1, where docker or podman have one")
+    user: str = Field(
+        "auto",
+        pattern=r"^(auto|image|\d{1,10}:\d{1,10})$",
+        description='docker, podman: who runs the programs: "image": its user; or "UID:GID"; "auto": '
+        "the image's, but the worker's where a task may write into a shared folder (`file_roots`)",
+    )
+    read_only_inputs: bool = Field(False, description="whether tasks are kept from changing their inputs")
+
+
 class DestinationSettings(_Table):
     """A Pulsar, and what its site allows."""
 
@@ -337,7 +363,12 @@ class DestinationSettings(_Table):
     runtime_args: dict[Runtime, tuple[str, ...]] = Field(
         default_factory=dict, description="added to every run of a container"
     )
-    network: Literal["default", "none", "host"] = "default"
+    network: Literal["default", "none", "bridge", "host"] = Field(
+        "default",
+        description="of containers; default: the runtime's own: with apptainer the host's, with bubblewrap "
+        "none, with the others a private one with a way out",
+    )
+    containers: ContainerSettings = ContainerSettings()
     file_roots: tuple[FileRoot, ...] = ()
     channel_url: str | None = Field(
         None,
@@ -368,6 +399,8 @@ class DestinationSettings(_Table):
         check_templates(self.submit_params)
         if "bubblewrap" in self.runtimes:
             raise ValueError('"bubblewrap" does not belong in runtimes: set allow_bubblewrap = true')
+        if self.network == "bridge" and self.allow_bubblewrap:
+            raise ValueError('network = "bridge" is not for bubblewrap, which has "none" or "host"')
         if not self.runtimes_in_order:
             raise ValueError("runtimes is empty: name one, or set allow_bubblewrap = true")
         return self

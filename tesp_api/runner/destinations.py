@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from tesp_api.runner.images import is_allowed
 from tesp_api.runner.needs import Needs, gb
 from tesp_api.settings import DestinationSettings
 
@@ -56,6 +57,9 @@ def _refusal(needs: Needs, name: str, site: DestinationSettings, anywhere: bool)
         return "its jobs may be preempted, which the task does not allow (resources.preemptible)"
     if needs.zones and not anywhere and not needs.zones.intersection(site.zones):
         return f"it is in none of the zones {', '.join(sorted(needs.zones))[:200]}"
+    foreign = [image for image in needs.images if not is_allowed(image, site.containers.allow_images)]
+    if foreign:
+        return f"it does not take the image {foreign[0][:200]}"
     limits: tuple[tuple[int | None, str, int | None, Callable[[int], str]], ...] = (
         (site.most_cores, "cpu_cores", needs.cores, str),
         (site.most_ram_mb, "ram_gb", needs.ram_mb, gb),

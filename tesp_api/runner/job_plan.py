@@ -81,6 +81,16 @@ def _site_rules(site: DestinationSettings, settings: Settings, bell: str | None)
         "runtimes": list(site.runtimes_in_order),
         "runtime_args": {runtime: list(args) for runtime, args in site.runtime_args.items()},
         "network": site.network,
+        "confinement": {
+            "pids_max": site.containers.pids_max or None,
+            "capabilities": None
+            if site.containers.capabilities == "default"
+            else site.containers.capabilities,
+            "new_privileges": site.containers.allow_new_privileges,
+            "init": site.containers.init,
+            "user": site.containers.user,
+        },
+        "read_only_inputs": site.containers.read_only_inputs,
         "file_roots": [{"path": str(root.path), "mount": root.mount} for root in site.file_roots],
         "log_max_bytes": settings.logs.max_bytes,
         "log_chunk_bytes": settings.logs.chunk_bytes,

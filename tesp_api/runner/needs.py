@@ -33,6 +33,7 @@ class Needs(NamedTuple):
     walltime_s: int | None
     deliverable: frozenset[str]
     near: tuple[tuple[str, float], ...]
+    images: tuple[str, ...] = ()
     avoids: str | None = None
 
 
@@ -51,7 +52,15 @@ def needs_of(document: Mapping[str, Any], settings: Settings, deliverable: froze
         walltime_s=int(walltime) if walltime is not None and is_walltime(walltime) else None,
         deliverable=deliverable,
         near=tuple(_nearness(document, settings)),
+        images=_images(document, settings),
     )
+
+
+def _images(document: Mapping[str, Any], settings: Settings) -> tuple[str, ...]:
+    """Of the executors, where it matters: tasks that wait are kept with their needs, by the thousand."""
+    if not any(site.containers.allow_images for site in settings.destinations.values()):
+        return ()
+    return tuple(dict.fromkeys(executor["image"] for executor in document.get("executors") or ()))
 
 
 def parameter_faults(document: Mapping[str, Any], settings: Settings) -> Iterator[Fault]:

@@ -37,7 +37,9 @@ task.json:
      inputs: [...], outputs: [...], executors: [...], volumes: [...], resources: {...}   (TES shapes)
      site: {runtimes: ["docker", "podman", "apptainer", "singularity", "bubblewrap"], (in order of choice)
             runtime_args: {"podman": ["--runtime", "runc"]}, (added to each run)
-            network: "default" | "none" | "host",
+            network: "default" | "none" | "bridge" | "host",
+            confinement: {pids_max, capabilities, ...},   (optional, as each of them: `order.Confinement`)
+            read_only_inputs: true | false,  (optional)
             file_roots: [{path, mount: "copy" | "ro" | "rw"}],
             log_max_bytes, log_chunk_bytes, heartbeat_s,
             bell: "tesp-0123abcd" | null,    an abstract Unix datagram socket to send the job id to

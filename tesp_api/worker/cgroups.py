@@ -1,4 +1,4 @@
-"""Control groups: CPU and memory limits for runtimes that set none themselves (v1 and v2)."""
+"""Control groups: limits of CPU, memory and processes for runtimes that set none themselves (v1 and v2)."""
 
 from __future__ import annotations
 
@@ -45,15 +45,17 @@ class ControlGroup:
                     time.sleep(0.01)
 
 
-def create_group(name: str, cpus: float | None, memory_bytes: int | None) -> ControlGroup | None:
+def create_group(
+    name: str, cpus: float | None, memory_bytes: int | None, pids_max: int | None = None
+) -> ControlGroup | None:
     """Make a group with these limits; None where this user may not, or the kernel has no such controller."""
     own = own_groups()
     try:
         if "memory" in own and "cpu" in own:
-            return _create_v1(own, name, cpus, memory_bytes)
+            return _create_v1(own, name, cpus, memory_bytes, pids_max)
         if "" in own and os.path.exists(f"{MOUNT}/cgroup.controllers"):
-            return _create_v2(MOUNT + own[""], name, cpus, memory_bytes)
-    except OSError:
+            return _create_v2(MOUNT + own[""], name, cpus, memory_bytes, pids_max)
+    except (OSError, KeyError):
         return None
     return None
 
@@ -69,7 +71,7 @@ def own_groups() -> dict[str, str]:
 
 
 def _create_v1(
-    own: dict[str, str], name: str, cpus: float | None, memory_bytes: int | None
+    own: dict[str, str], name: str, cpus: float | None, memory_bytes: int | None, pids_max: int | None
 ) -> ControlGroup | None:
     limits: list[tuple[str, Callable[[str], None]]] = []
     if memory_bytes:
@@ -77,6 +79,8 @@ def _create_v1(
     if cpus:
         quota = str(int(cpus * CPU_PERIOD_US))
         limits.append(("cpu", lambda directory: _write(f"{directory}/cpu.cfs_quota_us", quota)))
+    if pids_max is not None:
+        limits.append(("pids", lambda directory: _write(f"{directory}/pids.max", str(pids_max))))
     group = ControlGroup([])
     try:
         for controller, limit in limits:
@@ -98,9 +102,11 @@ def _limit_memory_v1(directory: str, memory_bytes: int) -> None:
         _write(f"{directory}/memory.memsw.limit_in_bytes", str(memory_bytes))
 
 
-def _create_v2(base: str, name: str, cpus: float | None, memory_bytes: int | None) -> ControlGroup | None:
+def _create_v2(
+    base: str, name: str, cpus: float | None, memory_bytes: int | None, pids_max: int | None
+) -> ControlGroup | None:
     with contextlib.suppress(OSError):  # already on, or refused; the limits below tell
-        _write(f"{base}/cgroup.subtree_control", "+memory +cpu")
+        _write(f"{base}/cgroup.subtree_control", "+memory +cpu" + (" +pids" if pids_max else ""))
     directory = os.path.join(base, name)
     os.mkdir(directory)
     group = ControlGroup([directory])
@@ -111,6 +117,8 @@ def _create_v2(base: str, name: str, cpus: float | None, memory_bytes: int | Non
                 _write(f"{directory}/memory.swap.max", "0")
         if cpus:
             _write(f"{directory}/cpu.max", f"{int(cpus * CPU_PERIOD_US)} {CPU_PERIOD_US}")
+        if pids_max is not None:
+            _write(f"{directory}/pids.max", str(pids_max))
     except OSError:
         group.remove()
         raise

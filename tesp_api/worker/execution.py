@@ -189,6 +189,7 @@ def plan_run(attempt: Attempt, number: int, executor: Executor) -> Run:
         with_stdin=executor.stdin is not None and executor.stdin != "/dev/null",
         binds=tuple(bind for bind in attempt.view.binds if bind.is_mounted),
         network=order.site.network,
+        confinement=order.site.confinement,
         cpus=min(cores, machine) if cores else None,
         memory_bytes=int(ram * 1e9) if ram else None,
     )

@@ -16,13 +16,14 @@ The task's files live in one tree on the host that mirrors the container's paths
 5. A volume or DIRECTORY input may lie below a system directory, since the user named it, but may
    not be one.
 6. The workdir is no mount point: it may exist in the image with content. A missing one is made.
+7. Where inputs are read-only, each is mounted once more over itself, unless something is to be written there.
 """
 
 from __future__ import annotations
 
 import os
 import posixpath
-from typing import Iterable, NamedTuple
+from typing import Iterable, Iterator, NamedTuple
 
 from .errors import SystemFailure
 from .order import Order, Output
@@ -47,7 +48,7 @@ LOAD_BEARING = (
 class Bind(NamedTuple):
     """What the container sees at `target` is `source` on the host.
 
-    Without `is_mounted` the worker alone knows it: a captured directory.
+    Without `is_mounted` the worker alone knows it: a captured directory. `is_shared`: it is in a file root.
     """
 
     target: str
@@ -55,6 +56,7 @@ class Bind(NamedTuple):
     writable: bool = True
     is_file: bool = False
     is_mounted: bool = True
+    is_shared: bool = False
 
 
 class MountPlan(NamedTuple):
@@ -113,6 +115,11 @@ def plan_mounts(order: Order, tree: str, rooted: Iterable[Bind]) -> MountPlan:
         Bind(path, mirrored(tree, path), is_file=True) for path in sorted(files) if not _in(path, covered)
     ]
     covered += [bind.target for bind in binds]
+    if order.site.read_only_inputs:
+        written = {*order.volumes, *streams, *(output.path_prefix or output.path for output in order.outputs)}
+        fixed = [*_read_only_inputs(order, tree, written | implied, rooted_paths)]
+        fixed_paths = {bind.target for bind in fixed}
+        binds = [*(bind for bind in binds if bind.target not in fixed_paths), *fixed]
     captured = [item for item in order.outputs if _is_captured(item)]
     return MountPlan(
         directories=tuple(sorted(wanted)),
@@ -127,6 +134,14 @@ def plan_mounts(order: Order, tree: str, rooted: Iterable[Bind]) -> MountPlan:
         ),
         written_by_worker=tuple(sorted({path for path in streams if not _in(path, covered)})),
     )
+
+
+def _read_only_inputs(order: Order, tree: str, written: set[str], rooted_paths: set[str]) -> Iterator[Bind]:
+    """Rule 7."""
+    for item in sorted(order.inputs, key=lambda item: item.path):
+        is_file = item.type != "DIRECTORY"
+        if item.path not in rooted_paths and not any(is_below(path, item.path) for path in written):
+            yield Bind(item.path, mirrored(tree, item.path), writable=False, is_file=is_file)
 
 
 def outermost(paths: Iterable[str]) -> list[str]:

@@ -66,12 +66,26 @@ class Patience(NamedTuple):
     """... and how many files are on their way at one time."""
 
 
+class Confinement(NamedTuple):
+    """How containers are held in check; see `ContainerSettings` of the API's settings."""
+
+    pids_max: int | None = None
+    capabilities: tuple[str, ...] | None = None
+    """Those that are left; None leaves the choice to the runtime."""
+    new_privileges: bool = True
+    init: bool = False
+    user: str = "image"
+    """ "image", "auto" (`runtimes.identity`) or "UID:GID"."""
+
+
 class Site(NamedTuple):
     """What the destination's settings say about the machine the worker runs on."""
 
     runtimes: tuple[str, ...] = ("docker", "podman", "apptainer", "singularity")
     runtime_args: dict[str, tuple[str, ...]] = {}  # noqa: RUF012
     network: str = "default"
+    confinement: Confinement = Confinement()
+    read_only_inputs: bool = False
     file_roots: tuple[FileRoot, ...] = ()
     log_max_bytes: int = 10 * 1024 * 1024
     log_chunk_bytes: int = 64 * 1024
@@ -195,6 +209,8 @@ def _parse_site(item: dict[str, Any]) -> Site:
         runtimes=tuple(item.get("runtimes") or default.runtimes),
         runtime_args={name: tuple(args) for name, args in (item.get("runtime_args") or {}).items()},
         network=item.get("network") or default.network,
+        confinement=_parse_confinement(item.get("confinement") or {}),
+        read_only_inputs=bool(item.get("read_only_inputs")),
         file_roots=tuple(FileRoot(root["path"], root["mount"]) for root in item.get("file_roots") or ()),
         log_max_bytes=int(item.get("log_max_bytes") or default.log_max_bytes),
         log_chunk_bytes=int(item.get("log_chunk_bytes") or default.log_chunk_bytes),
@@ -205,3 +221,9 @@ def _parse_site(item: dict[str, Any]) -> Site:
         staging=item.get("staging") or default.staging,
         home=bool(item.get("home")),
     )
+
+
+def _parse_confinement(item: dict[str, Any]) -> Confinement:
+    found = Confinement(**item)
+    kept = found.capabilities
+    return found if kept is None else found._replace(capabilities=tuple(kept))

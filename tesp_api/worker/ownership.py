@@ -33,7 +33,7 @@ def reclaim_by_docker(program: str, tree: str) -> None:
         return
     make_readable(tree)  # first, or what lies in a closed directory would not be seen
     if is_needed(tree):
-        owner = "0:0" if _is_rootless(program) else f"{os.geteuid()}:{os.getegid()}"
+        owner = "0:0" if is_rootless(program) else f"{os.geteuid()}:{os.getegid()}"
         if run_command([program, "image", "inspect", HELPER_IMAGE])[0] != 0:
             code, text = run_command([program, "import", "-", HELPER_IMAGE], given=helper_root())
             if code != 0:
@@ -114,5 +114,6 @@ def _real_host_directories() -> list[str]:
     return [path for path in HOST_DIRECTORIES if os.path.isdir(path) and not os.path.islink(path)]
 
 
-def _is_rootless(program: str) -> bool:
+def is_rootless(program: str) -> bool:
+    """Whether a Docker daemon is an ordinary user's, whom it takes for the root of its containers."""
     return "name=rootless" in run_command([program, "info", "--format", "{{.SecurityOptions}}"])[1]

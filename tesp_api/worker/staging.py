@@ -35,7 +35,7 @@ def rooted_binds(order: Order) -> list[Bind]:
                 if not (os.path.isfile(path) if item.type == "FILE" else os.path.isdir(path)):
                     wrong = "this is no" if os.path.exists(path) else "there is no such"
                     raise StagingError(f"{shown(item.url)}: {wrong} {item.type} (the input's type)")
-                binds.append(Bind(item.path, path, root.mount == "rw", item.type == "FILE"))
+                binds.append(Bind(item.path, path, root.mount == "rw", item.type == "FILE", is_shared=True))
     return binds
 
 

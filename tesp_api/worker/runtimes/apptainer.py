@@ -110,11 +110,20 @@ def image_source(image: str) -> str:
 
 def run_arguments(run: Run, image: str, extra: Sequence[str]) -> list[str]:
     """The arguments of `apptainer run`, which keeps the image's entry point."""
-    arguments = ["run", "--containall", "--cleanenv", "--writable-tmpfs"]
-    if run.network == "none":
-        arguments += ["--net", "--network", "none"]
+    arguments = ["run", "--containall", "--cleanenv", "--writable-tmpfs", *confining_options(run)]
+    if run.network in ("none", "bridge"):
+        arguments += ["--net", "--network", run.network]
     for bind in run.binds:
         arguments += ["--mount", mount_option(bind, target_key="destination")]
     if run.workdir:
         arguments += ["--pwd", run.workdir]
     return [*arguments, *extra, image, *run.command]
+
+
+def confining_options(run: Run) -> list[str]:
+    """Only root has something to lose here: other users gain no privileges by any means."""
+    rules = run.confinement
+    if os.geteuid() != 0 or rules.capabilities is None:
+        return []
+    kept = ",".join(f"CAP_{name}" for name in rules.capabilities)
+    return ["--no-privs", *(["--add-caps", kept] if kept else [])]

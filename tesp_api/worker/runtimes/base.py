@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, Protocol, Sequence
 from ..cancellation import Cancellation
 from ..errors import SystemFailure, Unusable
 from ..mounts import Bind
+from ..order import Confinement
 from ..process import run_command
 
 
@@ -28,6 +29,7 @@ class Run(NamedTuple):
     network: str
     cpus: float | None
     memory_bytes: int | None
+    confinement: Confinement = Confinement()
 
 
 class Launch(NamedTuple):

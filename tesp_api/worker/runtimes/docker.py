@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import socket
 from typing import Any, NamedTuple, Sequence
 from urllib.parse import quote
@@ -16,6 +17,7 @@ from ..errors import SystemFailure, Unusable
 from ..process import run_command
 from .base import Launch, Outcome, Run, find_program, mount_option, require_image_name, write_private
 from .environment import split_environment
+from .identity import user_of
 
 MEMORY_MIN_BYTES = 6 * 1024 * 1024
 ABSENT = re.compile(r"no such (container:path|file)|could not (be found|find)", re.IGNORECASE)
@@ -76,8 +78,18 @@ class Docker:
             env_file = self._env_file(run)
             data = "".join(f"{line}\n" for line in split.file_lines).encode("utf-8", "surrogateescape")
             write_private(env_file, data)
-        argv = [self._program, *run_arguments(run, env_file, split.options, self._extra)]
+        options = [*split.options, *confining_options(run, self._finds_init())]
+        user = user_of(run, self._is_root_ours)
+        options += [f"--user={user}"] if user else []
+        argv = [self._program, *run_arguments(run, env_file, options, self._extra)]
         return Launch(argv, {"env": {**os.environ, **split.passed}}, [self._remove_command(run.name)])
+
+    def _finds_init(self) -> bool:
+        """The daemon cannot be asked: it says so only when a container is to run."""
+        return shutil.which("docker-init") is not None
+
+    def _is_root_ours(self) -> bool:
+        return ownership.is_rootless(self._program)
 
     def _env_file(self, run: Run) -> str:
         return os.path.join(self._scratch, f"{run.name}.env")
@@ -187,6 +199,19 @@ def run_arguments(
     arguments += env_options
     arguments += [f"--mount={mount_option(bind)}" for bind in run.binds]
     return [*arguments, *extra, run.image, *run.command]
+
+
+def confining_options(run: Run, with_init: bool) -> list[str]:
+    """The options of `docker run` that keep a container from more than its task needs."""
+    rules = run.confinement
+    options = ["--init"] if rules.init and with_init else []
+    if not rules.new_privileges:
+        options.append("--security-opt=no-new-privileges")
+    if rules.pids_max is not None:
+        options.append(f"--pids-limit={rules.pids_max}")
+    if rules.capabilities is not None:
+        options += ["--cap-drop=ALL", *(f"--cap-add={name}" for name in rules.capabilities)]
+    return options
 
 
 class Engine:

@@ -16,9 +16,12 @@ class Limits:
     def __init__(self, run: Run) -> None:
         self._name = run.name
         wanted = bool(run.cpus or run.memory_bytes)
-        self._group: ControlGroup | None = (
-            create_group(run.name, run.cpus, run.memory_bytes) if wanted else None
-        )
+        pids_max = run.confinement.pids_max
+        self._group: ControlGroup | None = None
+        if pids_max is not None:
+            self._group = create_group(run.name, run.cpus, run.memory_bytes, pids_max)
+        if wanted and self._group is None:  # a kernel may have no controller for the number of processes
+            self._group = create_group(run.name, run.cpus, run.memory_bytes)
         self.launch_notes: tuple[str, ...] = (NOT_ENFORCED,) if wanted and self._group is None else ()
 
     def popen(self) -> dict[str, Any]:

@@ -12,6 +12,8 @@ from ..process import run_command
 from .base import Launch, Run, find_program, mount_option, version_of
 from .docker import Docker
 
+INIT_PLACES = ("/usr/libexec/podman", "/usr/local/libexec/podman", "/usr/lib/podman", "/usr/bin")
+
 
 class Podman(Docker):
     """Containers by podman, as root or rootless."""
@@ -38,6 +40,12 @@ class Podman(Docker):
 
     def _take_over(self, tree: str) -> list[str]:
         return [self._program, "unshare", "chown", "-R", "-h", "0:0", "--", tree]
+
+    def _finds_init(self) -> bool:
+        return any(os.path.exists(f"{place}/catatonit") for place in INIT_PLACES)
+
+    def _is_root_ours(self) -> bool:
+        return os.geteuid() != 0
 
     def _has_image(self, image: str, cancellation: Cancellation) -> bool:
         return run_command([self._program, "image", "exists", image], cancellation)[0] == 0

@@ -1,16 +1,19 @@
 """The exact command lines of the runtimes, and that no user string can be an option."""
 
 import csv
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from tesp_api.worker.errors import SystemFailure
 from tesp_api.worker.mounts import Bind
+from tesp_api.worker.order import Confinement
 from tesp_api.worker.ownership import helper_arguments
-from tesp_api.worker.runtimes import apptainer, bubblewrap, docker
+from tesp_api.worker.runtimes import apptainer, bubblewrap, docker, identity
 from tesp_api.worker.runtimes.base import Run, mount_option
 from tesp_api.worker.runtimes.environment import split_environment
+from tesp_api.worker.runtimes.identity import user_of
 from tesp_api.worker.runtimes.podman import workdir_options
 
 LEAST = Run(
@@ -74,6 +77,59 @@ def test_docker_with_everything() -> None:
         "echo",
         "--rm",
     ]
+
+
+STRICT = Confinement(
+    pids_max=100, capabilities=("CHOWN", "KILL"), new_privileges=False, init=True, user="1000:100"
+)
+
+
+def test_docker_confines_as_it_is_told() -> None:
+    run = LEAST._replace(confinement=STRICT)
+    assert docker.confining_options(run, with_init=True) == [
+        "--init",
+        "--security-opt=no-new-privileges",
+        "--pids-limit=100",
+        "--cap-drop=ALL",
+        "--cap-add=CHOWN",
+        "--cap-add=KILL",
+    ]
+    assert "--init" not in docker.confining_options(run, with_init=False)
+    assert docker.confining_options(LEAST, with_init=True) == []
+
+
+def test_apptainer_s_root_keeps_only_what_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = LEAST._replace(confinement=STRICT)
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    assert apptainer.confining_options(run) == ["--no-privs", "--add-caps", "CAP_CHOWN,CAP_KILL"]
+    assert apptainer.confining_options(LEAST) == []
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    assert apptainer.confining_options(run) == []
+
+
+@pytest.mark.parametrize(
+    ("user", "our_uid", "is_root_ours", "expected"),
+    [
+        ("image", 1000, False, None),
+        ("7:8", 1000, False, "7:8"),
+        ("7:8", 0, True, "7:8"),
+        ("auto", 1000, False, "1000:50"),
+        ("auto", 1000, True, None),
+        ("auto", 0, False, "500:501"),
+    ],
+)
+def test_who_writes_into_a_shared_folder(
+    user: str, our_uid: int, is_root_ours: bool, expected: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    system = SimpleNamespace(
+        geteuid=lambda: our_uid, getegid=lambda: 50, stat=lambda _: SimpleNamespace(st_uid=500, st_gid=501)
+    )
+    monkeypatch.setattr(identity, "os", system)
+    rules = Confinement(user=user)
+    run = LEAST._replace(binds=(*LEAST.binds, Bind("/shared", "/s", is_shared=True)), confinement=rules)
+    assert user_of(run, lambda: is_root_ours) == expected
+    unshared = run._replace(binds=(Bind("/shared", "/s", writable=False, is_shared=True),))
+    assert user_of(unshared, lambda: is_root_ours) == (None if user == "auto" else expected)
 
 
 def test_docker_gets_no_less_memory_than_it_takes() -> None:
