@@ -39,7 +39,7 @@ def build_api(
 ) -> FastAPI:
     """The API over an opened store.
 
-    `checks` are what `/readyz` asks besides the store, by name; `routing` are the rules of the destinations.
+    `checks` are those of the destinations, by name, for `/readyz`; `routing` are their rules.
     `app.state.drain` is what ends the taking of new tasks.
     """
     root_path = settings.server.root_path
@@ -53,7 +53,7 @@ def build_api(
             *BulkEndpoint(creation).routes("/tesp/v1"),
             *DryRunEndpoint(settings, creation, next_destination).routes("/tesp/v1"),
             *ExtensionEndpoints(store).routes("/tesp/v1"),
-            *HealthEndpoints({"store": store.check, **checks}).routes(),
+            *HealthEndpoints(store.check, checks).routes(),
             *DocsEndpoints(document, root_path).routes(),
         ]
     )

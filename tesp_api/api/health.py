@@ -13,15 +13,24 @@ from tesp_api.errors import TespError
 
 Check = Callable[[], Awaitable[None]]
 
+_STORE = "store"
+
 _CHECK_TIMEOUT_S = 5.0
+_PATIENCE_S = 0.5
+"""Once the server is known to be ready, a part that hangs does not hold up the answer for longer."""
+
 _log = logging.getLogger(__name__)
 
 
 class HealthEndpoints:
-    """`/healthz` answers as long as the process lives, `/readyz` once all parts work."""
+    """`/healthz` answers as long as the process lives, `/readyz` while the store and a destination do.
 
-    def __init__(self, checks: Mapping[str, Check]) -> None:
-        self._checks = checks
+    One destination of several that is away does not make the server useless: tasks go to the others, or wait.
+    """
+
+    def __init__(self, store: Check, destinations: Mapping[str, Check]) -> None:
+        self._checks = {_STORE: store, **destinations}
+        self._has_destinations = bool(destinations)
 
     def routes(self) -> list[Route]:
         """The endpoints as routes."""
@@ -35,16 +44,30 @@ class HealthEndpoints:
         return json_answer({"status": "alive"})
 
     async def tell_ready(self, _: Request) -> Response:
-        """200 if every part answers, else 503; says of each part whether it does, and why not."""
-        failures = await asyncio.gather(*(_failure(name, check) for name, check in self._checks.items()))
-        parts = {
-            name: {"ok": True} if failure is None else {"ok": False, "error": failure}
-            for name, failure in zip(self._checks, failures, strict=True)
-        }
-        ready = not any(failures)
+        """200 if the store and a destination answer, else 503; says of each part whether it does."""
+        asked = {name: asyncio.create_task(_failure(name, check)) for name, check in self._checks.items()}
+        try:
+            waiting = (await asyncio.wait(asked.values(), timeout=_PATIENCE_S))[1]
+            while waiting and not self._are_enough(asked):
+                waiting = (await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED))[1]
+            parts = {name: _part(answer) for name, answer in asked.items()}
+            ready = self._are_enough(asked)
+        finally:
+            for answer in asked.values():
+                answer.cancel()
         return json_answer(
             {"status": "ready" if ready else "not ready", "parts": parts}, 200 if ready else 503
         )
+
+    def _are_enough(self, asked: Mapping[str, "asyncio.Task[str | None]"]) -> bool:
+        """Whether the parts that have answered by now are all that a server needs."""
+        well = {name for name, answer in asked.items() if answer.done() and answer.result() is None}
+        return _STORE in well and (len(well) > 1 or not self._has_destinations)
+
+
+def _part(answer: "asyncio.Task[str | None]") -> dict[str, object]:
+    failure = answer.result() if answer.done() else f"no answer within {_PATIENCE_S:g} seconds"
+    return {"ok": True} if failure is None else {"ok": False, "error": failure}
 
 
 async def _failure(name: str, check: Check) -> str | None:

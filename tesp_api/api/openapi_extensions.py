@@ -157,9 +157,13 @@ def health_paths() -> Json:
     )
     ready = operation(
         "TellReady",
-        ("Health", "Does all of it work?", "Asks the store and every Pulsar, for five seconds at most."),
-        in_json("All of it works.", "Readiness"),
+        (
+            "Health",
+            "Can it work?",
+            "It can while the store and at least one destination answer. Takes five seconds at most.",
+        ),
+        in_json("It can; the parts say whether a destination is away.", "Readiness"),
         "default",
     )
-    ready["responses"]["503"] = in_json("Some part does not work.", "Readiness")
+    ready["responses"]["503"] = in_json("The store, or every destination, does not answer.", "Readiness")
     return {"/healthz": {"get": alive}, "/readyz": {"get": ready}}

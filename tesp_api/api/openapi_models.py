@@ -309,7 +309,9 @@ class PartHealth(BaseModel):
 class Readiness(BaseModel):
     """Whether the server can do its work."""
 
-    status: Literal["ready", "not ready"] = Field(description="Ready if every part is.")
+    status: Literal["ready", "not ready"] = Field(
+        description="Ready if the store and at least one destination answer."
+    )
     parts: dict[str, PartHealth] = Field(description="The store, and each destination, by name.")
 
 

@@ -287,7 +287,7 @@ async def _store_end(
     if log is not None:
         failed = ending.state in (State.SYSTEM_ERROR, State.EXECUTOR_ERROR, State.PREEMPTED)
         if failed and task.attempt > 1:
-            ending = replace(ending, reason=f"{ending.reason} (tried {task.attempt} times)")
+            ending = replace(ending, reason=f"{ending.reason} (attempt {task.attempt}, the last)")
         log.close(rfc3339(now()), ending.reason if failed else None)
         log.metadata |= {"cause": ending.cause} if ending.cause else {}
     current = (await around.store.get(task.id)).state

@@ -108,7 +108,7 @@ async def test_a_lost_worker_is_replaced_only_where_executors_may_run_again(tmp_
         vanish(await sites.worker(task_id, 2))
         task = await sites.ended(task_id)
         assert (task.state, task.attempt) == (State.SYSTEM_ERROR, 2)
-        assert task.logs[-1]["system_logs"][-1].endswith("(tried 2 times)")
+        assert task.logs[-1]["system_logs"][-1].endswith("(attempt 2, the last)")
         assert task.logs[-1]["metadata"]["cause"] == "lost"
 
 
@@ -119,7 +119,7 @@ async def test_a_preemptible_task_that_is_preempted_too_often_ends_so(tmp_path: 
             fail(await sites.worker(task_id, attempt), "ended_by_site", 1)
         task = await sites.ended(task_id)
         assert (task.state, task.attempt) == (State.PREEMPTED, 2)
-        assert "failed: ended_by_site (tried 2 times)" in task.logs[-1]["system_logs"]
+        assert "failed: ended_by_site (attempt 2, the last)" in task.logs[-1]["system_logs"]
 
 
 async def test_a_worker_that_vanishes_where_jobs_are_preempted_was_preempted(tmp_path: Path) -> None:

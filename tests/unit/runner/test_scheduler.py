@@ -297,7 +297,7 @@ async def test_a_job_that_never_begins_ends_the_task_in_the_end(stage: Stage) ->
         stage.pulsar.end(f"{task_id}-{attempt}")
     task = await stage.ended(task_id)
     assert task.state is State.SYSTEM_ERROR
-    assert "tried 3 times" in task.logs[-1]["system_logs"][-1]
+    assert "(attempt 3, the last)" in task.logs[-1]["system_logs"][-1]
 
 
 async def test_a_worker_that_vanishes_is_a_system_error_that_says_so(stage: Stage) -> None:
