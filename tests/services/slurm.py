@@ -29,7 +29,7 @@ PartitionName=urgent Nodes=node PriorityTier=10 PreemptMode=OFF
 class Slurm:
     """`with Slurm() as slurm:`; who has `slurm.environment` can use sbatch and its like.
 
-    The node claims `CORES` cores, of whatever the machine has. Cores and memory are what jobs are given; those
+    The node claims `CORES` cores, whatever the machine has. Cores and memory are what jobs are given; those
     of the partition `urgent` preempt others. `proctrack` is the plugin that says which processes are a job's.
     """
 
