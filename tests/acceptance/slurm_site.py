@@ -15,9 +15,10 @@ DESTINATION = "TESP_API_DESTINATIONS__"
 SIZES: Mapping[str, Mapping[str, str]] = {
     "small": {"job_ncpus": "1", "job_--mem": "1000", "job_time": "10", "job_partition": "main"},
     "large": {"job_ncpus": "4", "job_--mem": "8000", "job_time": "60", "job_partition": "main"},
-    "spare": {"job_ncpus": "6", "job_--mem": "1000", "job_time": "10", "job_partition": "again"},
+    "spare": {"job_ncpus": "5", "job_--mem": "1000", "job_time": "10", "job_partition": "again"},
 }
 """Of managers of type queued_cli, whose jobs differ by the manager alone."""
+NO_REQUEUE = {"job_--no-requeue": ""}
 SETTINGS: Mapping[str, Mapping[str, str]] = {
     "small": {"TASK_MAX_CORES": "1", "TASK_MAX_RAM_GB": "1", "WEIGHT": "3"},
     "large": {"TASK_MAX_CORES": "4", "TASK_MAX_RAM_GB": "8", "WEIGHT": "2"},
@@ -34,9 +35,12 @@ def drmaa_library() -> str | None:
 
 @contextlib.contextmanager
 def pulsar_before(slurm: Slurm, programs: Path | None = None) -> Iterator[StockPulsar]:
-    """Pulsar; what is in the folder `programs` takes the place of Slurm's commands."""
+    """Pulsar; what is in the folder `programs` takes the place of Slurm's commands.
+
+    Jobs of the manager `spare` are those that Slurm may preempt, and then queues again.
+    """
     managers: dict[str, dict[str, Any]] = {
-        name: {"type": "queued_cli", "job_plugin": "Slurm", "job_--no-requeue": "", **size}
+        name: {"type": "queued_cli", "job_plugin": "Slurm", **({} if name == "spare" else NO_REQUEUE), **size}
         for name, size in SIZES.items()
     }
     environment = dict(slurm.environment)

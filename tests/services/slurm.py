@@ -20,7 +20,7 @@ KILL_WAIT_S = 4
 START_TIMEOUT_S = 30.0
 PROGRAMS = ("munged", "slurmctld", "slurmd")
 PARTITIONS = """
-PartitionName=main Nodes=node Default=YES PriorityTier=1 PreemptMode=CANCEL
+PartitionName=main Nodes=node Default=YES PriorityTier=1 PreemptMode=OFF
 PartitionName=again Nodes=node PriorityTier=1 PreemptMode=REQUEUE
 PartitionName=urgent Nodes=node PriorityTier=10 PreemptMode=OFF
 """
@@ -116,6 +116,15 @@ class Slurm:
         """What Slurm knows of a job, also of one that ended within the last minutes."""
         words = self.run("scontrol", "show", "job", job_id).split()
         return dict(word.split("=", 1) for word in words if "=" in word)
+
+    def drain(self) -> None:
+        """Let the node take no new jobs."""
+        self.run("scontrol", "update", "NodeName=node", "State=DRAIN", "Reason=test")
+
+    def resume(self) -> None:
+        """Let it take jobs again, if it does not."""
+        if "DRAIN" in self.run("scontrol", "show", "node", "node"):
+            self.run("scontrol", "update", "NodeName=node", "State=RESUME")
 
     def _is_idle(self) -> bool:
         dead = [name for name, process in self._processes.items() if process.poll() is not None]
