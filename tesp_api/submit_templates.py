@@ -29,7 +29,7 @@ TEMPLATES: Mapping[str, Mapping[str, str]] = MappingProxyType(
     {
         "slurm-drmaa": {
             "native_specification": "--cpus-per-task={cores} --mem={ram_mib} --tmp={disk_mb} "
-            "--time={walltime_min}"
+            "--time=0:{walltime_min}:00 --no-requeue"
         },
         "condor": {
             "request_cpus": "{cores}",

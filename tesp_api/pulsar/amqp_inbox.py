@@ -12,19 +12,21 @@ from tesp_api.errors import PulsarRefused
 from tesp_api.pulsar.amqp_files import HEARTBEAT
 from tesp_api.pulsar.amqp_probe import ANSWER_FILE
 from tesp_api.pulsar.base import JobState, JobStatus
-from tesp_api.pulsar.job_files import check_file_name, last_words
+from tesp_api.pulsar.job_files import check_file_name, told
 from tesp_api.pulsar.mailbox import Mailbox
 
 STATUS = "pulsar-status"
 LAST_STATUS = "pulsar-last-status"
 """Names in the mailbox, which no file of a job has."""
 HOME_FILE = "home.json"
-GOING_ON = ("preprocessing", "queued", "running", "postprocessing")
+GOING_ON = ("preprocessing", "queued", "running", "postprocessing", None)
 _TERMINAL = ("complete", "failed", "cancelled")
+_KEPT = ("status", "returncode", "job_stderr", "job_directory_contents")
 STATES = {
     "lost": JobState.UNKNOWN,
     "preprocessing": JobState.PENDING,
-    "queued": JobState.PENDING,
+    "queued": JobState.WAITING,
+    "None": JobState.WAITING,  # its word for what it does not know of its scheduler's: a suspended job, say
     "running": JobState.RUNNING,
     "postprocessing": JobState.ENDED,
     **dict.fromkeys(_TERMINAL, JobState.ENDED),
@@ -43,10 +45,10 @@ class Inbox:
 
     async def take(self, job_id: str, body: Mapping[str, Any], sent: Mapping[str, str]) -> None:
         """Keep a status update, and the files that came with it; nothing counts after a last one."""
-        status = str(body.get("status"))
+        status = str(body.get("status", ""))
         if status not in STATES or await self.mailbox.get(job_id, LAST_STATUS) is not None:
             return
-        word = {key: body[key] for key in ("status", "returncode", "job_stderr") if key in body}
+        word = {key: body[key] for key in _KEPT if key in body}
         word["token"] = secrets.token_hex(8)
         if status in _TERMINAL:
             await self._take_home(job_id, sent.get(HOME_FILE, ""))
@@ -116,8 +118,5 @@ def is_last(text: bytes) -> bool:
 def status_of(text: bytes) -> JobStatus:
     """What a word of Pulsar's means."""
     word = json.loads(text)
-    status = str(word.get("status"))
-    detail = f"Pulsar says {status}"
-    if "returncode" in word:
-        detail += f": {last_words(word['returncode'], str(word.get('job_stderr', '')))}"
-    return JobStatus(STATES.get(status, JobState.UNKNOWN), certain=False, detail=detail)
+    state = STATES[str(word["status"])] if "status" in word else JobState.UNKNOWN
+    return JobStatus(state, certain=False, detail=told(word))

@@ -15,9 +15,11 @@ from typing import Protocol
 class JobState(StrEnum):
     """What Pulsar (or the operating system, where it can be asked) says of a job's process."""
 
-    PENDING = "pending"  # set up, waiting for a slot, or not yet started
+    PENDING = "pending"  # set up, and not launched as far as Pulsar knows
+    WAITING = "waiting"  # in the hands of a scheduler that does not run it: it is queued, or suspended
     RUNNING = "running"  # as far as Pulsar knows; may be untrue after a restart of Pulsar
     ENDED = "ended"  # there is no process of this job any more
+    UNTOLD = "untold"  # Pulsar answers, but not on this job: it has ended, or the scheduler does not answer
     UNKNOWN = "unknown"  # Pulsar does not know such a job
 
 

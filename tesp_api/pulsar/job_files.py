@@ -5,7 +5,9 @@ Everything here reaches a path or a command line somewhere, so nothing passes un
 
 import re
 import shlex
+from collections.abc import Mapping
 from pathlib import PurePosixPath
+from typing import Any
 
 from tesp_api.errors import PulsarRefused
 
@@ -16,6 +18,8 @@ TASK_FILE = "task.json"
 TESP_FOLDER = "tesp"  # below `metadata`
 STARTED_FILE = "started"
 RESULT_FILE = "result.json"
+NOT_SUBMITTED = "preprocessing_failed"
+"""The mark in the job's directory with which Pulsar remembers that."""
 
 JOB_ID = re.compile(r"[A-Za-z0-9-]{1,255}")
 INPUT_NAME = re.compile(r"[A-Za-z0-9-]{1,64}")
@@ -84,4 +88,14 @@ def worker_command(python: str) -> str:
 def last_words(exit_code: object, stderr: str) -> str:
     """How a job ended, for people: its exit code and the end of what it wrote to stderr."""
     said = " ".join(stderr.split())[-500:]
-    return f"exit code {exit_code}" + (f", {said}" if said else "")
+    return ("no exit code" if exit_code is None else f"exit code {exit_code}") + (f", {said}" if said else "")
+
+
+def told(answer: Mapping[str, Any]) -> str:
+    """What Pulsar's status of a job means, for people."""
+    detail = f"Pulsar says {answer.get('status')}"
+    if NOT_SUBMITTED in (answer.get("job_directory_contents") or ()):
+        return f"{detail}: it could not submit the job, and its own log says why"
+    if "returncode" in answer:
+        detail += f": {last_words(answer['returncode'], str(answer.get('job_stderr') or ''))}"
+    return detail

@@ -22,7 +22,7 @@ from tesp_api.pulsar.job_files import (
     check_file_name,
     check_input_name,
     check_job_id,
-    last_words,
+    told,
     worker_command,
 )
 from tesp_api.pulsar.rest_http import PulsarFault, PulsarHttp, in_path
@@ -33,7 +33,8 @@ SETTLING = "postprocessing"
 STATES = {
     LOST: JobState.UNKNOWN,
     SET_UP: JobState.PENDING,
-    "queued": JobState.PENDING,
+    "queued": JobState.WAITING,
+    "None": JobState.WAITING,  # its word for what it does not know of its scheduler's: a suspended job, say
     "running": JobState.RUNNING,
     SETTLING: JobState.ENDED,
     "complete": JobState.ENDED,
@@ -115,14 +116,11 @@ class RestPulsar:
     async def status(self, job_id: str) -> JobStatus:
         answer = await self._answer_or_none(job_id)
         if answer is None:
-            return JobStatus(JobState.ENDED, certain=False, detail="Pulsar fails to report on this job")
+            return JobStatus(JobState.UNTOLD, certain=False, detail="Pulsar fails to report on this job")
         state = str(answer.get("status"))
         if state not in STATES:
             raise PulsarUnavailable(f"Pulsar {self.name!r} gave an unknown status: {state[:40]!r}")
-        detail = f"Pulsar says {state}"
-        if "returncode" in answer:
-            detail += f": {last_words(answer['returncode'], str(answer.get('job_stderr', '')))}"
-        return JobStatus(STATES[state], certain=False, detail=detail)
+        return JobStatus(STATES[state], certain=False, detail=told(answer))
 
     async def read_file(self, job_id: str, name: str) -> bytes | None:
         query = {"type": "output_metadata", "name": f"{TESP_FOLDER}/{check_file_name(name)}"}
@@ -240,9 +238,10 @@ class RestPulsar:
         return None if answer is None else str(answer.get("status"))
 
     async def _answer_or_none(self, job_id: str) -> dict[str, Any] | None:
-        """Pulsar's status of the job; None for an ended job whose output Pulsar stumbles over.
+        """Pulsar's status of the job; None where it stumbles over that.
 
-        That happens when the output is not UTF-8, at every question from then on.
+        It does so when an ended job's output is not UTF-8, at every question from then on, and while the
+        scheduler behind it does not answer.
         """
         try:
             return await self._json("GET", self._job(job_id, "/status"))

@@ -21,6 +21,7 @@ from tesp_api.runner.event_copy import EventCopy
 from tesp_api.runner.fencing import check_claim
 from tesp_api.runner.gateway_outputs import GatewayOutputs
 from tesp_api.runner.health import Health
+from tesp_api.runner.held_jobs import HELD, QUEUED, HeldJob
 from tesp_api.runner.manifest import keep_manifest
 from tesp_api.settings import LogSettings, SchedulerSettings
 from tesp_api.store.base import Changes, Claim, Stream, Task, TaskStore
@@ -34,7 +35,11 @@ _UNSTARTED_GRACE_S = 2.0
 _CHUNK_PAUSES_S = (0.1, 0.5, 2.0)
 """A Pulsar that fails for a moment looks as if a file were missing: a chunk is asked for so often."""
 
+_UNTOLD_GRACE_S = 600.0
+"""So long a Pulsar may fail to report on a job that has not begun, as when its scheduler is away."""
+
 _GONE = (JobState.ENDED, JobState.UNKNOWN)
+_NOT_RUNNING = (*_GONE, JobState.UNTOLD)
 
 
 class NeverStarted(Exception):
@@ -65,6 +70,7 @@ class FollowJob:
     _silent_s: float = field(init=False, default=0.0)
     _looked_at: float = field(init=False, default_factory=time.monotonic)
     _over_since: float | None = field(init=False, default=None)
+    _held: HeldJob = field(init=False)
     _has_begun: bool = field(init=False, default=False)
     _has_news: bool = field(init=False, default=False)
     _copied_bytes: dict[tuple[int, Stream], int] = field(init=False, default_factory=dict)
@@ -76,6 +82,8 @@ class FollowJob:
     def __post_init__(self) -> None:
         self.state = self.task.state
         self._events = EventCopy(self.store, self.claim, self.task.attempt)
+        job_id, destination = self.order.job_id, self.transport.name
+        self._held = HeldJob(self.task.id, self.claim, job_id, destination, self.store)
         is_permitted = self.task.permit is not None and self.task.permit.worker != ""
         self._has_begun = is_permitted or self.state not in (State.QUEUED, State.CANCELING)
 
@@ -252,16 +260,18 @@ class FollowJob:
         """
         status = await self._status()
         now = time.monotonic()
-        if status.state not in _GONE:
+        if status.state not in _NOT_RUNNING:
             self._over_since = None
         elif self._over_since is None:
             self._over_since = now
-        if not self._has_begun and status.state is not JobState.PENDING:
+        if not self._has_begun and status.state not in (JobState.PENDING, JobState.WAITING):
             self._has_begun = await self._read("started") is not None
             self._silent_s = 0.0
         if self._has_begun:
             return await self._judge_silence()
-        if self._over_since is not None and (status.certain or now - self._over_since >= _UNSTARTED_GRACE_S):
+        await self._held.tell(status, QUEUED)
+        grace_s = _UNTOLD_GRACE_S if status.state is JobState.UNTOLD else _UNSTARTED_GRACE_S
+        if self._over_since is not None and (status.certain or now - self._over_since >= grace_s):
             raise NeverStarted(status.detail or f"Pulsar says {status.state}")
         return None
 
@@ -272,15 +282,19 @@ class FollowJob:
         self._looked_at = now
 
     async def _judge_silence(self) -> Ending | None:
-        """Take the result of a worker that can say no more, or raise JobLost."""
+        """Take the result of a worker that can say no more, or raise JobLost.
+
+        One that a scheduler has suspended cannot say that it lives.
+        """
         silent_s = self._silent_s
         await self._events.keep()
         suspicious = self._has_news or silent_s >= 2 * self.timing.heartbeat_s
         if not suspicious:
             return None
         status = await self._status()
-        over = status.state in _GONE and (status.certain or silent_s >= 2 * self.timing.heartbeat_s)
-        if not over and silent_s < self.timing.lost_after_s:
+        over = status.state in _NOT_RUNNING and (status.certain or silent_s >= 2 * self.timing.heartbeat_s)
+        await self._held.tell(status, HELD)
+        if not over and (silent_s < self.timing.lost_after_s or status.state is JobState.WAITING):
             return None
         await self._events.keep(at_once=True)
         ending = await self._take_result()
@@ -301,7 +315,10 @@ class FollowJob:
         return self.state is State.CANCELING or bool(self._passed)
 
     async def _pass_cancel_on(self) -> Ending | None:
-        """Tell the worker, then Pulsar, again and again until the job is over."""
+        """Tell the worker, then Pulsar, again and again until the job is over.
+
+        Where a scheduler lets the job wait there is no worker yet to be given time.
+        """
         if not self._is_stopping:
             return None
         now = time.monotonic()
@@ -309,14 +326,17 @@ class FollowJob:
             await check_claim(self.store, self.claim)
             await self.transport.write_file(self.order.job_id, "cancel", b"")
             self._told_at = now
-        elif now - (self._killed_at or self._told_at) >= self.timing.cancel_grace_s:
+            hears = self._heartbeat is not None or (await self._status()).state is not JobState.WAITING
+        else:
+            hears = now - (self._killed_at or self._told_at) < self.timing.cancel_grace_s
+        if not hears:
             await check_claim(self.store, self.claim)
             await self.transport.cancel(self.order.job_id)
             self._killed_at = now
         if self._killed_at is None:
             return None
         unstarted = self._heartbeat is None and now - self._told_at >= 2 * self.timing.cancel_grace_s
-        if not unstarted and (await self._status()).state not in _GONE:
+        if not unstarted and (await self._status()).state not in _NOT_RUNNING:
             return None
         return await self._take_result() or Ending(State.CANCELED, "canceled; the job was killed")
 

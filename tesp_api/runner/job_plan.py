@@ -10,7 +10,7 @@ from tesp_api.pulsar.base import JobOrder
 from tesp_api.runner.gateway import is_remote
 from tesp_api.runner.lending import Lent
 from tesp_api.runner.needs import Needs
-from tesp_api.runner.submit_params import submit_params
+from tesp_api.runner.submit_params import passes_walltime, submit_params
 from tesp_api.runner.worker_archive import build_worker_archive
 from tesp_api.settings import DestinationSettings, Settings
 from tesp_api.storage.url_rules import worker_rules
@@ -51,7 +51,8 @@ def plan_job(
                 ("resources", {}),
             )
         },
-        "site": _site_rules(site, settings, bell),
+        "site": _site_rules(site, settings, bell)
+        | {"walltime_s": needs.walltime_s if passes_walltime(site) else None},
         "channel": lent.channel,
         "lent": lent.lent,
         "report": lent.report,

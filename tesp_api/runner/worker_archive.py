@@ -7,6 +7,7 @@ import io
 import lzma
 import marshal
 import zipfile
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from types import CodeType
@@ -70,8 +71,21 @@ def _imported_by(modules: list[str], sources: dict[str, bytes]) -> set[str]:
 def _pack_bytecode(codes: dict[str, CodeType | None]) -> bytes:
     """By lzma, which saves a sixth of what zlib makes of it; `lc` and `pb` suit bytecode."""
     preset = {"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME, "lc": 4, "pb": 0}
+    held = list(_texts(list(codes.values())))  # noqa: F841 - marshal marks what others refer to, as names may be
     packed = lzma.compress(marshal.dumps(codes), check=lzma.CHECK_CRC32, filters=[preset])
     return importlib.util.MAGIC_NUMBER + packed
+
+
+def _texts(value: object) -> Iterator[str]:
+    """Every string in code, or in its constants."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, list | tuple | frozenset):
+        for one in value:
+            yield from _texts(one)
+    elif isinstance(value, CodeType):
+        names = (value.co_names, value.co_varnames, value.co_freevars, value.co_cellvars)
+        yield from _texts([value.co_name, value.co_qualname, value.co_filename, value.co_consts, *names])
 
 
 def _compile(name: str, source: bytes) -> CodeType:

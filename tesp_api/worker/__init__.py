@@ -47,6 +47,7 @@ task.json:
                                              servers come without their secrets then
             transfers: {stall_s, tries, pause_s, at_once},   (optional, as each of them: `order.Patience`)
             home: true | false,              whether to write home.json (optional)
+            walltime_s: 600 | null,          what the scheduler there was told of the task's time (optional)
             rules: {allow_schemes, deny_schemes, ..., trusted}},   (lists; optional, as each: `rules.Rules`)
      channel: {url, ca_pem, token} | null,   how to reach the API: "unix:/path/of/socket" or http(s)://...;
                                              ca_pem may be null; the token is good while the attempt lives
@@ -83,8 +84,8 @@ inputs.json:
 
 result.json:
     {version: 1, state: "COMPLETE" | "EXECUTOR_ERROR" | "SYSTEM_ERROR" | "CANCELED", reason,
-     cause: "" | "executor" | "staging" | "storage_away" | "ended_by_site" | "runtime" | "order" | "other"
-         | "never_started" | "not_permitted",
+     cause: "" | "executor" | "staging" | "storage_away" | "ended_by_site" | "time_limit" | "runtime" |
+            "order" | "other" | "never_started" | "not_permitted",
                                                   (of the two errors: what was at fault, see `errors.py`)
      begun,                                       (so many executors may have started)
      worker,                                      (as in `started`)

@@ -8,6 +8,7 @@ WorkerError
 │   ├── Unusable      a container runtime cannot be used here; the next one is tried
 │   ├── BadOrder      task.json cannot be read
 │   ├── EndedBySite   the site's scheduler, or its owner, ended the job
+│   │   └── OutOfTime ... since the job's time was over
 │   ├── ServerAway    the API could not be asked whether to begin
 │   └── NotPermitted  the API said no: the attempt is over, or another worker's
 └── Canceled          the API asked for the end: CANCELED
@@ -60,6 +61,12 @@ class EndedBySite(SystemFailure):
     """A signal told the worker to end."""
 
     cause = "ended_by_site"
+
+
+class OutOfTime(EndedBySite):
+    """... because it ran for longer than the site, or the task, allows."""
+
+    cause = "time_limit"
 
 
 class ServerAway(SystemFailure):

@@ -97,6 +97,8 @@ class Site(NamedTuple):
     """ "gateway": the API moves what is not of this site."""
     home: bool = False
     """Whether to leave `home.json` at the end."""
+    walltime_s: int | None = None
+    """What the site's scheduler was told of how long the task may run."""
 
     @property
     def has_gateway(self) -> bool:
@@ -220,6 +222,7 @@ def _parse_site(item: dict[str, Any]) -> Site:
         rules=Rules(**{name: tuple(values) for name, values in (item.get("rules") or {}).items()}),
         staging=item.get("staging") or default.staging,
         home=bool(item.get("home")),
+        walltime_s=item.get("walltime_s"),
     )
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import signal
 from typing import Any
 
 from .attempt import Attempt
 from .cancellation import Cancellation
-from .errors import BadOrder, Canceled, EndedBySite, NotPermitted, SystemFailure
+from .errors import BadOrder, Canceled, NotPermitted, SystemFailure
 from .execution import run_executors
+from .farewell import Farewell
 from .job import JobDirectory, now
 from .mounts import plan_mounts
 from .order import Order, Site, parse_order
@@ -43,7 +43,7 @@ def main(arguments: list[str]) -> int:
         print("Another worker has begun this job.")
         return 0
     watchdog = start_watchdog(job.task)
-    signal.signal(signal.SIGTERM, _end_by_signal)
+    farewell = Farewell()
     result = Result(worker)
     record = Record(job, "", Site().heartbeat_s, None)
     removals: list[Background] = []
@@ -53,6 +53,7 @@ def main(arguments: list[str]) -> int:
         goes_home = order.site.home
         record = Record(job, order.job_id, order.site.heartbeat_s, order.site.bell, _reporter(order, job))
         record.start()
+        farewell.walltime_s = order.site.walltime_s
         _run_attempt(order, job, record, result, watchdog, removals)
     except Canceled as error:
         result.cancel(str(error))
@@ -63,7 +64,7 @@ def main(arguments: list[str]) -> int:
                 os.remove(job.order)
     except BaseException as error:
         result.end(SYSTEM_ERROR, describe_unforeseen(error), SystemFailure.cause)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    farewell.ignore()
     code = _finish(job, record, result, watchdog, removals)
     if goes_home:
         from .home import write_home
@@ -200,7 +201,3 @@ def _finish(
             removal.join(patience)
     watchdog.dismiss()
     return 0 if written else 1
-
-
-def _end_by_signal(number: int, _: Any) -> None:
-    raise EndedBySite(f"The site ended the job with {signal.Signals(number).name}")

@@ -95,7 +95,8 @@ class FakePulsar:
     async def status(self, job_id: str) -> JobStatus:
         await self._pass("status")
         job = self.jobs.get(check_job_id(job_id))
-        return JobStatus(job.state if job is not None else JobState.UNKNOWN, certain=True)
+        state = job.state if job is not None else JobState.UNKNOWN
+        return JobStatus(state, certain=state is not JobState.UNTOLD)
 
     async def read_file(self, job_id: str, name: str) -> bytes | None:
         await self._pass("read_file")

@@ -42,7 +42,8 @@ def _is_open(path: Path) -> bool:
 class StockPulsar:
     """`with StockPulsar() as pulsar:` gives a running Pulsar; jobs still there at the exit are killed.
 
-    `managers` and `settings` go into its app.yml; with `user` everything runs as that ordinary user.
+    `managers` and `settings` go into its app.yml, `environment` into that of Pulsar and its jobs; with `user`
+    everything runs as that ordinary user.
 
     Raises:
         RuntimeError: Pulsar did not start; the text ends with the tail of its log.
@@ -54,11 +55,13 @@ class StockPulsar:
         private_token: str = PRIVATE_TOKEN,
         managers: dict[str, dict[str, Any]] | None = None,
         settings: dict[str, Any] | None = None,
+        environment: dict[str, str] | None = None,
         user: str | None = None,
     ) -> None:
         self.private_token = private_token
         self._managers = managers or {"_default_": {"type": "queued_python"}}
         self._settings = settings or {}
+        self._environment = environment or {}
         self._user = user
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -96,6 +99,7 @@ class StockPulsar:
     def start(self) -> None:
         """Start Pulsar and return when it answers."""
         env = {"PATH": f"{self._venv / 'bin'}:{os.environ['PATH']}", "HOME": str(self.folder)}
+        env |= self._environment
         user = pwd.getpwnam(self._user) if self._user else None
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
@@ -151,7 +155,8 @@ class StockPulsar:
                 break
             with contextlib.suppress(httpx.TransportError):
                 query = {"private_token": self.private_token}
-                answer = httpx.get(f"{self.url}/healthz", params=query, timeout=5, trust_env=False)
+                address = f"{self.url}/managers/{next(iter(self._managers))}/healthz"
+                answer = httpx.get(address, params=query, timeout=5, trust_env=False)
                 if answer.status_code == 200:
                     return
             time.sleep(POLL_S)

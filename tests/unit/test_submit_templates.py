@@ -1,5 +1,6 @@
 """What schedulers behind Pulsar are told: numbers of the task in templates of the operator, nothing else."""
 
+import re
 from typing import Any
 
 import pytest
@@ -23,10 +24,21 @@ def told(site: dict[str, Any], parameters: dict[str, str] | None = None, **resou
 
 def test_slurm_gets_one_specification() -> None:
     site = {"scheduler": "slurm-drmaa"}
-    assert told(site) == {"native_specification": "--cpus-per-task=1 --mem=1908"}
+    assert told(site) == {"native_specification": "--cpus-per-task=1 --mem=1908 --no-requeue"}
     assert told(site, {"walltime_s": "90"}, cpu_cores=4, ram_gb=8.5, disk_gb=10) == {
-        "native_specification": "--cpus-per-task=4 --mem=8107 --tmp=10000 --time=2"
+        "native_specification": "--cpus-per-task=4 --mem=8107 --tmp=10000 --time=0:2:00 --no-requeue"
     }
+
+
+def test_slurms_drmaa_library_can_read_its_specification() -> None:
+    """It takes no value but after a `=`, no unit after a number, no time but hours:minutes:seconds."""
+    site, days = {"scheduler": "slurm-drmaa"}, {"walltime_s": str(30 * 24 * 3600)}
+    (specification,) = told(site, days, cpu_cores=2, ram_gb=4, disk_gb=1).values()
+    options = dict(word.removeprefix("--").partition("=")[::2] for word in specification.split())
+    assert options.pop("time") == "0:43200:00"
+    assert options.pop("no-requeue") == ""
+    assert sorted(options) == ["cpus-per-task", "mem", "tmp"]
+    assert all(value.isdigit() for value in options.values())
 
 
 def test_condor_gets_what_goes_into_its_submit_file() -> None:
@@ -47,7 +59,7 @@ def test_templates_of_the_settings_take_the_place_of_their_keys() -> None:
         "submit_params": {"request_memory": "{ram_mb}", "accounting_group": "lab.tes"},
     }
     assert told(site) == {"request_cpus": "1", "request_memory": "2000", "accounting_group": "lab.tes"}
-    site = {"submit_params": {"native_specification": "-p long -c {cores} --time={walltime_min}:00"}}
+    site = {"submit_params": {"native_specification": "-p long -c {cores} --time=0:{walltime_min}:00"}}
     assert told(site) == {"native_specification": "-p long -c 1"}
 
 
@@ -59,7 +71,8 @@ def test_without_a_scheduler_nothing_is_told() -> None:
 def test_no_text_of_a_task_gets_through(walltime: str, zone: str) -> None:
     site = {"scheduler": "slurm-drmaa"}
     words = told(site, {"walltime_s": walltime}, zones=[zone])["native_specification"].split()
-    assert all(word.partition("=")[2].isascii() and word.partition("=")[2].isdigit() for word in words)
+    assert words.pop() == "--no-requeue"
+    assert all(re.fullmatch(r"--[a-z-]+=(0:)?[0-9]+(:00)?", word) for word in words)
 
 
 @pytest.mark.parametrize(
