@@ -14,7 +14,7 @@ SOURCES := poetry.lock pyproject.toml .ci/install .ci/locked_requirements.py .ci
 # web servers that list directories, an FTP server and what checks its users, what docker/dts takes to build,
 # a Ceph object gateway with the little cluster that it needs.
 TEST_PACKAGES := docker.io iptables podman runc bubblewrap busybox-static curl procps nginx-light apache2-bin \
-    vsftpd libpam-pwdfile openssl docker-compose debootstrap \
+    vsftpd libpam-pwdfile openssl docker-compose debootstrap faketime \
     ceph-mon ceph-osd radosgw rabbitmq-server
 # They start a Docker daemon, make users and enter namespaces: that takes root.
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo env "PATH=$$PATH" PYTHONDONTWRITEBYTECODE=1)

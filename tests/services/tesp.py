@@ -108,6 +108,16 @@ class TespServer:
         """kill -9 of the server alone; its jobs go on."""
         self._signal(signal.SIGKILL)
 
+    def pause(self) -> None:
+        """SIGSTOP of the server alone."""
+        if self.process is not None:
+            self.process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """SIGCONT."""
+        if self.process is not None:
+            self.process.send_signal(signal.SIGCONT)
+
     def stop(self) -> None:
         """SIGTERM, as an operator stops it."""
         self._signal(signal.SIGTERM)
