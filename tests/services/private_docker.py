@@ -4,7 +4,6 @@ import os
 import shutil
 import signal
 import subprocess
-import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,22 +19,23 @@ _POLL_S = 0.05
 
 
 class PrivateDocker:
-    """`with PrivateDocker() as docker:` has `busybox:latest`, and no network for containers.
+    """`with PrivateDocker(folder) as docker:` has `busybox:latest`, and no network for containers.
 
-    `docker.host` is what DOCKER_HOST must be. With `live_restore`, containers outlive the daemon.
+    All that it keeps is in the folder, which it makes and removes. `docker.host` is what DOCKER_HOST must be. With `live_restore`, containers outlive the daemon.
 
     Raises:
         RuntimeError: it did not start; the text ends with the tail of its log.
     """
 
-    def __init__(self, *, live_restore: bool = False) -> None:
+    def __init__(self, folder: Path, *, live_restore: bool = False) -> None:
+        self.folder = folder
+        self.host = f"unix://{folder}/socket"
         self._live_restore = live_restore
         self._process: subprocess.Popen[bytes] | None = None
         self._containerd: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
-        self.folder = Path(tempfile.mkdtemp(prefix="docker-"))
-        self.host = f"unix://{self.folder}/socket"
+        self.folder.mkdir()
         try:
             self._start_containerd()
             self.start()

@@ -4,11 +4,12 @@ import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from random import Random
 
+from tests.acceptance.faults.courses import Tracked
 from tests.acceptance.faults.invariants import check_world
 from tests.acceptance.faults.scenario import SURVEY, Scenario, Stage
 from tests.acceptance.faults.worlds import World, WorldKind
@@ -127,14 +128,29 @@ class Campaign:
             faults.append("\n".join(server.log[-6000:] for server in world.servers))
         took_s = time.monotonic() - began_at
         names = (scenario.name, scenario.fault, stage.phase, scenario.world.name, stage.note)
-        self._note(Outcome(*names, took_s, tuple(faults)))
+        self._note(Outcome(*names, took_s, tuple(faults)), stage.cast)
         with self._door:
             for further in stage.further:
                 self._add(further)
         return not faults
 
-    def _note(self, outcome: Outcome) -> None:
+    def _note(self, outcome: Outcome, cast: Mapping[str, Tracked] | None = None) -> None:
         with self._door:
-            self.outcomes.append(outcome)
+            self.outcomes += list(_by_phase(outcome, cast)) if cast else [outcome]
             if self._tell is not None:
                 self._tell(outcome)
+
+
+def _by_phase(outcome: Outcome, cast: Mapping[str, Tracked]) -> Iterator[Outcome]:
+    """One for each task of a cast, with the faults that are its own or nobody's."""
+    for phase in cast:
+        others = [task.id for other, task in cast.items() if other != phase]
+        faults = [
+            fault
+            for fault in outcome.faults
+            if not any(other in fault.partition("\n")[0] for other in others)
+        ]
+        is_bad = len(faults) > bool(outcome.faults)  # the server's log is always among them
+        yield replace(
+            outcome, phase=phase, took_s=outcome.took_s / len(cast), faults=tuple(faults if is_bad else ())
+        )

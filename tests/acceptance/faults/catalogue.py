@@ -2,10 +2,17 @@
 
 from collections.abc import Iterator
 
-from tests.acceptance.faults import server_killed
+from tests.acceptance.faults import (
+    clock_jumps,
+    disk_full,
+    docker_killed,
+    outages,
+    server_killed,
+    workers_killed,
+)
 from tests.acceptance.faults.scenario import Absence, Scenario
 
-MODULES = (server_killed,)
+MODULES = (server_killed, outages, clock_jumps, disk_full, workers_killed, docker_killed)
 """Each has `scenarios()` and `absences()`, and in `FAULTS` the names of the faults that it brings about."""
 
 

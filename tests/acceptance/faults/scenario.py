@@ -1,10 +1,11 @@
 """What the matrix is made of: scenarios, and reasons for those that there cannot be."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from random import Random
 
+from tests.acceptance.faults.courses import Tracked
 from tests.acceptance.faults.worlds import World, WorldKind
 
 PHASES = (
@@ -22,6 +23,9 @@ PHASES = (
 )
 """The rows of the matrix, in the order of a task's life."""
 
+ALL = "(all)"
+"""The phase of a scenario that has a task in each of several: `Stage.cast` says which."""
+
 SURVEY = "(survey)"
 """The phase of a scenario without a fault of its own, which finds out what others there can be."""
 
@@ -33,7 +37,8 @@ class Stage:
     """Where a scenario is played.
 
     It may correct `phase`, where that is only known afterwards, add `further` scenarios to be played, and
-    leave a `note` for the report.
+    leave a `note` for the report. With a `cast`, of tasks by their phase, what is wrong with one of them is
+    wrong in that phase alone, and all else in every one of them.
     """
 
     world: World
@@ -41,6 +46,7 @@ class Stage:
     phase: str
     further: "list[Scenario]" = field(default_factory=list)
     note: str = ""
+    cast: "Mapping[str, Tracked]" = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
