@@ -9,7 +9,7 @@ import contextlib
 import json
 import logging
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,9 @@ EXCHANGE = "pulsar"
 TO_PULSAR = ("setup", "kill", "status")
 FROM_PULSAR = "status_update"
 TIMEOUT_S = 10.0
+HEARTBEAT_S = 10
+"""A connection on which nothing is heard for a little more than three times as long is given up; TCP alone
+would keep it for a quarter of an hour, or for ever. `heartbeat` in the URL outdoes this."""
 _RECONNECT_S = 1.0
 _LOOK_S = 0.05
 _UNACKNOWLEDGED = 64
@@ -52,6 +55,8 @@ class Broker:
     ) -> None:
         self._name = name
         self._url = URL(url)
+        if "heartbeat" not in self._url.query:
+            self._url = self._url.update_query(heartbeat=HEARTBEAT_S)
         self._manager = manager
         self._heard = heard
         self._ca = ca
@@ -108,7 +113,8 @@ class Broker:
     async def _within_time(self) -> AsyncIterator[None]:
         try:
             async with asyncio.timeout(TIMEOUT_S):
-                yield
+                with _own_cancels_only():
+                    yield
         except DeliveryError as error:
             raise PulsarUnavailable(f"Pulsar {self._name!r}: the broker did not keep a message") from error
         except _TROUBLE as error:
@@ -136,7 +142,8 @@ class Broker:
     async def _stay_connected(self) -> None:
         while not self._stopping.is_set():
             try:
-                connection = await aio_pika.connect(self._url, timeout=TIMEOUT_S, ssl_context=self._tls())
+                with _own_cancels_only():
+                    connection = await aio_pika.connect(self._url, timeout=TIMEOUT_S, ssl_context=self._tls())
             except _TROUBLE as error:
                 self._trouble = self._told(error)
                 _log.warning(
@@ -160,11 +167,12 @@ class Broker:
         self._trouble = ""
         connection.close_callbacks.add(lambda *_: self._is_over.set())
         try:
-            async with connection:
-                await self._declare(connection)
-                if not self._stopping.is_set():
-                    self._is_ready.set()
-                    await self._is_over.wait()
+            with _own_cancels_only():
+                async with connection:
+                    await self._declare(connection)
+                    if not self._stopping.is_set():
+                        self._is_ready.set()
+                        await self._is_over.wait()
         except _TROUBLE as error:
             _log.warning("%s: the broker at %s: %s", self._name, self._place, self._told(error))
         finally:
@@ -198,3 +206,22 @@ class Broker:
         except Exception:
             _log.exception("%s: a message could not be taken in", self._name)
         await message.ack()
+
+
+@contextlib.contextmanager
+def _own_cancels_only() -> Iterator[None]:
+    """Let a cancel of the present task through alone.
+
+    A connection that is lost cancels what waits for its answers (aiormq 6). To the tasks that wait it would
+    look as if they themselves were to end.
+
+    Raises:
+        ConnectionError: in place of any other cancel.
+    """
+    try:
+        yield
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        raise ConnectionError("the connection was lost") from None
