@@ -15,7 +15,7 @@ from typing import Any
 
 import aio_pika
 from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractExchange, AbstractIncomingMessage
-from aio_pika.exceptions import AMQPError, DeliveryError
+from aio_pika.exceptions import DeliveryError
 from yarl import URL
 
 from tesp_api.errors import PulsarUnavailable, StoreUnavailable
@@ -30,7 +30,6 @@ would keep it for a quarter of an hour, or for ever. `heartbeat` in the URL outd
 _RECONNECT_S = 1.0
 _LOOK_S = 0.05
 _UNACKNOWLEDGED = 64
-_TROUBLE = (AMQPError, OSError, asyncio.TimeoutError, aio_pika.exceptions.ChannelInvalidStateError)
 
 _log = logging.getLogger(__name__)
 
@@ -117,7 +116,7 @@ class Broker:
                     yield
         except DeliveryError as error:
             raise PulsarUnavailable(f"Pulsar {self._name!r}: the broker did not keep a message") from error
-        except _TROUBLE as error:
+        except Exception as error:  # aiormq 6 raises all kinds when it loses a connection, even a bare one
             late = isinstance(error, asyncio.TimeoutError)
             why = self._trouble or "it does not answer" if late else self._told(error)
             text = f"Pulsar {self._name!r}: the broker at {self._place}: {why}"
@@ -144,7 +143,7 @@ class Broker:
             try:
                 with _own_cancels_only():
                     connection = await aio_pika.connect(self._url, timeout=TIMEOUT_S, ssl_context=self._tls())
-            except _TROUBLE as error:
+            except Exception as error:  # whatever it is, no message would come or go without this task
                 self._trouble = self._told(error)
                 _log.warning(
                     "%s: no connection to the broker at %s: %s", self._name, self._place, self._trouble
@@ -169,11 +168,12 @@ class Broker:
         try:
             with _own_cancels_only():
                 async with connection:
-                    await self._declare(connection)
+                    async with asyncio.timeout(TIMEOUT_S):
+                        await self._declare(connection)
                     if not self._stopping.is_set():
                         self._is_ready.set()
                         await self._is_over.wait()
-        except _TROUBLE as error:
+        except Exception as error:
             _log.warning("%s: the broker at %s: %s", self._name, self._place, self._told(error))
         finally:
             self._is_ready.clear()
@@ -189,6 +189,8 @@ class Broker:
         if self._heard is not None:
             await queue.consume(self._take)
         channel.close_callbacks.add(lambda *_: self._is_over.set())
+        if channel.is_closed:
+            self._is_over.set()
         self._channel, self._exchange = channel, exchange
 
     async def _take(self, message: AbstractIncomingMessage) -> None:

@@ -38,3 +38,31 @@ async def test_a_cancel_of_the_task_itself_ends_it() -> None:
 @pytest.mark.parametrize(("query", "wanted"), [("", str(HEARTBEAT_S)), ("?heartbeat=60", "60")])
 def test_it_beats_as_often_as_the_url_says(query: str, wanted: str) -> None:
     assert a_broker(f"amqp://broker.example.org/{query}")._url.query["heartbeat"] == wanted
+
+
+@pytest.mark.parametrize("failure", [Exception(), asyncio.CancelledError(), OSError("refused")])
+async def test_it_tries_again_whatever_the_library_raises(
+    failure: BaseException, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries: list[str] = []
+
+    async def connect(url: object, **_: object) -> None:
+        tries.append(str(url))
+        raise failure
+
+    monkeypatch.setattr("tesp_api.pulsar.amqp_broker.aio_pika.connect", connect)
+    monkeypatch.setattr("tesp_api.pulsar.amqp_broker._RECONNECT_S", 0.01)
+    broker = a_broker()
+    await broker.open()
+    try:
+        async with asyncio.timeout(10):
+            while len(tries) < 3:  # noqa: ASYNC110 - nothing tells of a try
+                await asyncio.sleep(0.01)
+    finally:
+        await broker.aclose()
+
+
+async def test_whatever_the_library_raises_is_an_outage() -> None:
+    with pytest.raises(PulsarUnavailable):
+        async with a_broker()._within_time():
+            raise Exception
