@@ -1,5 +1,6 @@
 """An HTTP server on loopback that serves and takes files, and that can hold requests back at a gate."""
 
+import contextlib
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -52,6 +53,10 @@ class GatedHttp:
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
+            def handle(self) -> None:
+                with contextlib.suppress(ConnectionError):  # the client was killed, say
+                    super().handle()
+
             def do_GET(self) -> None:
                 outer._pass(self.path)
                 data = outer.files.get(self.path)

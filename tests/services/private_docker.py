@@ -21,7 +21,8 @@ _POLL_S = 0.05
 class PrivateDocker:
     """`with PrivateDocker(folder) as docker:` has `busybox:latest`, and no network for containers.
 
-    All that it keeps is in the folder, which it makes and removes. `docker.host` is what DOCKER_HOST must be. With `live_restore`, containers outlive the daemon.
+    All that it keeps is in the folder, which it makes and removes. `docker.host` is what DOCKER_HOST must be.
+    With `live_restore`, containers outlive the daemon.
 
     Raises:
         RuntimeError: it did not start; the text ends with the tail of its log.

@@ -51,12 +51,12 @@ def _kill(stage: Stage, *, watchdogs: bool) -> None:
     cast.enter()
     stage.cast = {phase: task for phase, task in cast.tasks.items() if phase not in NO_WORKER}
     try:
-        for task in stage.cast.values():
-            worker, watchdog = workers_of(world, task)
-            if watchdogs:
-                os.kill(watchdog, signal.SIGKILL)
-            os.kill(worker, signal.SIGKILL)
+        processes = [workers_of(world, task) for task in stage.cast.values()]
         cast.cancel()
+        for worker, watchdog in processes:
+            for pid in (watchdog, worker) if watchdogs else (worker,):
+                with contextlib.suppress(ProcessLookupError):  # of the one that was canceled
+                    os.kill(pid, signal.SIGKILL)
         for phase in LOST:
             poll(lambda: world.has_ended(cast.tasks[phase]), timeout_s=90, why=f"{phase} is not lost")  # noqa: B023
             _assert_lost(world, cast.tasks[phase])
@@ -74,16 +74,26 @@ def workers_of(world: World, task: Tracked) -> tuple[int, int]:
     """The process ids of a task's worker and of its watchdog, which waits for the end of a pipe from it."""
     metadata = world.staging / f"{task.id}-1" / "metadata" / "tesp"
     worker = int(json.loads((metadata / "started").read_text())["pid"])
-    pipes = set(_pipes(worker))
-    watchdogs = [pid for pid in all_pids() if pid != worker and _is_alone(pid) and pipes & set(_pipes(pid))]
+    pipes, command = set(_pipes(worker)), _command(worker)
+    watchdogs = [
+        pid
+        for pid in all_pids()
+        if pid != worker and _command(pid) == command and pipes & set(_pipes(pid)) and _has_left(pid)
+    ]
     (watchdog,) = watchdogs
     return worker, watchdog
 
 
-def _is_alone(pid: int) -> bool:
-    """Whether the process leads neither its session nor its group, and has left every folder."""
+def _command(pid: int) -> bytes:
     with contextlib.suppress(OSError):
-        return os.getsid(pid) != pid and Path(f"/proc/{pid}/cwd").readlink() == Path("/")
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    return b""
+
+
+def _has_left(pid: int) -> bool:
+    """Whether the process is in no folder, as a watchdog, which is a copy of its worker otherwise."""
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/cwd").readlink() == Path("/")
     return False
 
 
