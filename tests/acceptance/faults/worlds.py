@@ -14,6 +14,7 @@ from typing import Any, Literal, Self
 import httpx
 
 from tests.acceptance.faults.courses import ENDS, Course, Draft, Tracked, make_draft, runs_file
+from tests.acceptance.faults.forked_server import ForkedServer
 from tests.services.containers import require_docker
 from tests.services.gated_http import GatedHttp
 from tests.services.mongod import Mongod
@@ -25,6 +26,8 @@ from tests.services.tesp import FINAL, ONLY_BUBBLEWRAP, ONLY_DOCKER, TespServer,
 REAL_APP = "tesp_api.tesp_api:app"
 PASSWORD = "never-at-the-site-7d1f"
 HOLD_WITHIN_S = 40.0
+LEASE_S = 6
+"""With MongoDB a server that was killed is waited for so long."""
 Hold = Literal["", "initializing", "running", "staging out"]
 Link = Literal["server-mongod", "server-pulsar", "server-broker", "pulsar-broker", "worker-server"]
 _PREFIX = "TESP_API_DESTINATIONS__LOCAL__"
@@ -101,8 +104,9 @@ class World:
             self.shared.chmod(0o777)
             stack.enter_context(self.web)
             settings = self._start_parts(stack)
+            make = TespServer if self.kind.app == REAL_APP else ForkedServer
             for number in range(self.kind.servers):
-                server = TespServer(
+                server = make(
                     settings | self._channel(), data=self.folder / f"data-{number}", app=self.kind.app
                 )
                 self.servers.append(server)
@@ -141,7 +145,7 @@ class World:
         """Where the directories of jobs are, which are named by the job's id."""
         if self._pulsar is not None:
             return self._pulsar.staging.resolve()
-        return self.server.data / "pulsar" / "staging"
+        return self.folder / "data-0" / "pulsar" / "staging"
 
     def _start_parts(self, stack: ExitStack) -> dict[str, str]:
         """Start all but the servers; returns their settings."""
@@ -152,20 +156,20 @@ class World:
             f"{_PREFIX}FILE_ROOTS": "@json " + json.dumps(roots),
             f"{_PREFIX}MAX_RUNNING": "16",
             "TESP_API_SECRET_KEY": "5e" * 16,
-            "TESP_API_SCHEDULER__LEASE_S": "6",
             "TESP_API_SCHEDULER__HEARTBEAT_S": "2",
             "TESP_API_SCHEDULER__LOST_AFTER_S": "20",
             "TESP_API_RETRIES__RUN_AGAIN": '@json ["executor"]',
             "TESP_API_RETRIES__PAUSE_S": "0.2",
-            "FAULTS_FOLDER": str(self.folder),
         }
         if kind.runtime == "docker":
             require_docker()
         if kind.store == "mongodb":
             self._mongod = stack.enter_context(Mongod())
+            settings["TESP_API_SCHEDULER__LEASE_S"] = str(LEASE_S)
             port = kind.through("server-mongod", self._mongod.port)
             settings["TESP_API_STORE__URL"] = _with_port(self._mongod.url, self._mongod.port, port)
         settings |= self._start_pulsar(stack)
+        settings |= {"FAULTS_FOLDER": str(self.folder), "FAULTS_STAGING": str(self.staging)}
         return settings | dict(kind.settings)
 
     def _start_pulsar(self, stack: ExitStack) -> dict[str, str]:
