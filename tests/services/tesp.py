@@ -110,6 +110,16 @@ class TespServer:
         """kill -9 of the server alone; its jobs go on."""
         self._signal(signal.SIGKILL)
 
+    def pause(self) -> None:
+        """SIGSTOP: its connections stay, and it does not answer."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """SIGCONT."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGCONT)
+
     def stop(self) -> None:
         """SIGTERM, as an operator stops it."""
         self._signal(signal.SIGTERM)
@@ -158,6 +168,7 @@ class TespServer:
     ) -> None:
         self.client.close()
         if self.process is not None and self.process.poll() is None:
+            self.resume()
             self.process.terminate()
             try:
                 self.process.wait(timeout=20)

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator
 
-from tests.acceptance.faults import server_killed
+from tests.acceptance.faults import replicas_killed, server_killed
 from tests.acceptance.faults.scenario import Absence, Scenario
 
-MODULES = (server_killed,)
+MODULES = (server_killed, replicas_killed)
 """Each has `scenarios()` and `absences()`, and in `FAULTS` the names of the faults that it brings about."""
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import httpx
 
-from tests.acceptance.faults.courses import Course, Draft, Tracked, runs_file
+from tests.acceptance.faults.courses import Course, Tracked, runs_file
 from tests.acceptance.faults.scenario import SURVEY, Absence, Scenario, Stage
 from tests.acceptance.faults.worlds import KINDS, MONGODB_EMBEDDED, SQLITE_EMBEDDED, World
 from tests.services.tesp import FINAL
@@ -52,7 +52,6 @@ def _survey(course: Course, stage: Stage) -> None:
             detail = f"{course}/{when}-{step['number']:03d}-{step['name'].replace('/', '-')}"
             run = partial(_kill_at, course, when, step["number"])
             stage.further.append(Scenario("server killed", step["phase"], stage.world.kind, run, detail))
-    stage.random.shuffle(stage.further)  # a run that is broken off has seen something of everything
 
 
 def _kill_at(course: Course, when: str, number: int, stage: Stage) -> None:
@@ -79,7 +78,7 @@ class _Kill:
     def play(self) -> None:
         """Return once the server was killed and runs again, or the task was retired without that."""
         deadline = time.monotonic() + _WITHIN_S
-        task = self._send(self._draft, deadline)
+        task = self._world.send(self._draft, otherwise=self._revive)
         while self._has_more(task):
             assert time.monotonic() < deadline, f"{task.name} came to no end: {self.steps()[-3:]}"
             self._revive()
@@ -105,20 +104,6 @@ class _Kill:
             return False
         is_retired = (self._world.folder / f"{self._draft.name}.retired").exists()
         return not (is_retired and self._world.state_of(task) in FINAL)
-
-    def _send(self, draft: Draft, deadline: float) -> Tracked:
-        """Create the task, again and again until that is acknowledged, as clients may."""
-        while True:
-            assert time.monotonic() < deadline, f"{draft.name} was never accepted"
-            headers = {"Idempotency-Key": f"{self._world.folder.name}-{draft.name}"}
-            try:
-                answer = self._world.server.client.post(
-                    "/ga4gh/tes/v1/tasks", json=draft.document, headers=headers
-                )
-                answer.raise_for_status()
-                return self._world.accepted(draft, answer.json()["id"])
-            except httpx.TransportError:
-                self._revive()
 
     def _try_to_cancel(self, task: Tracked) -> None:
         if runs_file(self._world.shared, task.name).exists():

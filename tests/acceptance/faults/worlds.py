@@ -3,9 +3,11 @@
 import json
 import os
 import tempfile
-from collections.abc import Callable
-from contextlib import ExitStack
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from itertools import cycle
 from pathlib import Path
 from random import Random
 from types import TracebackType
@@ -25,7 +27,8 @@ from tests.services.tesp import FINAL, ONLY_BUBBLEWRAP, ONLY_DOCKER, TespServer,
 
 REAL_APP = "tesp_api.tesp_api:app"
 PASSWORD = "never-at-the-site-7d1f"
-HOLD_WITHIN_S = 40.0
+HOLD_WITHIN_S = 60.0
+SEND_WITHIN_S = 60.0
 LEASE_S = 6
 """With MongoDB a server that was killed is waited for so long."""
 Hold = Literal["", "initializing", "running", "staging out"]
@@ -237,10 +240,30 @@ class World:
         (self.shared / f"{task.name}.go").touch()
         self.web.held -= {f"/{task.name}/in", f"/{task.name}/out"}
 
-    def cancel(self, task: Tracked, server: TespServer | None = None) -> None:
+    def send(self, draft: Draft, *, otherwise: Callable[[], Any], at: Sequence[TespServer] = ()) -> Tracked:
+        """Create a task, again and again until that is acknowledged, at one server after the other.
+
+        `otherwise` is called between two tries. All are the same request, so the task is created once.
+        """
+        deadline = time.monotonic() + SEND_WITHIN_S
+        headers = {"Idempotency-Key": f"{self.folder.name}-{draft.name}"}
+        for server in cycle(at or self.servers):
+            with suppress(httpx.TransportError):
+                answer = server.client.post(
+                    "/ga4gh/tes/v1/tasks", json=draft.document, headers=headers, timeout=10
+                )
+                if answer.status_code == 200:
+                    return self.accepted(draft, answer.json()["id"])
+                assert answer.status_code == 503, answer.text
+            assert time.monotonic() < deadline, f"{draft.name} was never accepted"
+            otherwise()
+        raise AssertionError("there is no server")
+
+    def cancel(self, task: Tracked, server: TespServer | None = None, *, timeout_s: float = 30) -> None:
         """Ask for a task's end: it may be CANCELED then."""
         task.ends.add("CANCELED")
-        answer = (server or self.server).client.post(f"/ga4gh/tes/v1/tasks/{task.id}:cancel")
+        client = (server or self.server).client
+        answer = client.post(f"/ga4gh/tes/v1/tasks/{task.id}:cancel", timeout=timeout_s)
         assert answer.status_code == 200, answer.text
 
     def cancel_once_it_runs(self, task: Tracked) -> None:
