@@ -19,7 +19,8 @@ TEST_PACKAGES := docker.io iptables podman runc bubblewrap busybox-static curl p
 # They start a Docker daemon, make users and enter namespaces: that takes root.
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo env "PATH=$$PATH" PYTHONDONTWRITEBYTECODE=1)
 
-.PHONY: help install install-dev demo serve test test-quick test-services fuzz lint bench bench-api bench-staging
+.PHONY: help install install-dev demo serve test test-quick test-services fuzz lint bench bench-api bench-staging \
+    faults
 
 help:  ## show this
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "make %-14s%s\n", $$1, $$2}'
@@ -52,6 +53,9 @@ test-services: $(STAMP)-dev
 
 test-quick: $(STAMP)-dev  ## run the tests that need no services
 	@$(PYTHON) -m pytest -m "not services" $(ARGS)
+
+faults: $(STAMP)-dev test-services  ## kill, pause and cut everything in every phase of a task; for an hour or two
+	@$(AS_ROOT) $(PYTHON) -m tests.acceptance.faults $(ARGS)
 
 fuzz: $(STAMP)-dev  ## send the API made-up requests by the thousand, for some minutes
 	@TESP_FUZZ_EXAMPLES=$${TESP_FUZZ_EXAMPLES:-1500} TESP_FUZZ_SEED=$${TESP_FUZZ_SEED:-$$RANDOM} \

@@ -31,6 +31,7 @@ from tesp_api.storage.work_orders import WorkOrders
 from tesp_api.store.base import TaskStore
 from tesp_api.store.folder_lock import FolderLock
 from tesp_api.store.mongo import MongoTaskStore
+from tesp_api.store.server_id import server_id
 from tesp_api.store.sqlite import SqliteTaskStore
 
 _log = logging.getLogger(__name__)
@@ -62,7 +63,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
-            stack.enter_context(_only_server(settings))
+            is_locked = stack.enter_context(_only_server(settings))
             await store.open()
             stack.push_async_callback(store.aclose)
             _prepare_key(server_key, settings)
@@ -71,7 +72,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             for transport in transports.values():
                 await transport.open()
                 stack.push_async_callback(transport.aclose)
-            await scheduler.start()
+            await scheduler.start(server_id(settings.data_dir) if is_locked else "")
             stack.push_async_callback(scheduler.stop)
             if settings.retention.finished_age_s is not None:
                 retention = Retention(store, settings.retention.finished_age_s)
@@ -99,20 +100,22 @@ def build_store(settings: Settings) -> TaskStore:
 
 
 @contextmanager
-def _only_server(settings: Settings) -> Iterator[None]:
+def _only_server(settings: Settings) -> Iterator[bool]:
     """Hold the data folder where an embedded Pulsar or the gateway works in it; the embedded store does so.
+
+    Whether this does, is what the block is given.
 
     Raises:
         DataFolderInUse: another process holds it.
     """
     if settings.store.kind == "sqlite" or not (settings.has_embedded_pulsar or settings.has_gateway):
-        yield
+        yield False
         return
     settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     lock = FolderLock(settings.data_dir)
     lock.acquire()
     try:
-        yield
+        yield True
     finally:
         lock.release()
 

@@ -11,7 +11,9 @@
     │   ├── StoreUnavailable        503   try again later
     │   ├── DataFolderInUse         (stops the start)
     │   ├── TransitionRefused       409   the task is not in a state from which this can be done
-    │   └── ClaimLost               (another process, or nobody, owns the task now)
+    │   ├── ClaimLost               (another process, or nobody, owns the task now)
+    │   ├── PermitRefused           410   a worker may not begin, or not send its outputs
+    │   └── AttemptBegun            (a worker got its start permit: it is no proof any more that nothing ran)
     ├── ChannelError                500   what a worker asked for is not lent
     │   ├── WorkOrderRefused        401   the token is not of this server
     │   ├── NotLent                 403   the URL is not the attempt's, or has no credential
@@ -143,6 +145,23 @@ class ClaimLost(StoreError):
     def __init__(self, task_id: str) -> None:
         self.task_id = task_id
         super().__init__(f"task {task_id} is claimed by another process")
+
+
+class PermitRefused(StoreError):
+    """A worker does not get its permit, now or later: its attempt is over, or another worker's."""
+
+    http_status = 410
+
+    def __init__(self, reason: str, *, is_canceled: bool = False) -> None:
+        self.is_canceled = is_canceled
+        super().__init__(reason)
+
+
+class AttemptBegun(StoreError):
+    """The attempt cannot be given up as one of which nothing has run: a worker holds its start permit."""
+
+    def __init__(self, task_id: str, attempt: int) -> None:
+        super().__init__(f"a worker of attempt {attempt} of task {task_id} was permitted to start")
 
 
 class ChannelError(TespError):

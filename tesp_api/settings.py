@@ -90,6 +90,9 @@ class SchedulerSettings(_Table):
     heartbeat_s: Seconds = Field(5.0, description="the worker shows so often that it lives")
     lost_after_s: Seconds = Field(60.0, description="a worker silent so long is lost: SYSTEM_ERROR")
     cancel_grace_s: Seconds = Field(3.0, description="given to the worker before Pulsar kills the job")
+    embedded_away_s: Seconds = Field(
+        600.0, description="mongodb: for so long a server's jobs in its embedded Pulsar wait for its return"
+    )
     default_cores: int = Field(1, ge=1, description="counted for a task that names no cpu_cores")
     default_ram_gb: Gigabytes = Field(2.0, description="counted for a task that names no ram_gb")
     waiting_max: int = Field(

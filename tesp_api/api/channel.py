@@ -15,15 +15,15 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from tesp_api.api.channel_bodies import ReportPart, read_asks, read_object, read_report
+from tesp_api.api.channel_bodies import ReportPart, read_asks, read_object, read_permit, read_report
 from tesp_api.api.errors import RETRY_AFTER_S
 from tesp_api.bell import Bell
-from tesp_api.errors import AttemptOver, TaskNotFound, TespError, WorkOrderRefused
+from tesp_api.errors import AttemptOver, PermitRefused, TaskNotFound, TespError, WorkOrderRefused
 from tesp_api.storage.credentials import Credentials
 from tesp_api.storage.logins import Logins
 from tesp_api.storage.s3_grants import Ask, S3Grants
 from tesp_api.storage.s3_signing import S3Signer, SignedRequest
-from tesp_api.storage.work_orders import WorkOrders
+from tesp_api.storage.work_orders import WorkOrder, WorkOrders
 from tesp_api.store.base import Task, TaskStore
 from tesp_api.tes.states import FINAL, State
 
@@ -61,6 +61,7 @@ class ChannelEndpoints:
         return [
             Route("/channel/v1/logins", self.lend_logins, methods=["POST"]),
             Route("/channel/v1/sign", self.sign, methods=["POST"]),
+            Route("/channel/v1/permit", self.permit, methods=["POST"]),
             Route("/channel/v1/report", self.take_report, methods=["POST"]),
         ]
 
@@ -79,6 +80,20 @@ class ChannelEndpoints:
             _require_going_on(task)
         signed = await asyncio.to_thread(self._sign_all, task, asks)
         return _answer({"signed": [one._asdict() for one in signed]})
+
+    async def permit(self, request: Request) -> Response:
+        """Whether the worker may begin, or send its outputs: the store says so, in one step."""
+        order = self._order_of(request)
+        worker, step = read_permit(await read_object(request))
+        try:
+            await self._store.permit(order.task_id, order.attempt, worker, step)
+        except PermitRefused as refusal:
+            if refusal.is_canceled:
+                return _answer({"cancel": True})
+            raise
+        except TaskNotFound:
+            raise _does_not_exist(order) from None
+        return _answer({"cancel": False})
 
     async def take_report(self, request: Request) -> Response:
         """News of the job: what comes along is kept in the store, then whoever follows it is rung for.
@@ -130,6 +145,23 @@ class ChannelEndpoints:
             WorkOrderRefused: there is none, or not one of this server.
             AttemptOver: the attempt has ended.
         """
+        order = self._order_of(request)
+        try:
+            task = await self._store.get(order.task_id)
+        except TaskNotFound:
+            raise _does_not_exist(order) from None
+        if task.attempt != order.attempt:
+            raise AttemptOver(f"task {task.id} is at attempt {task.attempt}, not {order.attempt}")
+        if task.state in FINAL:
+            raise AttemptOver(f"task {task.id} has ended {task.state}")
+        return task
+
+    def _order_of(self, request: Request) -> WorkOrder:
+        """The work order that came with the request.
+
+        Raises:
+            WorkOrderRefused: there is none, or not one of this server.
+        """
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer":
             raise WorkOrderRefused("none came with the request, as Authorization: Bearer TOKEN")
@@ -139,15 +171,7 @@ class ChannelEndpoints:
             request.state.task_id = f"{refusal.claimed_task_id} (as it says)"
             raise
         request.state.task_id = order.task_id
-        try:
-            task = await self._store.get(order.task_id)
-        except TaskNotFound:
-            raise AttemptOver(f"task {order.task_id} does not exist any more") from None
-        if task.attempt != order.attempt:
-            raise AttemptOver(f"task {task.id} is at attempt {task.attempt}, not {order.attempt}")
-        if task.state in FINAL:
-            raise AttemptOver(f"task {task.id} has ended {task.state}")
-        return task
+        return order
 
 
 def build_channel(endpoints: ChannelEndpoints) -> Starlette:
@@ -161,6 +185,10 @@ def build_channel(endpoints: ChannelEndpoints) -> Starlette:
             Exception: _answer_unexpected,
         },
     )
+
+
+def _does_not_exist(order: WorkOrder) -> AttemptOver:
+    return AttemptOver(f"task {order.task_id} does not exist any more")
 
 
 def _require_going_on(task: Task) -> None:

@@ -3,12 +3,13 @@
 import base64
 import json
 import re
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from starlette.requests import Request
 
 from tesp_api.errors import BodyTooLarge, Fault, InvalidRequest
 from tesp_api.storage.s3_grants import MAY_BE_EMPTY, NEEDED, PARAMETERS, Ask
+from tesp_api.store.base import PermitStep
 
 BODY_MAX_BYTES = 1024**2
 MOST_ASKS = 500
@@ -16,6 +17,7 @@ REPORT_MAX_BYTES = 8 * 1024**2
 """Of one file; of what is larger a worker sends nothing."""
 
 _MOST_FAULTS = 20
+_WORKER = re.compile(r"[0-9a-f]{8,64}")
 _REPORTED = re.compile(r"heartbeat|events\.ndjson|result\.json|logs/[0-9]{1,6}\.(stdout|stderr)\.[0-9]{6,9}")
 
 
@@ -53,6 +55,20 @@ def read_asks(document: dict[str, Any]) -> list[Ask]:
     if faults:
         raise InvalidRequest(faults[:_MOST_FAULTS])
     return [Ask(item["operation"], item["url"], item.get("parameters", {})) for item in asks]
+
+
+def read_permit(document: dict[str, Any]) -> tuple[str, PermitStep]:
+    """Which worker asks, and for what.
+
+    Raises:
+        InvalidRequest: one of them is wrong.
+    """
+    worker, step = document.get("worker"), document.get("step")
+    if not isinstance(worker, str) or not _WORKER.fullmatch(worker):
+        raise InvalidRequest([Fault("worker", "must be 8 to 64 hexadecimal digits")])
+    if step not in ("start", "commit"):
+        raise InvalidRequest([Fault("step", "must be start or commit")])
+    return worker, cast(PermitStep, step)
 
 
 class ReportPart(NamedTuple):

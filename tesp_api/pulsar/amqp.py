@@ -166,6 +166,9 @@ class AmqpPulsar:
         await self._broker.send("kill", {"job_id": check_job_id(job_id)})
         self._wake(job_id)
 
+    async def own_jobs(self) -> list[str]:
+        return []
+
     async def clean(self, job_id: str) -> None:
         """Pulsar's own record of the job stays: there is no message that removes it."""
         answer = await self._prober.run({"do": "remove", "job": check_job_id(job_id)})

@@ -5,7 +5,7 @@ protocol carries little of it: the truth about a job is what its worker wrote be
 `metadata/tesp/` in the job directory (see `tesp_api.worker` for the files), read with `read_file`.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -111,6 +111,9 @@ class PulsarTransport(Protocol):
 
     async def cancel(self, job_id: str) -> None:
         """Kill the job's processes. Does nothing for a job that ended or that Pulsar does not know."""
+
+    async def own_jobs(self) -> Sequence[str]:
+        """The jobs of a Pulsar that is part of this process; of all others they are not known: empty."""
 
     async def clean(self, job_id: str) -> None:
         """Remove the job's directory and Pulsar's record of it. Does nothing if both are gone.

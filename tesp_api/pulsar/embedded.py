@@ -115,6 +115,9 @@ class EmbeddedPulsar:
         await self._in_thread(self._pulsar.cancel, job_id)
         self._heard(job_id)
 
+    async def own_jobs(self) -> list[str]:
+        return await self._in_thread(self._pulsar.jobs)
+
     async def clean(self, job_id: str) -> None:
         await self._in_thread(self._pulsar.clean, job_id)
         self._news.pop(job_id, None)

@@ -16,7 +16,7 @@ from typing import Any
 
 from tesp_api.errors import PulsarUnavailable
 from tesp_api.pulsar.base import JobOrder
-from tesp_api.pulsar.job_files import check_job_id, worker_command
+from tesp_api.pulsar.job_files import JOB_ID, check_job_id, worker_command
 from tesp_api.pulsar.local_job import LocalJob
 from tesp_api.pulsar.plain_path import plain_path
 from tesp_api.pulsar.processes import kill_tree, wait_for_end
@@ -108,6 +108,10 @@ class LocalPulsar:
 
     def job(self, job_id: str) -> LocalJob:
         return LocalJob(self._staging, job_id)
+
+    def jobs(self) -> list[str]:
+        """The ids of all jobs that have a directory."""
+        return sorted(entry.name for entry in self._staging.iterdir() if JOB_ID.fullmatch(entry.name))
 
     def set_up(self, job_id: str) -> None:
         """Make the job's directory, if there is none yet."""

@@ -30,13 +30,15 @@ class Ending:
     """How an attempt ended: the task's final state and why, in one line.
 
     `cause` is why for programs: the worker's (see `tesp_api.worker`), "never_started" or "lost"; "" if none
-    matters. Only without `may_have_run` is it certain that no executor has started.
+    matters. Only without `may_have_run` is it certain that no executor has started, if that is what `worker`
+    says, no other one has; without one, if none was permitted to.
     """
 
     state: State
     reason: str
     cause: str = ""
     may_have_run: bool = True
+    worker: str = ""
 
 
 @dataclass(slots=True)
@@ -104,6 +106,7 @@ class AttemptLog:
             _text(result.get("reason") or "executors and outputs are done"),
             _text(result.get("cause") or ""),
             may_have_run=result.get("begun") != 0,
+            worker=_text(result.get("worker") or ""),
         )
 
     def close(self, end_time: str, message: str | None = None) -> None:

@@ -18,6 +18,7 @@ from tesp_api.pulsar.base import JobOrder, JobState, JobStatus, PulsarTransport
 from tesp_api.runner.attempt_log import UNSHOWN, AttemptLog, Ending
 from tesp_api.runner.deadlines import Deadlines
 from tesp_api.runner.event_copy import EventCopy
+from tesp_api.runner.fencing import check_claim
 from tesp_api.runner.gateway_outputs import GatewayOutputs
 from tesp_api.runner.health import Health
 from tesp_api.settings import LogSettings, SchedulerSettings
@@ -60,7 +61,8 @@ class FollowJob:
     _events: EventCopy = field(init=False)
     _heartbeat: Mapping[str, Any] | None = field(init=False, default=None)
     _began_at: float = field(init=False, default_factory=time.monotonic)
-    _changed_at: float = field(init=False, default_factory=time.monotonic)
+    _silent_s: float = field(init=False, default=0.0)
+    _looked_at: float = field(init=False, default_factory=time.monotonic)
     _over_since: float | None = field(init=False, default=None)
     _has_begun: bool = field(init=False, default=False)
     _has_news: bool = field(init=False, default=False)
@@ -73,7 +75,8 @@ class FollowJob:
     def __post_init__(self) -> None:
         self.state = self.task.state
         self._events = EventCopy(self.store, self.claim, self.task.attempt)
-        self._has_begun = self.state not in (State.QUEUED, State.CANCELING)
+        is_permitted = self.task.permit is not None and self.task.permit.worker != ""
+        self._has_begun = is_permitted or self.state not in (State.QUEUED, State.CANCELING)
 
     async def follow(self) -> Ending:
         """Launch the job unless its worker has begun or it is being canceled, then follow it to its end.
@@ -84,7 +87,7 @@ class FollowJob:
             PulsarUnavailable, PulsarRefused, StoreUnavailable, ClaimLost: as they come.
         """
         await self._look_at_deadline()
-        if self.state is State.QUEUED and not self._passed:
+        if self.state is State.QUEUED and not self._has_begun and not self._passed:
             with self.health.watch(self.transport.name):
                 await self.transport.launch(self.order)
         while True:
@@ -103,12 +106,13 @@ class FollowJob:
 
     async def _look(self) -> Ending | None:
         heartbeat = await self._read_json("heartbeat")
+        self._count_silence()
         if heartbeat is None:
             ending = await self._judge_unstarted()
             if ending is not None:
                 return ending
         elif heartbeat != self._heartbeat:
-            self._heartbeat, self._changed_at, self._has_begun = heartbeat, time.monotonic(), True
+            self._heartbeat, self._silent_s, self._has_begun = heartbeat, 0.0, True
             await self._take_events(ended=heartbeat["ended"])
             await asyncio.gather(
                 self._copy_logs(heartbeat["logs"]), self._events.keep(at_once=heartbeat["ended"])
@@ -252,16 +256,22 @@ class FollowJob:
             self._over_since = now
         if not self._has_begun and status.state is not JobState.PENDING:
             self._has_begun = await self._read("started") is not None
-            self._changed_at = now
+            self._silent_s = 0.0
         if self._has_begun:
             return await self._judge_silence()
         if self._over_since is not None and (status.certain or now - self._over_since >= _UNSTARTED_GRACE_S):
             raise NeverStarted(status.detail or f"Pulsar says {status.state}")
         return None
 
+    def _count_silence(self) -> None:
+        """What passes between two looks counts, but little of it where this process itself stood still."""
+        now = time.monotonic()
+        self._silent_s += min(now - self._looked_at, 2 * self.timing.heartbeat_s)
+        self._looked_at = now
+
     async def _judge_silence(self) -> Ending | None:
         """Take the result of a worker that can say no more, or raise JobLost."""
-        silent_s = time.monotonic() - self._changed_at
+        silent_s = self._silent_s
         await self._events.keep()
         suspicious = self._has_news or silent_s >= 2 * self.timing.heartbeat_s
         if not suspicious:
@@ -274,6 +284,7 @@ class FollowJob:
         ending = await self._take_result()
         if ending is not None or self._is_stopping:
             return ending
+        await check_claim(self.store, self.claim)
         await self.transport.cancel(self.order.job_id)
         raise JobLost(
             f"the worker of job {self.order.job_id} at {self.transport.name} vanished without a result:"
@@ -293,9 +304,11 @@ class FollowJob:
             return None
         now = time.monotonic()
         if self._told_at is None:
+            await check_claim(self.store, self.claim)
             await self.transport.write_file(self.order.job_id, "cancel", b"")
             self._told_at = now
         elif now - (self._killed_at or self._told_at) >= self.timing.cancel_grace_s:
+            await check_claim(self.store, self.claim)
             await self.transport.cancel(self.order.job_id)
             self._killed_at = now
         if self._killed_at is None:

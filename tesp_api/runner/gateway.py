@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from tesp_api.errors import PulsarUnavailable, StoreUnavailable
 from tesp_api.pulsar.base import PulsarTransport
 from tesp_api.runner.attempt_log import AttemptLog, Ending
+from tesp_api.runner.fencing import Fence
 from tesp_api.runner.spool import Allowance, Spool
 from tesp_api.runner.stoppable import Stop, StoppableGuard, in_thread
 from tesp_api.settings import DestinationSettings, Settings
@@ -86,6 +87,10 @@ class Passage:
     log: AttemptLog
     stop: Stop = field(init=False, default_factory=Stop)
     messages: list[str] = field(init=False, default_factory=list)
+    fence: Fence = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.fence = Fence(self.store, self.claim, self.gateway.settings.scheduler.lease_s)
 
     @property
     def spool(self) -> Spool:

@@ -72,6 +72,7 @@ class GatewayInputs:
             entries = await all_of(calls, passage.at_once)
         index = {"inputs": dict(zip(map(str, remote), entries, strict=True)), "messages": passage.messages}
         data = json.dumps(index).encode()
+        await passage.fence.check()
         await passage.insist(partial(passage.transport.write_file, passage.job_id, INDEX, data))
         files = sum(bool(entry["file"]) for found in entries for entry in found)
         await passage.tell(
@@ -88,6 +89,7 @@ class GatewayInputs:
         entries = [_entry(name, None, Moved(0, "")) for name in fetched.directories]
         for count, (name, moved) in enumerate(fetched.files.items()):
             file, source = f"{number}-{count}", place / name if name else place
+            await passage.fence.check()
             await passage.insist(partial(passage.transport.place_file, passage.job_id, file, source))
             entries.append(_entry(name, file, moved))
         await asyncio.to_thread(_remove, place)

@@ -132,6 +132,7 @@ class GatewayOutputs:
             return
         place = folder / uuid.uuid4().hex
         await self._fetch(one, place)
+        await passage.fence.check()
         await passage.in_thread(partial(_send, one, place, site))
         await asyncio.to_thread(place.unlink)
         self._sent.append(one)

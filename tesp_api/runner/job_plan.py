@@ -55,6 +55,7 @@ def plan_job(
         "channel": lent.channel,
         "lent": lent.lent,
         "report": lent.report,
+        "permits": lent.permits,
     }
     params = submit_params(needs, site)
     return JobOrder(job_id, build_worker_archive(), json.dumps(order).encode(), params)

@@ -19,11 +19,12 @@ from tesp_api.store.base import Task
 
 @dataclass(frozen=True, slots=True)
 class Lent:
-    """The parts `channel`, `lent` and `report` of task.json; at most one of the first two is there."""
+    """These parts of task.json; at most one of the first two is there."""
 
     channel: Mapping[str, Any] | None = None
     lent: Mapping[str, Any] | None = None
     report: Mapping[str, Any] | None = None
+    permits: Mapping[str, Any] | None = None
 
 
 NOTHING = Lent()
@@ -39,12 +40,16 @@ class Lender(Protocol):
             StagingRefused: the job would be of no use there; the text says why.
         """
 
+    def gives_permits(self, destination: str) -> bool:
+        """Whether workers there are to ask before they begin: stored with the job, to hold for its life."""
+
 
 class StorageLender:
     """Lends by the settings: a channel where the site can reach one, else what can be signed beforehand.
 
     Only a task with an S3 URL, or with one for which there is a login, gets any of it: all others run without
-    the server, wherever they are. But whoever reaches the channel from another machine reports there.
+    the server, wherever they are. But whoever reaches the channel from another machine reports there, and
+    asks for permits. So do workers of an embedded Pulsar if other servers may drive their tasks.
     """
 
     def __init__(
@@ -68,21 +73,38 @@ class StorageLender:
     async def lend(self, task: Task, destination: str) -> Lent:
         """Nothing where the gateway moves the files: this server asks for nobody."""
         site = self._settings.destinations[destination]
-        has_s3 = any(declared.scheme == S3_SCHEME for declared in declared_in(task.request))
+        is_served = site.staging == "gateway"
+        has_s3 = not is_served and any(one.scheme == S3_SCHEME for one in declared_in(task.request))
+        needs_any = has_s3 or (not is_served and self._has_logins(task))
+        asks = task.job is not None and task.job.asks
         url = self._channel_of(site)
-        needs_any = has_s3 or self._has_logins(task)
-        if site.staging == "gateway" or (url is None and not has_s3):
-            return NOTHING
         if url is None:
-            return Lent(lent=await self._presign(task))
+            return Lent(lent=await self._presign(task)) if has_s3 else NOTHING
         token = self._work_orders.token_for(task.id, task.attempt)
         try:
             reach = {"url": url, "ca_pem": _read_ca(destination, site), "token": token}
         except StagingRefused:
-            if needs_any:
+            if needs_any or asks:
                 raise
             return NOTHING
-        return Lent(channel=reach if needs_any else None, report=None if site.kind == "embedded" else reach)
+        return Lent(
+            channel=reach if needs_any else None,
+            report=None if is_served or site.kind == "embedded" else reach,
+            permits=reach if asks else None,
+        )
+
+    def gives_permits(self, destination: str) -> bool:
+        """Where one process owns Pulsar and store, nobody else can drive the task, and no time is lost."""
+        site = self._settings.destinations[destination]
+        if site.kind == "embedded":
+            return self._settings.store.kind == "mongodb"
+        if site.staging == "gateway" or self._channel_of(site) is None:
+            return False
+        try:
+            _read_ca(destination, site)
+        except StagingRefused:
+            return False
+        return True
 
     async def _presign(self, task: Task) -> dict[str, Any]:
         named = credentials_named_in(task.request)

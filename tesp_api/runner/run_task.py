@@ -7,10 +7,11 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from tesp_api.errors import JobLost, PulsarRefused, StagingRefused, TransitionRefused
+from tesp_api.errors import AttemptBegun, JobLost, PulsarRefused, StagingRefused, TransitionRefused
 from tesp_api.pulsar.base import PulsarTransport
 from tesp_api.runner.attempt_log import AttemptLog, Ending
 from tesp_api.runner.deadlines import Deadlines
+from tesp_api.runner.fencing import check_claim
 from tesp_api.runner.follow_job import FollowJob, NeverStarted
 from tesp_api.runner.gateway import Gateway, Passage
 from tesp_api.runner.gateway_inputs import GatewayInputs
@@ -21,7 +22,7 @@ from tesp_api.runner.lending import NOTHING, Lender
 from tesp_api.runner.places import Place
 from tesp_api.runner.retries import NEXT_ATTEMPT_AT, Again, another, is_given_up, judged, needs_place
 from tesp_api.settings import Settings
-from tesp_api.store.base import Changes, Claim, Job, Task, TaskStore
+from tesp_api.store.base import Changes, Claim, Job, Revocation, Task, TaskStore
 from tesp_api.tes.states import FINAL, State, route
 from tesp_api.tes.times import now, rfc3339
 
@@ -32,7 +33,7 @@ _log = logging.getLogger(__name__)
 class Surroundings:
     """What running a task needs: the store, the ways to the sites, the rules, what gives workers access to
     storage, what moves files for them, who answers, the place for a new job, how long the task may be in a
-    state, and a bell of its own."""
+    state, and a bell of its own. `server` is our identity where others share the store."""
 
     store: TaskStore
     transports: Mapping[str, PulsarTransport]
@@ -43,6 +44,11 @@ class Surroundings:
     place: Place
     deadlines: Deadlines
     wake: asyncio.Event
+    server: str = ""
+
+    def reaches(self, job: Job) -> bool:
+        """Whether this server can have anything to do with a job: it is in no other server's own Pulsar."""
+        return job.server in ("", self.server)
 
     def transport_to(self, destination: str) -> PulsarTransport:
         """The way to a destination.
@@ -61,13 +67,14 @@ async def run_task(task: Task, around: Surroundings) -> bool:
     1. give it a job: the attempt and the job's id are stored before anything is sent
     2. where a gateway serves the site, bring the inputs; send the outputs before the end
     3. follow the job: launch it unless its worker has started; states, logs and a cancel are passed on
-    4. if the attempt failed and the task gets another one, store when that may begin: `needs_place` then
+    4. if the attempt failed and the task gets another one, store when that may begin: `needs_place` then.
+       If nothing was to have run of it, but a worker has been permitted to start meanwhile, it goes on
     5. store the end: the final state, the logs and the outputs in one step
     6. clean up at the site
     7. retire the task
 
-    Returns whether the task is retired. May be called again after any failure, also by another process:
-    each step finds out what has been done already.
+    Returns whether the task is retired; if not, call it again with the task as it is then. May be called
+    again after any failure, also by another process: each step finds out what has been done already.
 
     Raises:
         PulsarUnavailable, StoreUnavailable: call again later.
@@ -83,11 +90,31 @@ async def run_task(task: Task, around: Surroundings) -> bool:
                 task = await _begin_attempt(task, claim, around)
             log = _new_log(task)
             ending = judged(task, await _run_attempt(task, claim, around, log), around.settings)
-            again = another(task, ending, around.settings.retries, now())
-            if again is not None and await _give_up(task, claim, around, ending, again, log):
+            try:
+                has_ended = await _conclude(task, claim, around, ending, log)
+            except AttemptBegun as error:
+                _log.warning("task %s is looked at again: %s", task.id, error)
+                if not ending.worker:
+                    return False
+                # the job that we see has ended, and the one that has begun cannot be seen
+                lost = Ending(State.SYSTEM_ERROR, f"{ending.reason}; {error}", "lost")
+                has_ended = await _conclude(task, claim, around, lost, log)
+            if not has_ended:
                 return False
-            await _store_end(task, claim, around, ending, log)
     await _finish(task, claim, around)
+    return True
+
+
+async def _conclude(task: Task, claim: Claim, around: Surroundings, ending: Ending, log: AttemptLog) -> bool:
+    """Store how the attempt ended; whether that is the task's end, too.
+
+    Raises:
+        AttemptBegun: a worker was permitted to start meanwhile, so it has not ended as was thought.
+    """
+    again = another(task, ending, around.settings.retries, now())
+    if again is not None and await _give_up(task, claim, around, ending, again, log):
+        return False
+    await _store_end(task, claim, around, ending, log)
     return True
 
 
@@ -104,7 +131,8 @@ async def abandon_task(task: Task, around: Surroundings, error: Exception) -> No
     """End a task that cannot be driven on because of a fault of our own: SYSTEM_ERROR, its job killed."""
     claim = _claim_of(task)
     log = _new_log(task) if task.job is not None else None
-    if task.job is not None:
+    if task.job is not None and around.reaches(task.job):
+        await check_claim(around.store, claim)
         with contextlib.suppress(PulsarRefused):  # nothing there that we could end
             await around.transport_to(task.job.destination).cancel(task.job.job_id)
     reason = f"internal error of the server, {type(error).__name__}: {error} (its log says more)"
@@ -127,7 +155,7 @@ async def close_job(task: Task, around: Surroundings) -> None:
     Raises:
         PulsarUnavailable: it cannot be known; call again.
     """
-    if task.job is None:
+    if task.job is None or not around.reaches(task.job):
         return
     transport = around.transports.get(task.job.destination)
     if transport is not None:
@@ -138,12 +166,16 @@ async def close_job(task: Task, around: Surroundings) -> None:
 
 async def _run_attempt(task: Task, claim: Claim, around: Surroundings, log: AttemptLog) -> Ending:
     """Follow the attempt's job, whatever becomes of it."""
+    if task.job is not None and not around.reaches(task.job):
+        return _left_behind(task, task.job, around)
     try:
         return await _follow(task, claim, around, log)
     except NeverStarted as reason:
         message = f"the job ended before the worker began: {reason}"
     except JobLost as error:
-        return Ending(State.SYSTEM_ERROR, str(error), "lost")
+        stored = await around.store.get(task.id)
+        may_have_run = stored.permit is not None or stored.job is None or not stored.job.asks
+        return Ending(State.SYSTEM_ERROR, str(error), "lost", may_have_run)
     except (PulsarRefused, StagingRefused) as error:
         return Ending(State.SYSTEM_ERROR, str(error))
     state = await around.store.get_state(task.id)
@@ -154,6 +186,17 @@ async def _run_attempt(task: Task, claim: Claim, around: Surroundings, log: Atte
     return Ending(State.SYSTEM_ERROR, message, "never_started", may_have_run=False)
 
 
+def _left_behind(task: Task, job: Job, around: Surroundings) -> Ending:
+    """How an attempt ends whose job is in the Pulsar of another server that has been away for too long."""
+    away_s = around.settings.scheduler.embedded_away_s
+    reason = f"job {job.job_id} is in the embedded Pulsar of a server that has been away for {away_s:g} s"
+    if task.state is State.CANCELING:
+        return Ending(State.CANCELED, f"canceled; {reason}")
+    if job.asks and task.permit is None:
+        return Ending(State.SYSTEM_ERROR, reason, "never_started", may_have_run=False)
+    return Ending(State.SYSTEM_ERROR, reason, "lost")
+
+
 async def _give_up(
     task: Task, claim: Claim, around: Surroundings, ending: Ending, again: Again, log: AttemptLog
 ) -> bool:
@@ -161,7 +204,8 @@ async def _give_up(
     log = replace(log, metadata=log.metadata | again.as_metadata(), system_logs=list(log.system_logs))
     log.close(rfc3339(now()), ending.reason)
     log.system_logs.append(again.told)
-    changes, reason = Changes(log=log.as_json()), f"{ending.reason}; {again.told}"
+    changes = Changes(log=log.as_json(), revokes=_revocation(ending))
+    reason = f"{ending.reason}; {again.told}"
     try:
         if await around.store.get_state(task.id) is State.QUEUED:
             await around.store.update(task.id, changes, claim=claim, reason=reason)
@@ -177,7 +221,13 @@ async def _begin_attempt(task: Task, claim: Claim, around: Surroundings) -> Task
     place = around.place
     if place.destination is None:
         raise ValueError(f"task {task.id} has no place")
-    job = Job(place.destination, job_id_of(task.id, attempt))
+    is_embedded = around.settings.destinations[place.destination].kind == "embedded"
+    job = Job(
+        place.destination,
+        job_id_of(task.id, attempt),
+        server=around.server if is_embedded else "",
+        asks=around.lender.gives_permits(place.destination),
+    )
     reason = f"attempt {attempt} goes to {job.destination} as job {job.job_id}"
     reason += f" ({place.why})" if place.why else ""
     return await around.store.update(task.id, Changes(attempt=attempt, job=job), claim=claim, reason=reason)
@@ -229,7 +279,11 @@ def _passage(task: Task, claim: Claim, around: Surroundings, log: AttemptLog) ->
 async def _store_end(
     task: Task, claim: Claim, around: Surroundings, ending: Ending, log: AttemptLog | None
 ) -> None:
-    """Take the task to the ending's state, through the states that lead there; a cancel asked for wins."""
+    """Take the task to the ending's state, through the states that lead there; a cancel asked for wins.
+
+    Raises:
+        AttemptBegun: it is not true any more that nothing has run, and nothing was stored of the end.
+    """
     if log is not None:
         failed = ending.state in (State.SYSTEM_ERROR, State.EXECUTOR_ERROR, State.PREEMPTED)
         if failed and task.attempt > 1:
@@ -248,14 +302,20 @@ async def _store_end(
                 step,
                 claim=claim,
                 reason=ending.reason,
-                changes=Changes(log=log.as_json()) if last and log is not None else None,
+                changes=Changes(log=log.as_json(), revokes=_revocation(ending)) if last and log else None,
             )
             current = step
         except TransitionRefused as refusal:  # a cancel came in between
             current = refusal.current
 
 
+def _revocation(ending: Ending) -> Revocation:
+    return Revocation(unless_begun=not ending.may_have_run, worker=ending.worker)
+
+
 async def _clean(job: Job, around: Surroundings) -> None:
+    if not around.reaches(job):  # that server removes it when it is back
+        return
     if job.destination not in around.transports:
         _log.warning(
             "job %s stays where it is: the settings have no destination %s", job.job_id, job.destination

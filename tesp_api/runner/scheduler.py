@@ -17,6 +17,7 @@ from typing import Any
 from tesp_api.bell import Bell
 from tesp_api.errors import ClaimLost, PulsarError, PulsarUnavailable, StoreUnavailable, TaskNotFound
 from tesp_api.pulsar.base import PulsarTransport
+from tesp_api.runner import strays
 from tesp_api.runner.deadlines import Deadlines
 from tesp_api.runner.gateway import Gateway
 from tesp_api.runner.health import Health
@@ -43,12 +44,14 @@ _BUG_TRIES = 5
 class _Driven:
     """A task that this process drives: the place of its job, and how to wake its driver.
 
-    `is_over` says that the task has ended and only cleaning up is left, which may take for ever.
+    `is_over` says that the task has ended and only cleaning up is left, which may take for ever; `is_lost`,
+    that another process drives it.
     """
 
     place: Place
     wake: asyncio.Event
     is_over: bool
+    is_lost: bool = False
     driver: "asyncio.Task[None] | None" = None
 
 
@@ -62,6 +65,7 @@ class Scheduler:
     bell: Bell
     lender: Lender
     gateway: Gateway
+    server: str = field(init=False, default="")
     owner: str = field(default_factory=lambda: f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}")
     routing: Routing = field(init=False)
     health: Health = field(init=False)
@@ -69,6 +73,7 @@ class Scheduler:
     _driven: dict[str, _Driven] = field(init=False, default_factory=dict)
     _look: asyncio.Event = field(init=False, default_factory=asyncio.Event)
     _loops: "list[asyncio.Task[None]]" = field(init=False, default_factory=list)
+    _removals: "set[asyncio.Task[None]]" = field(init=False, default_factory=set)
 
     def __post_init__(self) -> None:
         self.routing = Routing(self.settings)
@@ -78,21 +83,30 @@ class Scheduler:
             self.settings.destinations, self.health.closed_destinations, overtakes_max=overtakes_max
         )
 
-    async def start(self) -> None:
-        """Begin to claim and drive tasks; returns at once, unless files of an earlier process lie about."""
+    async def start(self, server: str = "") -> None:
+        """Begin to claim and drive tasks; returns at once, unless files of an earlier process lie about.
+
+        `server` is the identity of the data folder that this process has locked, if others share the store.
+        So earlier processes of that folder are dead, and their claims need not expire.
+        """
         await self.gateway.open()
+        if server:
+            self.server, self.owner = server, f"{server}:{self.owner}"
+            await self.store.release_server(server)
         self.bell.listen(self._rung)
         self._loops = [
             asyncio.create_task(self._claim_loop(), name="claim tasks"),
             asyncio.create_task(self._lease_loop(), name="renew leases"),
         ]
+        if server:
+            self._loops.append(asyncio.create_task(self._stray_loop(), name="remove strays"))
 
     async def stop(self) -> None:
         """Let go of all tasks, whose jobs go on, and give up the claims."""
         drivers = [driven.driver for driven in self._driven.values() if driven.driver]
-        for running in [*self._loops, *drivers]:
+        for running in [*self._loops, *drivers, *self._removals]:
             running.cancel()
-        await asyncio.gather(*self._loops, *drivers, return_exceptions=True)
+        await asyncio.gather(*self._loops, *drivers, *self._removals, return_exceptions=True)
         await self.health.aclose()
         try:
             await self.store.release(self.owner)
@@ -123,8 +137,13 @@ class Scheduler:
 
     async def _claim(self, new_limit: int) -> None:
         """Claim what is free, give places, and look again at once if there may be more."""
+        timing = self.settings.scheduler
         tasks = await self.store.claim(
-            self.owner, lease_s=self.settings.scheduler.lease_s, new_limit=new_limit
+            self.owner,
+            lease_s=timing.lease_s,
+            new_limit=new_limit,
+            server=self.server,
+            away_s=timing.embedded_away_s,
         )
         for task in tasks:
             self._drive(task)
@@ -150,6 +169,7 @@ class Scheduler:
                     continue
                 if task_id not in held and driven.driver is not None:
                     _log.warning("task %s was taken over by another process", task_id)
+                    driven.is_lost = True
                     driven.driver.cancel()
                 elif held.get(task_id) is State.CANCELING:
                     driven.wake.set()
@@ -157,6 +177,17 @@ class Scheduler:
             undriven = held.keys() - self._driven.keys()
             await self._drive_forgotten(undriven & forgotten)
             forgotten = undriven
+
+    async def _stray_loop(self) -> None:
+        while True:
+            for transport in self.transports.values():
+                try:
+                    await strays.remove_own(transport, self.store)
+                except (PulsarError, StoreUnavailable) as error:
+                    _log.warning("jobs that others have given up cannot be looked for: %s", error)
+                except Exception:
+                    _log.exception("looking for jobs that others have given up failed")
+            await asyncio.sleep(self.settings.scheduler.lease_s)
 
     async def _drive_forgotten(self, ids: set[str]) -> None:
         """Drive tasks that the store says are ours: the answer to their claim was lost."""
@@ -226,6 +257,7 @@ class Scheduler:
             driven.place,
             Deadlines(task.id, task.request, self.settings.deadlines, self.store),
             driven.wake,
+            self.server,
         )
         pause_s = _RETRY_MIN_S
         bugs: list[Exception] = []
@@ -250,6 +282,7 @@ class Scheduler:
                     continue
                 except (ClaimLost, TaskNotFound) as error:
                     _log.warning("task %s is no longer ours: %s", task.id, error)
+                    driven.is_lost = True
                     return None
                 except (PulsarError, StoreUnavailable) as error:
                     _log.warning("task %s waits: %s", task.id, error)
@@ -269,6 +302,8 @@ class Scheduler:
         finally:
             if self._driven.get(task.id) is driven:
                 del self._driven[task.id]
+            if driven.is_lost:
+                self._remove_launched(task.id, driven.place.destination)
             self._leave(driven)
 
     async def _find_place(
@@ -282,7 +317,7 @@ class Scheduler:
             task = await wait_for_attempt(task, around)
             if not needs_place(task) or await around.deadlines.passed(State.QUEUED):
                 return task, around
-            avoids = task.job.destination if task.job is not None else None
+            avoids = task.job.destination if task.job and around.reaches(task.job) else None
             needs = driven.place.needs._replace(avoids=avoids)
             driven.place = self._places.enter(task.id, needs, driven.wake)
             around = replace(around, place=driven.place)
@@ -296,6 +331,17 @@ class Scheduler:
         if passed := await around.deadlines.passed(State.QUEUED):
             return passed
         return refusal_text(place.needs, place.refused) if place.is_hopeless else ""
+
+    def _remove_launched(self, task_id: str, destination: str | None) -> None:
+        """What this process may have launched there, too late, of a task that is not its own any more."""
+        transport = self.transports.get(destination or "")
+        if transport is None:
+            return
+        removal = asyncio.create_task(
+            strays.remove_launched(task_id, transport, self.store), name=f"remove jobs of {task_id}"
+        )
+        self._removals.add(removal)
+        removal.add_done_callback(self._removals.discard)
 
     def _leave(self, driven: _Driven) -> None:
         """Give the place of a task that is over to others."""

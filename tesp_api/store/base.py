@@ -30,10 +30,40 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """The Pulsar job of a task's present attempt; persisted before the job is submitted."""
+    """The Pulsar job of a task's present attempt; persisted before the job is submitted.
+
+    `server` is the one whose embedded Pulsar has it: no other one reaches it. `asks` says that its worker
+    runs nothing without a start permit, so that it is known whether it has been let to.
+    """
 
     destination: str
     job_id: str
+    server: str = ""
+    asks: bool = False
+
+
+PermitStep = Literal["start", "commit"]
+"""A worker asks before its first executor, and before it sends its outputs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Permit:
+    """What has been granted for a task's present attempt, to one `worker`; or that nothing is any more."""
+
+    worker: str
+    step: Literal["start", "commit", "revoked"]
+
+
+@dataclass(frozen=True, slots=True)
+class Revocation:
+    """From now on no permit of the task's attempt is granted.
+
+    With `unless_begun`, only if no other worker than `worker` has its start permit: what that one says, or
+    that there was none, is then the proof that nothing has run.
+    """
+
+    unless_begun: bool = False
+    worker: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +111,7 @@ class Task:
     claim: Claim | None = None
     warnings: Sequence[str] = ()
     sealed: str = ""
+    permit: Permit | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,12 +165,13 @@ class Changes:
     """What the runner writes in the same step as a transition; None leaves a thing as it is.
 
     `log` replaces the tesTaskLog of the task's attempt (appended if the attempt has none yet).
-    A `job` with a new id begins a new attempt when `attempt` is given with it.
+    A `job` with a new id begins a new attempt when `attempt` is given with it; it has no permit yet.
     """
 
     attempt: int | None = None
     job: Job | None = None
     log: Mapping[str, Any] | None = None
+    revokes: Revocation | None = None
 
 
 class TaskStore(Protocol):
@@ -241,13 +273,19 @@ class TaskStore(Protocol):
 
     # -- the runner's side
 
-    async def claim(self, owner: str, *, lease_s: float, new_limit: int) -> list[Task]:
+    async def claim(
+        self, owner: str, *, lease_s: float, new_limit: int, server: str = "", away_s: float = 0.0
+    ) -> list[Task]:
         """Claim tasks that are live and that nobody holds (never claimed, released, or lease expired).
 
         At most `new_limit` of the QUEUED ones without a job, and beside them all others: those that have a
         job, are being canceled, or have ended but are not yet retired. Oldest first. Safe to call from
         several processes at once: no task is claimed twice. A lease has expired when its `expires_at` is
         reached (now >= expires_at).
+
+        `server` is the caller's: what has a job in another server's embedded Pulsar is claimed only when
+        that one's claim has been over, expired or released, for `away_s` more. An embedded store has one
+        server, and looks at neither.
 
         Opening an embedded store voids all claims: their owner is dead, or the store could not be opened.
         Claims come and go without a line in the history.
@@ -263,6 +301,9 @@ class TaskStore(Protocol):
     async def release(self, owner: str) -> None:
         """Give up all claims of `owner`, so that the next process need not wait for the leases to end."""
 
+    async def release_server(self, server: str) -> None:
+        """Give up the claims of all owners whose names begin with `server` and a colon: dead processes."""
+
     async def transition(
         self,
         task_id: str,
@@ -277,6 +318,7 @@ class TaskStore(Protocol):
         Raises:
             TransitionRefused: the table does not allow it from the task's present state.
             ClaimLost: `claim` is no longer the task's claim.
+            AttemptBegun: as `changes.revokes` says.
         """
 
     async def update(
@@ -286,6 +328,7 @@ class TaskStore(Protocol):
 
         Raises:
             ClaimLost: `claim` is no longer the task's claim.
+            AttemptBegun: as `changes.revokes` says.
         """
 
     async def append_log(
@@ -311,7 +354,17 @@ class TaskStore(Protocol):
             ClaimLost: `claim` is no longer the task's claim.
         """
 
-    # -- what sites send by themselves
+    # -- what workers ask and send by themselves
+
+    async def permit(self, task_id: str, attempt: int, worker: str, step: PermitStep) -> None:
+        """Let a worker go on, in one step: of an attempt that lives, and that is no other worker's.
+
+        The start permit is for one worker, who may ask again; the commit permit is for that same one.
+
+        Raises:
+            PermitRefused: the text says why.
+            TaskNotFound: there is none with this id.
+        """
 
     async def put_report(self, job_id: str, name: str, data: bytes) -> None:
         """Keep a small file that came from a site, in place of an earlier one of that job and name.

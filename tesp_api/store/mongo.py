@@ -5,8 +5,8 @@ stands alone will do, as will a replica set: no change needs a transaction (`mon
 
 How it is built: `mongo_connection` the client, `mongo_schema` collections, indexes and migrations,
 `mongo_documents` tasks as documents, `mongo_clock` whose time counts, `mongo_creation`, `mongo_changes`,
-`mongo_claims`, `mongo_lists`, `mongo_logs`, `mongo_reports` and `mongo_removal` the operations,
-`mongo_errors` what failures mean.
+`mongo_permits`, `mongo_claims`, `mongo_lists`, `mongo_logs`, `mongo_reports` and `mongo_removal` the
+operations, `mongo_errors` what failures mean.
 """
 
 import asyncio
@@ -24,6 +24,7 @@ from tesp_api.store import (
     mongo_changes,
     mongo_lists,
     mongo_logs,
+    mongo_permits,
     mongo_removal,
     mongo_reports,
     mongo_schema,
@@ -35,6 +36,7 @@ from tesp_api.store.base import (
     LogPart,
     OnceKey,
     Page,
+    PermitStep,
     Stream,
     Task,
     TaskQuery,
@@ -177,10 +179,14 @@ class MongoTaskStore:
 
     # -- the runner's side
 
-    async def claim(self, owner: str, *, lease_s: float, new_limit: int) -> list[Task]:
+    async def claim(
+        self, owner: str, *, lease_s: float, new_limit: int, server: str = "", away_s: float = 0.0
+    ) -> list[Task]:
         async with self._use() as opened:
             await opened.creation.settle()  # what a client was told is not there must not run
-            return await opened.claims.take(owner, lease_s=lease_s, new_limit=new_limit)
+            return await opened.claims.take(
+                owner, lease_s=lease_s, new_limit=new_limit, server=server, away_s=away_s
+            )
 
     async def renew(self, owner: str, *, lease_s: float) -> Mapping[str, State]:
         async with self._use() as opened:
@@ -189,6 +195,10 @@ class MongoTaskStore:
     async def release(self, owner: str) -> None:
         async with self._use() as opened:
             await opened.claims.drop(owner)
+
+    async def release_server(self, server: str) -> None:
+        async with self._use() as opened:
+            await opened.claims.drop_server(server)
 
     async def transition(
         self,
@@ -231,7 +241,11 @@ class MongoTaskStore:
             await mongo_changes.check_claim(opened.db.tasks, claim)
             await mongo_logs.drop_chunks(opened.db.log_chunks, key, start, end, claim)
 
-    # -- what sites send by themselves
+    # -- what workers ask and send by themselves
+
+    async def permit(self, task_id: str, attempt: int, worker: str, step: PermitStep) -> None:
+        async with self._use() as opened:
+            await mongo_permits.grant(opened.db.tasks, task_id, attempt, worker, step)
 
     async def put_report(self, job_id: str, name: str, data: bytes) -> None:
         async with self._use() as opened:

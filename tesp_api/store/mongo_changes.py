@@ -8,7 +8,7 @@ from typing import Any
 
 from pymongo import ReturnDocument
 
-from tesp_api.errors import ClaimLost, TaskNotFound, TaskNotOver, TransitionRefused
+from tesp_api.errors import AttemptBegun, ClaimLost, TaskNotFound, TaskNotOver, TransitionRefused
 from tesp_api.store.base import Changes, Claim, Task
 from tesp_api.store.mongo_clock import MongoClock
 from tesp_api.store.mongo_documents import (
@@ -19,11 +19,13 @@ from tesp_api.store.mongo_documents import (
     to_json,
     to_task,
 )
+from tesp_api.store.mongo_permits import REVOKED, may_revoke
 from tesp_api.store.mongo_schema import Index
 from tesp_api.tes.states import FINAL, TRANSITIONS, State
 
 _NOTHING = Changes()
 _FINAL = [state.value for state in FINAL]
+_OF_THE_LIVING = ("job", "permit", "claim", "begun", "free_at", "sealed")
 
 
 def held(claim: Claim) -> Document:
@@ -75,16 +77,19 @@ async def move(
     Raises:
         ClaimLost: the claim is not the task's present one.
         TransitionRefused: the table does not allow it.
+        AttemptBegun: the changes revoke what has begun.
     """
     sources = _sources(to)
     change = _pipeline(changes, clock, to=to, reason=reason)
+    where = held(claim) | may_revoke(changes.revokes) | {"state": {"$in": sources}}
     while True:
-        moved = await _apply(tasks, held(claim) | {"state": {"$in": sources}}, change)
+        moved = await _apply(tasks, where, change)
         if moved is not None:
             return moved
         state = await _state_under(tasks, claim)
         if state not in sources:
             raise TransitionRefused(claim.task_id, state, to)
+        await _check_not_begun(tasks, claim, changes)
 
 
 async def change(
@@ -94,11 +99,14 @@ async def change(
 
     Raises:
         ClaimLost: the claim is not the task's present one.
+        AttemptBegun: the changes revoke what has begun.
     """
-    changed = await _apply(tasks, held(claim), _pipeline(changes, clock, reason=reason))
-    if changed is None:
-        raise ClaimLost(claim.task_id)
-    return changed
+    where, change = held(claim) | may_revoke(changes.revokes), _pipeline(changes, clock, reason=reason)
+    while True:
+        changed = await _apply(tasks, where, change)
+        if changed is not None:
+            return changed
+        await _check_not_begun(tasks, claim, changes)
 
 
 async def end_life(tasks: Collection, claim: Claim) -> str | None:
@@ -110,7 +118,7 @@ async def end_life(tasks: Collection, claim: Claim) -> str | None:
     """
     before = await tasks.find_one_and_update(
         held(claim) | {"state": {"$in": _FINAL}},
-        {"$set": {"live": False}, "$unset": {"job": 1, "claim": 1, "begun": 1, "free_at": 1, "sealed": 1}},
+        {"$set": {"live": False}, "$unset": dict.fromkeys(_OF_THE_LIVING, 1)},
         projection={"job": 1},
     )
     if before is None:
@@ -132,6 +140,22 @@ async def _state_under(tasks: Collection, claim: Claim) -> State:
     if found is None:
         raise ClaimLost(claim.task_id)
     return State(found["state"])
+
+
+async def _check_not_begun(tasks: Collection, claim: Claim, changes: Changes) -> None:
+    """Return if what kept the changes from being made is no more.
+
+    Raises:
+        ClaimLost: the claim is not the task's present one.
+        AttemptBegun: the changes revoke what has begun.
+    """
+    found = await tasks.find_one(held(claim), {"attempt": 1, "permit": 1})
+    if found is None:
+        raise ClaimLost(claim.task_id)
+    revocation = changes.revokes
+    worker = found.get("permit", {}).get("worker", "")
+    if revocation is not None and revocation.unless_begun and worker not in ("", revocation.worker):
+        raise AttemptBegun(claim.task_id, found["attempt"])
 
 
 async def _apply(tasks: Collection, where: Document, change: list[Document]) -> Task | None:
@@ -157,9 +181,13 @@ def _pipeline(
         first["ended_at"] = now
     if changes.attempt is not None:
         first["attempt"] = changes.attempt
+        first["permit"] = "$$REMOVE"
     if changes.job is not None:
-        job = {"destination": changes.job.destination, "id": changes.job.job_id}
-        first["job"] = {"$literal": job}
+        job = changes.job
+        about = {"destination": job.destination, "id": job.job_id, "server": job.server, "asks": job.asks}
+        first["job"] = {"$literal": about}
+    if changes.revokes is not None:
+        first |= REVOKED
     has_job = {"$ne": [{"$type": "$job"}, "missing"]}
     second: Document = {"begun": {"$or": [{"$ne": ["$state", State.QUEUED.value]}, has_job]}}
     if changes.log is not None:

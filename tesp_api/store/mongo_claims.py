@@ -5,6 +5,7 @@ them gets it; what a call got is found by the call's own mark, since the update 
 """
 
 import asyncio
+import re
 import secrets
 from typing import Any
 
@@ -27,12 +28,19 @@ class MongoClaims:
         """Calls whose outcome never became known. What they may have taken is driven by nobody: it is not
         extended, so that its lease ends and it can be claimed again."""
 
-    async def take(self, owner: str, *, lease_s: float, new_limit: int) -> list[Task]:
-        """Claim what is free, oldest first: all that has begun, and up to `new_limit` that has not."""
+    async def take(
+        self, owner: str, *, lease_s: float, new_limit: int, server: str, away_s: float
+    ) -> list[Task]:
+        """Claim what is free, oldest first: all that has begun, and up to `new_limit` that has not.
+
+        What has a job that only another server reaches is left to it until it has been away for so long.
+        """
         call = secrets.token_hex(8)
         self._unanswered.add(call)
         change = self._claiming(owner, call, lease_s)
-        taken = await self._update({"begun": True, **self._free()}, change, hint=Index.CLAIMABLE)
+        reached = [{"job.server": {"$in": [None, "", server]}}, self._clock.reached("free_at", away_s)]
+        begun = {"begun": True, **self._free(), "$or": reached}
+        taken = await self._update(begun, change, hint=Index.CLAIMABLE)
         while taken_new := await self._take_new(new_limit, change):
             taken += taken_new
             new_limit -= taken_new
@@ -52,11 +60,19 @@ class MongoClaims:
 
     async def drop(self, owner: str) -> None:
         """End all claims of `owner`. Epochs stay: an old claim never becomes valid again."""
-        await self._tasks.update_many(
-            {"claim.owner": owner}, {"$set": {"free_at": Int64(0)}, "$unset": {"claim": 1}}
-        )
+        await self._drop({"claim.owner": owner})
+
+    async def drop_server(self, server: str) -> None:
+        """End the claims of all owners whose names begin with `server` and a colon."""
+        await self._drop({"live": True, "claim.owner": {"$regex": f"^{re.escape(server)}:"}})
 
     # --
+
+    async def _drop(self, where: Document) -> None:
+        """Free from now on, where others count how long ago that was."""
+        has_server = {"$gt": ["$job.server", ""]}  # what is missing is less than any text
+        free_at = {"$cond": [has_server, self._clock.now(), Int64(0)]}
+        await self._tasks.update_many(where, [{"$set": {"free_at": free_at}}, {"$unset": "claim"}])
 
     async def _take_new(self, limit: int, change: list[Document]) -> int:
         """Claim some of the oldest that are free; 0 only if none is left, or none may be taken.

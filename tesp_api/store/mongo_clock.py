@@ -27,6 +27,7 @@ class MongoClock:
         """A moment so many seconds from now."""
         return {"$add": [self.now(), round(seconds * 1_000_000)]}
 
-    def reached(self, field: str) -> dict[str, Any]:
-        """The condition that the time in `field` has come. The server uses an index for it."""
-        return {"$expr": {"$lte": [f"${field}", self.now()]}}
+    def reached(self, field: str, ago_s: float = 0.0) -> dict[str, Any]:
+        """The condition that the time in `field` came so long ago. The server uses an index for it."""
+        before = self.after(-ago_s) if ago_s else self.now()
+        return {"$expr": {"$lte": [f"${field}", before]}}

@@ -13,7 +13,8 @@ lies in a collection of its own.
     live, begun  whether there is something left to do; whether it has left QUEUED or has a job
     free_at      live tasks: from when on it may be claimed; 0 if nobody holds it
     epoch, claim the number of claims so far, and {owner, call} of the present one
-    job          {destination, id}
+    job          {destination, id, server, asks}, as in `Job`
+    permit       {worker, step} of the present attempt, once there is one
     ended_at     when it reached a final state
     sealed       the logins of its URLs, encrypted, while it is live
 
@@ -33,7 +34,7 @@ from bson.int64 import Int64
 from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.asynchronous.database import AsyncDatabase
 
-from tesp_api.store.base import Claim, HistoryEntry, Job, OnceKey, Task
+from tesp_api.store.base import Claim, HistoryEntry, Job, OnceKey, Permit, Task
 from tesp_api.tes.states import State
 
 Document = dict[str, Any]
@@ -139,6 +140,7 @@ def to_task(document: Mapping[str, Any]) -> Task:
     logs = sorted(document["logs"], key=lambda log: int(log["attempt"]))
     job = document.get("job")
     claim = document.get("claim")
+    permit = document.get("permit")
     return Task(
         id=document["_id"],
         owner=document["owner"],
@@ -147,12 +149,13 @@ def to_task(document: Mapping[str, Any]) -> Task:
         request=from_json(document["request"]),
         logs=tuple(from_json(log["document"]) for log in logs),
         attempt=document["attempt"],
-        job=job and Job(job["destination"], job["id"]),
+        job=job and Job(job["destination"], job["id"], job.get("server", ""), job.get("asks", False)),
         live=document["live"],
         claim=claim
         and Claim(document["_id"], claim["owner"], document["epoch"], from_micros(document["free_at"])),
         warnings=tuple(from_json(document["warnings"])),
         sealed=document.get("sealed", ""),
+        permit=permit and Permit(permit["worker"], permit["step"]),
     )
 
 

@@ -100,7 +100,14 @@ async def _allow_sealed_logins(_: Database) -> None:
     """
 
 
-MIGRATIONS: tuple[Migration, ...] = (_allow_sealed_logins,)
+async def _allow_permits(_: Database) -> None:
+    """Older documents stay as they are: nothing was granted, and their workers do not ask.
+
+    The version keeps servers away that would give an attempt up without revoking its permits.
+    """
+
+
+MIGRATIONS: tuple[Migration, ...] = (_allow_sealed_logins, _allow_permits)
 """What leads from version n + 1 to version n + 2, at index n.
 
 A step may be interrupted and run again, and run while another process does the same: each of its writes

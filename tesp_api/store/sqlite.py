@@ -2,8 +2,8 @@
 
 How it is built: `sqlite_schema` the tables, `sqlite_writer` one thread that commits in groups,
 `sqlite_readers` a few that read, `sqlite_rows` tasks as rows, `sqlite_creation`, `sqlite_claims`,
-`sqlite_changes`, `sqlite_logs`, `sqlite_reports` and `sqlite_removal` the statements, `sqlite_lists` with
-`sqlite_filters` and `sqlite_walks` the lists, `sqlite_errors` what failures mean.
+`sqlite_changes`, `sqlite_permits`, `sqlite_logs`, `sqlite_reports` and `sqlite_removal` the statements,
+`sqlite_lists` with `sqlite_filters` and `sqlite_walks` the lists, `sqlite_errors` what failures mean.
 """
 
 import sqlite3
@@ -19,6 +19,7 @@ from tesp_api.store import (
     sqlite_creation,
     sqlite_lists,
     sqlite_logs,
+    sqlite_permits,
     sqlite_removal,
     sqlite_reports,
     sqlite_rows,
@@ -31,6 +32,7 @@ from tesp_api.store.base import (
     LogPart,
     OnceKey,
     Page,
+    PermitStep,
     Stream,
     Task,
     TaskQuery,
@@ -149,7 +151,9 @@ class SqliteTaskStore:
 
     # -- the runner's side
 
-    async def claim(self, owner: str, *, lease_s: float, new_limit: int) -> list[Task]:
+    async def claim(
+        self, owner: str, *, lease_s: float, new_limit: int, server: str = "", away_s: float = 0.0
+    ) -> list[Task]:
         def work(db: sqlite3.Connection) -> list[Task]:
             moment, end = self._lease(lease_s)
             return sqlite_claims.take_claims(db, owner, moment, end, new_limit)
@@ -161,6 +165,9 @@ class SqliteTaskStore:
 
     async def release(self, owner: str) -> None:
         await self._write(lambda db: sqlite_claims.drop_claims(db, owner))
+
+    async def release_server(self, server: str) -> None:
+        await self._write(lambda db: sqlite_claims.drop_claims_of_server(db, server))
 
     async def transition(
         self,
@@ -210,7 +217,10 @@ class SqliteTaskStore:
 
         await self._write(work)
 
-    # -- what sites send by themselves
+    # -- what workers ask and send by themselves
+
+    async def permit(self, task_id: str, attempt: int, worker: str, step: PermitStep) -> None:
+        await self._write(lambda db: sqlite_permits.grant(db, task_id, attempt, worker, step))
 
     async def put_report(self, job_id: str, name: str, data: bytes) -> None:
         moment = self._clock()

@@ -8,6 +8,7 @@ import sqlite3
 from tesp_api.errors import TaskNotFound, TaskNotOver, TransitionRefused
 from tesp_api.store.base import Changes, Claim, Task
 from tesp_api.store.sqlite_claims import check_claim
+from tesp_api.store.sqlite_permits import revoke
 from tesp_api.store.sqlite_rows import add_history, read_tags, read_tasks, to_json
 from tesp_api.tes.states import FINAL, TRANSITIONS, State
 
@@ -36,6 +37,7 @@ def move(
     Raises:
         ClaimLost: the claim is not the task's present one.
         TransitionRefused: the table does not allow it.
+        AttemptBegun: the changes revoke what has begun.
     """
     check_claim(connection, claim)
     current = _state(connection, claim.task_id)
@@ -53,6 +55,7 @@ def change(
 
     Raises:
         ClaimLost: the claim is not the task's present one.
+        AttemptBegun: the changes revoke what has begun.
     """
     check_claim(connection, claim)
     attempt = _apply(connection, claim.task_id, changes)
@@ -77,8 +80,8 @@ def end_life(connection: sqlite3.Connection, claim: Claim) -> None:
         "DELETE FROM reports WHERE job_id = (SELECT job_id FROM tasks WHERE id = ?)", (claim.task_id,)
     )
     connection.execute(
-        "UPDATE tasks SET live = 0, destination = NULL, job_id = NULL,"
-        " claim_owner = NULL, claim_expires_at = NULL WHERE id = ?",
+        "UPDATE tasks SET live = 0, destination = NULL, job_id = NULL, job_server = '', job_asks = 0,"
+        " permit_worker = NULL, permit_step = NULL, claim_owner = NULL, claim_expires_at = NULL WHERE id = ?",
         (claim.task_id,),
     )
     connection.execute("DELETE FROM sealed_logins WHERE task_id = ?", (claim.task_id,))
@@ -98,12 +101,18 @@ def _enter(
 
 def _apply(connection: sqlite3.Connection, task_id: str, changes: Changes) -> int:
     """Write `changes` down; return the task's attempt afterwards, which is the one its log belongs to."""
+    if changes.revokes is not None:
+        revoke(connection, task_id, changes.revokes)
     if changes.attempt is not None:
-        connection.execute("UPDATE tasks SET attempt = ? WHERE id = ?", (changes.attempt, task_id))
-    if changes.job is not None:
         connection.execute(
-            "UPDATE tasks SET destination = ?, job_id = ? WHERE id = ?",
-            (changes.job.destination, changes.job.job_id, task_id),
+            "UPDATE tasks SET attempt = ?, permit_worker = NULL, permit_step = NULL WHERE id = ?",
+            (changes.attempt, task_id),
+        )
+    if changes.job is not None:
+        job = changes.job
+        connection.execute(
+            "UPDATE tasks SET destination = ?, job_id = ?, job_server = ?, job_asks = ? WHERE id = ?",
+            (job.destination, job.job_id, job.server, job.asks, task_id),
         )
     attempt: int = connection.execute("SELECT attempt FROM tasks WHERE id = ?", (task_id,)).fetchone()[0]
     if changes.log is not None:

@@ -57,6 +57,15 @@ def drop_claims(connection: sqlite3.Connection, owner: str | None = None) -> Non
     )
 
 
+def drop_claims_of_server(connection: sqlite3.Connection, server: str) -> None:
+    """End the claims of all owners whose names begin with `server` and a colon."""
+    connection.execute(
+        "UPDATE tasks SET claim_owner = NULL, claim_expires_at = NULL"  # noqa: S608
+        f" WHERE {CLAIMED} AND substr(claim_owner, 1, length(?1) + 1) = ?1 || ':'",
+        (server,),
+    )
+
+
 def check_claim(connection: sqlite3.Connection, claim: Claim) -> None:
     """Return if `claim` is the task's present claim, expired or not.
 

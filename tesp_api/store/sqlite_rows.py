@@ -8,7 +8,7 @@ from typing import Any
 
 import pydantic_core
 
-from tesp_api.store.base import Claim, HistoryEntry, Job, Task
+from tesp_api.store.base import Claim, HistoryEntry, Job, Permit, Task
 from tesp_api.tes.states import State
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -17,6 +17,7 @@ _IDS_PER_QUERY = 500
 
 _COLUMNS = (
     "t.id, t.owner, t.state, t.created_at, t.attempt, t.live, t.destination, t.job_id, "
+    "t.job_server, t.job_asks, t.permit_worker, t.permit_step, "
     "t.claim_owner, t.claim_epoch, t.claim_expires_at, r.document, r.warnings, "
     "(SELECT s.sealed FROM sealed_logins AS s WHERE s.task_id = t.id)"
 )
@@ -112,7 +113,7 @@ def _grouped(logs: Iterable[tuple[str, str]]) -> dict[str, list[Mapping[str, Any
 
 def _task(row: tuple[Any, ...], logs: Sequence[Mapping[str, Any]]) -> Task:
     task_id, owner, state, created_at, attempt, live, destination, job_id, *rest = row
-    *claim, request, warnings, sealed = rest
+    server, asks, worker, step, *claim, request, warnings, sealed = rest
     return Task(
         id=task_id,
         owner=owner,
@@ -121,11 +122,12 @@ def _task(row: tuple[Any, ...], logs: Sequence[Mapping[str, Any]]) -> Task:
         request=json.loads(request),
         logs=tuple(logs),
         attempt=attempt,
-        job=None if job_id is None else Job(destination, job_id),
+        job=None if job_id is None else Job(destination, job_id, server, bool(asks)),
         live=bool(live),
         claim=_claim(task_id, *claim),
         warnings=tuple(json.loads(warnings)),
         sealed=sealed or "",
+        permit=None if step is None else Permit(worker, step),
     )
 
 

@@ -132,7 +132,14 @@ _VERSION_4 = (
     "CREATE INDEX reports_by_age ON reports (put_at)",
 )
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_VERSION_1, _VERSION_2, _VERSION_3, _VERSION_4)
+_VERSION_5 = (
+    "ALTER TABLE tasks ADD COLUMN job_server TEXT NOT NULL DEFAULT ''",
+    "ALTER TABLE tasks ADD COLUMN job_asks INTEGER NOT NULL DEFAULT 0",
+    "ALTER TABLE tasks ADD COLUMN permit_worker TEXT",
+    "ALTER TABLE tasks ADD COLUMN permit_step TEXT",
+)
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_VERSION_1, _VERSION_2, _VERSION_3, _VERSION_4, _VERSION_5)
 """The steps from an empty database to the present schema: the step at index n leads to version n + 1."""
 
 

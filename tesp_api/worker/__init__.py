@@ -8,8 +8,9 @@ of the rest of `tesp_api`. The API and the worker share only files in the Pulsar
     task/                            the worker's own: the files of the task; removed at its end
     inputs/                          what the gateway has brought, by flat names
     metadata/tesp/                   the worker's truth, read by the API:
-        started                      JSON {pid, pid_started, host, at}; made with O_EXCL: a second worker
-                                     exits; pid_started is null where there is no /proc
+        started                      JSON {pid, pid_started, host, at, worker}; made with O_EXCL: a second
+                                     worker exits; pid_started is null where there is no /proc; worker is
+                                     a random id of this one
         cancel                       made by the API: stop the container, end CANCELED
         heartbeat                    JSON {beat, events_bytes, logs: {"0.stdout": size_bytes}, ended};
                                      replaced at every change and at least every `heartbeat_s`
@@ -48,6 +49,7 @@ task.json:
      channel: {url, ca_pem, token} | null,   how to reach the API: "unix:/path/of/socket" or http(s)://...;
                                              ca_pem may be null; the token is good while the attempt lives
      report: {url, ca_pem, token} | null,    where to post news, as `channel`; null where nobody waits for it
+     permits: {url, ca_pem, token} | null,   where to ask for permits; null where the worker needs none
      lent: {gets: {S3_URL: signed_url},      for a site without a channel; null elsewhere
             listings: {S3_URL: [{name, size_bytes, url}]},
             forms: [{s3_url, is_prefix, url, fields, max_bytes}]} | null}
@@ -59,6 +61,10 @@ when the attempt has ended, 503 when the API cannot say now (ask again).
                                                                             password, headers}]}
     POST /channel/v1/sign {asks: [{operation, url, parameters}]} -> {signed: [{method, url, headers}]}
                                                               at most 500 (`transfer.lending.Ask`)
+
+    POST /channel/v1/permit {worker, step: "start" | "commit"}  -> {cancel}
+        Before the first executor, and before any output is sent. `cancel`: end CANCELED. 410: this worker is
+        not the one of its attempt, or the attempt is over. It ends, and leaves everything else alone.
 
 home.json:
     {files: {"result.json": base64}}   heartbeat, result.json, events.ndjson, chunks of logs (the last first);
@@ -75,9 +81,11 @@ inputs.json:
 
 result.json:
     {version: 1, state: "COMPLETE" | "EXECUTOR_ERROR" | "SYSTEM_ERROR" | "CANCELED", reason,
-     cause: "" | "executor" | "staging" | "storage_away" | "ended_by_site" | "runtime" | "order" | "other",
+     cause: "" | "executor" | "staging" | "storage_away" | "ended_by_site" | "runtime" | "order" | "other"
+         | "never_started" | "not_permitted",
                                                   (of the two errors: what was at fault, see `errors.py`)
      begun,                                       (so many executors may have started)
+     worker,                                      (as in `started`)
      started_at, ended_at,
      executors: [{exit_code, started_at, ended_at, stdout_bytes, stderr_bytes}],   (those that started)
      inputs: [{path, url, size_bytes, sha256}],   (each file; no url for content, no sha256 for a file

@@ -1,4 +1,4 @@
-"""Cancellation: the file `cancel` in the job directory, looked for cheaply and often."""
+"""Cancellation: the file `cancel` in the job directory, looked for cheaply and often, or its removal."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ class Cancellation:
         now = time.monotonic()
         if not self._requested and now - self._looked_at >= LOOK_EVERY_S:
             self._looked_at = now
-            self._requested = os.path.exists(self._path)
+            self._requested = os.path.exists(self._path) or _is_gone(os.path.dirname(self._path))
         return self._requested
 
     def check(self) -> None:
-        """Raises: Canceled once the file is there."""
+        """Raises: Canceled once the file is there, or its directory is not: the attempt was given up."""
         if self.requested:
             raise Canceled("canceled on request")
 
@@ -41,3 +41,13 @@ class Cancellation:
             if left <= 0:
                 return
             time.sleep(min(left, LOOK_EVERY_S))
+
+
+def _is_gone(folder: str) -> bool:
+    try:
+        os.stat(folder)
+    except FileNotFoundError:
+        return True
+    except OSError:  # a file server that cannot say now
+        return False
+    return False

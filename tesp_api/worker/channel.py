@@ -14,7 +14,7 @@ from typing import Any, Callable, Iterator, NamedTuple, Sequence, TypeVar
 from urllib.parse import unquote, urlsplit
 
 from .cancellation import Cancellation
-from .errors import StagingError
+from .errors import Canceled, NotPermitted, ServerAway, StagingError
 from .order import Reach
 from .transfer.lending import Ask, Form, Listed, Login, Signed
 from .urls import Origin, http_origin
@@ -36,6 +36,15 @@ class Line(NamedTuple):
     connection: http.client.HTTPConnection
     base: str
     headers: dict[str, str]
+
+
+class Refused(StagingError):
+    """The API has said no."""
+
+    def __init__(self, status: int, said: str) -> None:
+        self.is_final = status < 500
+        self.said = said
+        super().__init__(f"The server does not lend what the transfers need: {said}")
 
 
 class Channel:
@@ -73,6 +82,20 @@ class Channel:
             signed += [_as(Signed, one) for one in answer["signed"]]
         return signed
 
+    def permit(self, worker: str, step: str) -> None:
+        """Be let to "start", or to "commit", for which the server may be away as long as it likes.
+
+        Raises: NotPermitted, ServerAway, Canceled.
+        """
+        try:
+            answer = self._ask("permit", {"worker": worker, "step": step}, is_endless=step == "commit")
+        except StagingError as error:
+            if isinstance(error, Refused) and error.is_final:
+                raise NotPermitted(f"The server does not let this worker {step}: {error.said}") from None
+            raise ServerAway(str(error)) from None
+        if answer.get("cancel"):
+            raise Canceled("canceled on request")
+
     def report(self, document: dict[str, Any]) -> dict[str, Any] | None:
         """The API's answer to news; None while it is away. Raises: StagingError when it wants no more."""
         return self._ask_once("/channel/v1/report", json.dumps(document).encode())[0]
@@ -83,7 +106,9 @@ class Channel:
     def form_for(self, url: str) -> Form | None:
         return None
 
-    def _ask(self, what: str, document: dict[str, Any], cleans_up: bool = False) -> dict[str, Any]:
+    def _ask(
+        self, what: str, document: dict[str, Any], cleans_up: bool = False, is_endless: bool = False
+    ) -> dict[str, Any]:
         """Raises: StagingError when the API refuses, or is away for too long; Canceled."""
         body = json.dumps(document).encode()
         began = time.monotonic()
@@ -91,12 +116,17 @@ class Channel:
         while True:
             if not cleans_up:
                 self._cancellation.check()
-            answer, reason = self._ask_once(f"/channel/v1/{what}", body)
+            try:
+                answer, reason = self._ask_once(f"/channel/v1/{what}", body)
+            except StagingError as error:
+                if not is_endless or (isinstance(error, Refused) and error.is_final):
+                    raise
+                answer, reason = None, str(error)
             if answer is not None:
                 self._is_waiting = False
                 return answer
             waited_s = time.monotonic() - began
-            if cleans_up or waited_s > PATIENCE_S:
+            if cleans_up or (waited_s > PATIENCE_S and not is_endless):
                 raise StagingError(
                     f"The server at {self._reach.url} could not be asked for {waited_s:.0f} s: {reason}"
                 )
@@ -116,7 +146,7 @@ class Channel:
             return None, reason
         if status in PASSING:
             return None, _said(status, answer)
-        raise StagingError(f"The server does not lend what the transfers need: {_said(status, answer)}")
+        raise Refused(status, _said(status, answer))
 
     def _wait(self, pause_s: float, reason: str) -> None:
         """Say once that the API is away, and sleep. Raises: Canceled."""

@@ -7,7 +7,9 @@ WorkerError
 │   │   └── SourceChanged ... since it changed meanwhile
 │   ├── Unusable      a container runtime cannot be used here; the next one is tried
 │   ├── BadOrder      task.json cannot be read
-│   └── EndedBySite   the site's scheduler, or its owner, ended the job
+│   ├── EndedBySite   the site's scheduler, or its owner, ended the job
+│   ├── ServerAway    the API could not be asked whether to begin
+│   └── NotPermitted  the API said no: the attempt is over, or another worker's
 └── Canceled          the API asked for the end: CANCELED
 
 `cause` is what result.json says of it to programs.
@@ -58,6 +60,18 @@ class EndedBySite(SystemFailure):
     """A signal told the worker to end."""
 
     cause = "ended_by_site"
+
+
+class ServerAway(SystemFailure):
+    """Nobody could say whether the attempt may begin; so it has not."""
+
+    cause = "never_started"
+
+
+class NotPermitted(SystemFailure):
+    """This worker is not, or no longer, the one that counts."""
+
+    cause = "not_permitted"
 
 
 class Canceled(WorkerError):

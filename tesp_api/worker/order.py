@@ -112,6 +112,8 @@ class Order(NamedTuple):
     """What the API has signed and listed beforehand, for a site without a channel."""
     report: Reach | None = None
     """Where to tell the news, if anywhere."""
+    permits: Reach | None = None
+    """Where to ask before the first executor, and before outputs are sent; None where none need be."""
 
 
 def parse_order(document: dict[str, Any]) -> Order:
@@ -135,6 +137,7 @@ def parse_order(document: dict[str, Any]) -> Order:
         channel=Reach(**document["channel"]) if document.get("channel") else None,
         lent=document.get("lent"),
         report=Reach(**document["report"]) if document.get("report") else None,
+        permits=Reach(**document["permits"]) if document.get("permits") else None,
     )
 
 

@@ -17,7 +17,8 @@ CANCELED = "CANCELED"
 class Result:
     """Filled while the attempt runs; COMPLETE unless something else is said."""
 
-    def __init__(self) -> None:
+    def __init__(self, worker: str = "") -> None:
+        self.worker = worker
         self.state = COMPLETE
         self.reason = ""
         self.cause = ""
@@ -46,6 +47,7 @@ class Result:
             "reason": self.reason,
             "cause": self.cause,
             "begun": self.begun,
+            "worker": self.worker,
             "started_at": self.started_at,
             "ended_at": now(),
             "executors": self.executors,

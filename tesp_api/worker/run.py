@@ -10,13 +10,14 @@ from typing import Any
 
 from .attempt import Attempt
 from .cancellation import Cancellation
-from .errors import BadOrder, Canceled, EndedBySite, SystemFailure
+from .errors import BadOrder, Canceled, EndedBySite, NotPermitted, SystemFailure
 from .execution import run_executors
 from .job import JobDirectory, now
 from .mounts import plan_mounts
 from .order import Order, Site, parse_order
 from .outputs import stage_out
 from .parallel import Background
+from .permits import Permits
 from .process import pid_started
 from .record import Record
 from .removal import remove_for_certain
@@ -36,12 +37,13 @@ def main(arguments: list[str]) -> int:
     job = JobDirectory(arguments[0])
     job.close_to_others()
     who = {"pid": os.getpid(), "pid_started": pid_started(), "host": os.uname().nodename, "at": now()}
-    if not job.claim(who):
+    worker = os.urandom(16).hex()
+    if not job.claim({**who, "worker": worker}):
         print("Another worker has begun this job.")
         return 0
     watchdog = start_watchdog(job.task)
     signal.signal(signal.SIGTERM, _end_by_signal)
-    result = Result()
+    result = Result(worker)
     record = Record(job, "", Site().heartbeat_s, None)
     removals: list[Background] = []
     goes_home = False
@@ -55,6 +57,9 @@ def main(arguments: list[str]) -> int:
         result.cancel(str(error))
     except SystemFailure as error:
         result.end(SYSTEM_ERROR, str(error), error.cause)
+        if isinstance(error, NotPermitted):  # nobody may be left who removes this job
+            with contextlib.suppress(OSError):
+                os.remove(job.order)
     except BaseException as error:
         result.end(SYSTEM_ERROR, describe_unforeseen(error), SystemFailure.cause)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -78,8 +83,11 @@ def _run_attempt(
     cancellation = Cancellation(job.cancel)
     cancellation.check()
     record.event("initializing")
+    permits = Permits(order, result.worker, cancellation, record.message)
+    permits.begin_early()
     attempt = _prepare(order, job, record, result, watchdog, cancellation)
     stage_in(attempt)
+    permits.start()
     try:
         failure = run_executors(attempt, removals, lambda: sweep_in_background(attempt.runtime))
     except BaseException:
@@ -89,10 +97,12 @@ def _run_attempt(
     attempt.runtime.reclaim(job.task)
     record.event("staging_out")
     if failure is None:
+        permits.commit()
         stage_out(attempt, tolerant=False)
         return
     result.end(EXECUTOR_ERROR, failure, "executor")
     try:
+        permits.commit()
         stage_out(attempt, tolerant=True)
     except SystemFailure as error:
         record.message(str(error))

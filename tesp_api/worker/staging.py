@@ -63,7 +63,7 @@ def stage_in(attempt: Attempt) -> None:
         for number, item in enumerate(attempt.order.inputs):
             if item.path in rooted:
                 entries[item.path] += _mounted(item, rooted[item.path])
-            elif _is_remote(item):
+            elif is_remote(item):
                 remote.append(call(item, take(number) if take else _fetch))
             else:
                 call(item, _fetch)()
@@ -75,13 +75,14 @@ def stage_in(attempt: Attempt) -> None:
     images.join(attempt.cancellation)
 
 
-def _is_remote(item: Input) -> bool:
+def is_remote(item: Input) -> bool:
+    """Whether the input comes from elsewhere."""
     return item.content is None and scheme_of(item.url) not in ("", "file")
 
 
 def _taking(attempt: Attempt) -> Callable[[int], Fetch] | None:
     """How to take what the gateway has brought for the input of a number; None without a gateway."""
-    if not attempt.order.site.has_gateway or not any(_is_remote(item) for item in attempt.order.inputs):
+    if not attempt.order.site.has_gateway or not any(is_remote(item) for item in attempt.order.inputs):
         return None
     from .gateway import Brought
 

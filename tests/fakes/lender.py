@@ -9,3 +9,6 @@ class LendsNothing:
 
     async def lend(self, task: Task, destination: str) -> Lent:
         return NOTHING
+
+    def gives_permits(self, destination: str) -> bool:
+        return False

@@ -150,6 +150,9 @@ class FakePulsar:
             self.cancelled.append(job_id)
             self.end(job_id)
 
+    async def own_jobs(self) -> list[str]:
+        return []
+
     async def clean(self, job_id: str) -> None:
         await self._pass("clean")
         self.jobs.pop(check_job_id(job_id), None)

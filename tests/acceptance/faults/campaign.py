@@ -3,7 +3,6 @@
 import threading
 import time
 import traceback
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
@@ -11,7 +10,7 @@ from random import Random
 
 from tests.acceptance.faults.courses import Tracked
 from tests.acceptance.faults.invariants import check_world
-from tests.acceptance.faults.scenario import SURVEY, Scenario, Stage
+from tests.acceptance.faults.scenario import ALL, SURVEY, Scenario, Stage
 from tests.acceptance.faults.worlds import World, WorldKind
 
 
@@ -31,18 +30,27 @@ class Outcome:
 class Campaign:
     """Each scenario's randomness depends on the seed and its name alone, so that it can be played again.
 
-    `tell` is called with each outcome, by one thread at a time.
+    In each kind of world, `most` of those that match `only` are played at most, chosen by the seed. `tell` is
+    called with each outcome, by one thread at a time.
     """
 
     def __init__(
-        self, seed: int, only: str = "*", *, at_once: int = 2, tell: Callable[[Outcome], None] | None = None
+        self,
+        seed: int,
+        only: str = "*",
+        *,
+        at_once: int = 2,
+        most: int | None = None,
+        tell: Callable[[Outcome], None] | None = None,
     ) -> None:
         self._seed = seed
         self._only = only
         self._at_once = at_once
+        self._most = most
         self._tell = tell
         self._door = threading.Condition()
-        self._waiting: dict[WorldKind, deque[Scenario]] = {}
+        self._waiting: dict[WorldKind, list[Scenario]] = {}
+        self._played: dict[WorldKind, int] = {}
         self._playing: set[WorldKind] = set()
         self.outcomes: list[Outcome] = []
 
@@ -61,7 +69,7 @@ class Campaign:
 
     def _add(self, scenario: Scenario) -> None:
         if self._is_wanted(scenario):
-            self._waiting.setdefault(scenario.world, deque()).append(scenario)
+            self._waiting.setdefault(scenario.world, []).append(scenario)
 
     def _is_wanted(self, scenario: Scenario) -> bool:
         if scenario.phase == SURVEY:  # it may lead to what is wanted
@@ -93,9 +101,22 @@ class Campaign:
                 self._door.wait()
 
     def _next_scenario(self, kind: WorldKind) -> Scenario | None:
+        """One of those that are left, at random, once all surveys are done.
+
+        So a run that is broken off has seen something of everything.
+        """
         with self._door:
-            waiting = self._waiting[kind]
-            return waiting.popleft() if waiting else None
+            waiting, played = self._waiting[kind], self._played.get(kind, 0)
+            surveys = [scenario for scenario in waiting if scenario.phase == SURVEY]
+            if not surveys and self._most is not None and played >= self._most:
+                waiting.clear()
+            if not waiting:
+                return None
+            if surveys:
+                waiting.remove(surveys[0])
+                return surveys[0]
+            self._played[kind] = played + 1
+            return waiting.pop(Random(f"{self._seed} {kind.name} {played}").randrange(len(waiting)))
 
     def _play_in(self, kind: WorldKind) -> None:
         """Worlds of this kind, a new one after each scenario that failed, until nothing is left to play."""
@@ -136,9 +157,10 @@ class Campaign:
 
     def _note(self, outcome: Outcome, cast: Mapping[str, Tracked] | None = None) -> None:
         with self._door:
-            self.outcomes += list(_by_phase(outcome, cast)) if cast else [outcome]
-            if self._tell is not None:
-                self._tell(outcome)
+            for each in _by_phase(outcome, cast) if cast else (outcome,):
+                self.outcomes.append(each)
+                if self._tell is not None:
+                    self._tell(each)
 
 
 def _by_phase(outcome: Outcome, cast: Mapping[str, Tracked]) -> Iterator[Outcome]:
@@ -151,6 +173,6 @@ def _by_phase(outcome: Outcome, cast: Mapping[str, Tracked]) -> Iterator[Outcome
             if not any(other in fault.partition("\n")[0] for other in others)
         ]
         is_bad = len(faults) > bool(outcome.faults)  # the server's log is always among them
-        yield replace(
-            outcome, phase=phase, took_s=outcome.took_s / len(cast), faults=tuple(faults if is_bad else ())
-        )
+        name = outcome.name.replace(ALL, phase)
+        took_s = outcome.took_s / len(cast)
+        yield replace(outcome, name=name, phase=phase, took_s=took_s, faults=tuple(faults) if is_bad else ())

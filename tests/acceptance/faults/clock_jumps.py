@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from tests.acceptance.faults.cast import Cast
-from tests.acceptance.faults.fittings import fitted
+from tests.acceptance.faults.fittings import Fittings, fitted
 from tests.acceptance.faults.scenario import ALL, Absence, Scenario, Stage
 from tests.acceptance.faults.worlds import KINDS, WorldKind
 from tests.services.jumping_clock import JumpingClock
@@ -14,43 +14,45 @@ FAULTS = ("clock forward", "clock backward")
 HOUR_S = 3600
 SETTLES_S = 8.0
 """Longer than a lease of these worlds."""
-_DEADLINES = tuple(
-    (f"TESP_API_DEADLINES__{state}_S", "1800") for state in ("QUEUED", "INITIALIZING", "RUNNING")
-)
-_CLOCKS: dict[WorldKind, JumpingClock] = {}
+_DEADLINES = {f"TESP_API_DEADLINES__{state}_S": "1800" for state in ("QUEUED", "INITIALIZING", "RUNNING")}
 
 
-def _with_clock(kind: WorldKind) -> WorldKind:
-    fitting = fitted(kind, *_DEADLINES, app="tests.acceptance.faults.clock_app:app")
-    clock = JumpingClock(fitting.through.folder)  # type: ignore[attr-defined]
-    settings = (*fitting.settings, *clock.environment.items())
-    fitting = replace(fitting, settings=settings)
-    _CLOCKS[fitting] = clock
-    return fitting
+class _Clock:
+    """The clock of a kind of world, and that world's settings, which are asked for when it begins."""
+
+    def __init__(self, kind: WorldKind) -> None:
+        self._fitted = fitted(kind, _DEADLINES)
+        self.kind = replace(self._fitted, settings=self)
+
+    def __iter__(self) -> Iterator[tuple[str, str]]:
+        yield from self._fitted.settings
+        fittings = self._fitted.through
+        assert isinstance(fittings, Fittings)
+        self.clock = JumpingClock(fittings.folder)
+        yield from self.clock.environment.items()
 
 
-_FITTED = {kind: _with_clock(kind) for kind in KINDS}
+_CLOCKS = tuple(_Clock(kind) for kind in KINDS)
 
 
 def scenarios() -> Iterator[Scenario]:
-    for kind in KINDS:
+    for clock in _CLOCKS:
         for fault, ahead_s in zip(FAULTS, (HOUR_S, -HOUR_S), strict=True):
 
-            def run(stage: Stage, ahead_s: int = ahead_s) -> None:
-                _jump(stage, ahead_s)
+            def run(stage: Stage, clock: _Clock = clock, ahead_s: int = ahead_s) -> None:
+                _jump(stage, clock.clock, ahead_s)
 
-            yield Scenario(fault, ALL, _FITTED[kind], run, end_within_s=120)
+            yield Scenario(fault, ALL, clock.kind, run, end_within_s=120)
 
 
 def absences() -> Iterator[Absence]:
     yield from ()
 
 
-def _jump(stage: Stage, ahead_s: int) -> None:
+def _jump(stage: Stage, clock: JumpingClock, ahead_s: int) -> None:
     """With deadlines of half an hour, which nothing here comes near to."""
-    world, clock = stage.world, _CLOCKS[stage.world.kind]
     clock.set(0)
-    cast = Cast(world)
+    cast = Cast(stage.world)
     cast.enter()
     stage.cast = cast.tasks
     try:

@@ -7,6 +7,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+EXECUTORS = 2
 LINES = 2000
 FIRST_STDOUT = "".join(f"{number}\n" for number in range(1, LINES + 1))
 SECOND_STDOUT = "done\n"

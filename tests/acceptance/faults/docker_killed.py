@@ -1,9 +1,12 @@
 """The Docker daemon is killed and started again, with a container that runs."""
 
+import secrets
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 from tests.acceptance.faults.cast import Cast
-from tests.acceptance.faults.fittings import fitted, fittings_of
+from tests.acceptance.faults.fittings import fitted
 from tests.acceptance.faults.scenario import ALL, Absence, Scenario, Stage
 from tests.acceptance.faults.workers_killed import SQLITE_EMBEDDED_DOCKER, SQLITE_REST_DOCKER
 from tests.acceptance.faults.worlds import KINDS, World, WorldKind
@@ -17,12 +20,14 @@ GONE_WITHIN_S = 90
 
 
 def _with_own_docker(kind: WorldKind) -> WorldKind:
-    fitting = fitted(kind, ("TESP_API_DESTINATIONS__LOCAL__NETWORK", "none"))
-    fittings = fitting.through
-    fittings.export("DOCKER_HOST", f"unix://{fittings.folder}/docker/socket")  # type: ignore[attr-defined]
+    place = Path(tempfile.gettempdir()).resolve() / f"tesp-docker-{secrets.token_hex(6)}"
+    network = {"TESP_API_DESTINATIONS__LOCAL__NETWORK": "none"}
+    fitting = fitted(kind, network, exports={"DOCKER_HOST": f"unix://{place}/socket"})
+    _PLACES[fitting] = place
     return fitting
 
 
+_PLACES: dict[WorldKind, Path] = {}
 _FITTED = {kind: _with_own_docker(kind) for kind in WORLDS}
 
 
@@ -46,7 +51,7 @@ def _kill(stage: Stage, *, live_restore: bool) -> None:
     """Also with a daemon that takes its containers up again, nothing of the task may run on."""
     world = stage.world
     lost = dict.fromkeys(IN_A_CONTAINER, ("SYSTEM_ERROR",))
-    with PrivateDocker(fittings_of(world).folder / "docker", live_restore=live_restore) as docker:
+    with PrivateDocker(_PLACES[world.kind], live_restore=live_restore) as docker:
         cast = Cast(world, lost)
         cast.enter()
         stage.cast = cast.tasks

@@ -4,13 +4,15 @@ A gate holds a task's job before its worker begins, or before its second executo
 """
 
 import atexit
+import secrets
 import shlex
 import shutil
-import stat
 import sys
 import tempfile
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 
 from tests.acceptance.faults.worlds import Link as LinkName
 from tests.acceptance.faults.worlds import World, WorldKind
@@ -21,6 +23,7 @@ GATES = ("launch", "between executors")
 STORAGE = "worker-storage"
 PLACES = 7
 """Jobs at one time: see `Cast`."""
+NOTHING: Mapping[str, str] = MappingProxyType({})
 _PREFIX = "TESP_API_DESTINATIONS__LOCAL__"
 
 # a job is known by the name of its task, which is in the URLs of its order
@@ -49,34 +52,37 @@ _DOCKER = """#!/bin/sh
 {hold}case "$1 $2" in "run --name=tesp-"*-1) hold between ;; esac
 exec {docker} "$@"
 """
+_PROGRAMS = {"python": _PYTHON, "bin/bwrap": _SANDBOX, "bin/docker": _DOCKER}
 
 
 class Fittings:
     """The links and gates of a kind of world: what its `through` is. They are of one world at a time."""
 
-    def __init__(self) -> None:
+    def __init__(self, exports: Mapping[str, str]) -> None:
         self._links: dict[str, Link] = {}
-        self.folder = Path(tempfile.mkdtemp(prefix="tesp-fittings-")).resolve()
-        atexit.register(shutil.rmtree, self.folder, ignore_errors=True)
-        self.folder.chmod(0o755)
+        self._exports = exports
+        self.folder = Path(tempfile.gettempdir()).resolve() / f"tesp-fittings-{secrets.token_hex(6)}"
+
+    def make(self) -> None:
+        """Make the folder with the programs by which jobs are started, unless it is there."""
+        if self.folder.exists():
+            return
         for name in ("bin", "gates", "held"):
-            (self.folder / name).mkdir()
-        self._environment = self.folder / "environment"
-        self._environment.touch()
-        hold = _HOLD.replace("{folder}", str(self.folder))
-        parts = {"{hold}": hold, "{folder}": str(self.folder), "{python}": sys.executable}
-        parts["{docker}"] = str(shutil.which("docker"))
-        for name, text in {"python": _PYTHON, "bin/bwrap": _SANDBOX, "bin/docker": _DOCKER}.items():
+            (self.folder / name).mkdir(parents=True)
+        atexit.register(shutil.rmtree, self.folder, ignore_errors=True)
+        parts = {
+            "{hold}": _HOLD,
+            "{folder}": str(self.folder),
+            "{python}": sys.executable,
+            "{docker}": str(shutil.which("docker")),
+        }
+        for name, text in _PROGRAMS.items():
             for part, value in parts.items():
                 text = text.replace(part, value)
-            file = self.folder / name
-            file.write_text(text)
-            file.chmod(file.stat().st_mode | stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH)
-
-    def export(self, name: str, value: str) -> None:
-        """Let workers find this in their environment."""
-        with self._environment.open("a") as file:
-            file.write(f"export {name}={shlex.quote(value)}\n")
+            (self.folder / name).write_text(text)
+            (self.folder / name).chmod(0o755)
+        exports = [f"export {name}={shlex.quote(value)}\n" for name, value in self._exports.items()]
+        (self.folder / "environment").write_text("".join(exports))
 
     def __call__(self, name: LinkName, port: int) -> int:
         """The port of a new link to the port."""
@@ -109,26 +115,30 @@ class Fittings:
         return self.folder / folder / f"{gate.split()[0]}.{name}"
 
 
-def fitted(kind: WorldKind, *settings: tuple[str, str], **more: str) -> WorldKind:
-    """The same kind of world with fittings."""
-    fittings = Fittings()
-    own = (
-        (f"{_PREFIX}PYTHON", str(fittings.folder / "python")),
-        (f"{_PREFIX}MAX_RUNNING", str(PLACES)),
-        ("TESP_API_RETRIES__PAUSE_S", "3"),
-        *settings,
-    )
-    return replace(kind, through=fittings, settings=own, **more)  # type: ignore[arg-type]
+class FittedSettings:
+    """The settings of a world with fittings, which are made when these are first asked for."""
+
+    def __init__(self, fittings: Fittings, more: Mapping[str, str]) -> None:
+        self._fittings, self._more = fittings, more
+
+    def __iter__(self) -> Iterator[tuple[str, str]]:
+        self._fittings.make()
+        yield f"{_PREFIX}PYTHON", str(self._fittings.folder / "python")
+        yield f"{_PREFIX}MAX_RUNNING", str(PLACES)
+        yield "TESP_API_RETRIES__PAUSE_S", "3"
+        yield from self._more.items()
+
+
+def fitted(
+    kind: WorldKind, settings: Mapping[str, str] = NOTHING, *, exports: Mapping[str, str] = NOTHING
+) -> WorldKind:
+    """The same kind of world with fittings; `exports` are for the environment of its workers."""
+    fittings = Fittings(exports)
+    return replace(kind, through=fittings, settings=FittedSettings(fittings, settings))
 
 
 def fittings_of(world: World) -> Fittings:
-    """Those of the world's kind, with a link to its storage."""
+    """Those of the world's kind."""
     fittings = world.kind.through
     assert isinstance(fittings, Fittings)
     return fittings
-
-
-def put_storage_behind_a_link(world: World) -> None:
-    """Let tasks that are made from now on reach their files through the link `STORAGE`."""
-    port = int(world.web.url.rpartition(":")[2])
-    world.web.url = f"http://127.0.0.1:{fittings_of(world).link(STORAGE, port).port}"

@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 
 from tesp_api.tes.states import FINAL, TRANSITIONS, State
-from tests.acceptance.faults.courses import FIRST_STDOUT, SECOND_STDOUT, Tracked, runs_file
+from tests.acceptance.faults.courses import EXECUTORS, FIRST_STDOUT, SECOND_STDOUT, Tracked, runs_file
 from tests.acceptance.faults.site import (
     containers_of_jobs,
     left_of_jobs,
@@ -22,7 +22,6 @@ from tests.acceptance.faults.site import (
 )
 from tests.acceptance.faults.worlds import PASSWORD, World
 
-EXECUTORS = 2
 _POLL_S = 0.05
 
 

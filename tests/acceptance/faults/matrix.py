@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from tests.acceptance.faults.campaign import Outcome
-from tests.acceptance.faults.scenario import PHASES, SURVEY, Absence
+from tests.acceptance.faults.scenario import ANY_PHASE, PHASES, SURVEY, Absence
 
 MISSING = "MISSING"
 
@@ -34,9 +34,12 @@ class Matrix:
     ) -> None:
         self._absences = absences
         self.faults, self.worlds = faults, worlds
+        self._beside: list[Outcome] = []
         self._cells: dict[tuple[str, str, str], list[bool]] = {}
         for outcome in outcomes:
-            if outcome.phase != SURVEY:
+            if outcome.phase == ANY_PHASE:
+                self._beside.append(outcome)
+            elif outcome.phase != SURVEY:
                 where = (outcome.fault, outcome.phase, outcome.world)
                 self._cells.setdefault(where, []).append(not outcome.faults)
 
@@ -65,6 +68,10 @@ class Matrix:
         for world in self.worlds:
             lines += [f"### {world}", "", *self._table(world, reasons), ""]
         lines += [f"- ({letter}) {reason}" for reason, letter in reasons.items()]
+        lines += ["", "### Beside the matrix", ""] if self._beside else []
+        for one in self._beside:
+            fate = "**failed**" if one.faults else f"all is well ({one.note})"
+            lines.append(f"- {one.fault} ({one.world}): {fate}")
         return "\n".join(lines) + "\n"
 
     def _table(self, world: str, reasons: dict[str, str]) -> Iterator[str]:

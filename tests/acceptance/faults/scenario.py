@@ -29,6 +29,9 @@ ALL = "(all)"
 SURVEY = "(survey)"
 """The phase of a scenario without a fault of its own, which finds out what others there can be."""
 
+ANY_PHASE = "(any)"
+"""The phase of a scenario of many tasks, which stands beside the matrix."""
+
 END_WITHIN_S = 60.0
 
 

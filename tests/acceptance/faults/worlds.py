@@ -3,9 +3,11 @@
 import json
 import os
 import tempfile
-from collections.abc import Callable
-from contextlib import ExitStack
+import time
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from itertools import cycle
 from pathlib import Path
 from random import Random
 from types import TracebackType
@@ -14,6 +16,7 @@ from typing import Any, Literal, Self
 import httpx
 
 from tests.acceptance.faults.courses import ENDS, Course, Draft, Tracked, make_draft, runs_file
+from tests.acceptance.faults.forked_server import ForkedServer
 from tests.services.containers import require_docker
 from tests.services.gated_http import GatedHttp
 from tests.services.mongod import Mongod
@@ -24,7 +27,10 @@ from tests.services.tesp import FINAL, ONLY_BUBBLEWRAP, ONLY_DOCKER, TespServer,
 
 REAL_APP = "tesp_api.tesp_api:app"
 PASSWORD = "never-at-the-site-7d1f"
-HOLD_WITHIN_S = 40.0
+HOLD_WITHIN_S = 60.0
+SEND_WITHIN_S = 60.0
+LEASE_S = 6
+"""With MongoDB a server that was killed is waited for so long."""
 Hold = Literal["", "initializing", "running", "staging out"]
 Link = Literal["server-mongod", "server-pulsar", "server-broker", "pulsar-broker", "worker-server"]
 _PREFIX = "TESP_API_DESTINATIONS__LOCAL__"
@@ -50,7 +56,7 @@ class WorldKind:
     servers: int = 1
     app: str = REAL_APP
     through: Callable[[Link, int], int] = straight
-    settings: tuple[tuple[str, str], ...] = ()
+    settings: Iterable[tuple[str, str]] = ()
 
     @property
     def name(self) -> str:
@@ -101,8 +107,9 @@ class World:
             self.shared.chmod(0o777)
             stack.enter_context(self.web)
             settings = self._start_parts(stack)
+            make = TespServer if self.kind.app == REAL_APP else ForkedServer
             for number in range(self.kind.servers):
-                server = TespServer(
+                server = make(
                     settings | self._channel(), data=self.folder / f"data-{number}", app=self.kind.app
                 )
                 self.servers.append(server)
@@ -141,7 +148,7 @@ class World:
         """Where the directories of jobs are, which are named by the job's id."""
         if self._pulsar is not None:
             return self._pulsar.staging.resolve()
-        return self.server.data / "pulsar" / "staging"
+        return self.folder / "data-0" / "pulsar" / "staging"
 
     def _start_parts(self, stack: ExitStack) -> dict[str, str]:
         """Start all but the servers; returns their settings."""
@@ -152,20 +159,20 @@ class World:
             f"{_PREFIX}FILE_ROOTS": "@json " + json.dumps(roots),
             f"{_PREFIX}MAX_RUNNING": "16",
             "TESP_API_SECRET_KEY": "5e" * 16,
-            "TESP_API_SCHEDULER__LEASE_S": "6",
             "TESP_API_SCHEDULER__HEARTBEAT_S": "2",
             "TESP_API_SCHEDULER__LOST_AFTER_S": "20",
             "TESP_API_RETRIES__RUN_AGAIN": '@json ["executor"]',
             "TESP_API_RETRIES__PAUSE_S": "0.2",
-            "FAULTS_FOLDER": str(self.folder),
         }
         if kind.runtime == "docker":
             require_docker()
         if kind.store == "mongodb":
             self._mongod = stack.enter_context(Mongod())
+            settings["TESP_API_SCHEDULER__LEASE_S"] = str(LEASE_S)
             port = kind.through("server-mongod", self._mongod.port)
             settings["TESP_API_STORE__URL"] = _with_port(self._mongod.url, self._mongod.port, port)
         settings |= self._start_pulsar(stack)
+        settings |= {"FAULTS_FOLDER": str(self.folder), "FAULTS_STAGING": str(self.staging)}
         return settings | dict(kind.settings)
 
     def _start_pulsar(self, stack: ExitStack) -> dict[str, str]:
@@ -233,10 +240,30 @@ class World:
         (self.shared / f"{task.name}.go").touch()
         self.web.held -= {f"/{task.name}/in", f"/{task.name}/out"}
 
-    def cancel(self, task: Tracked, server: TespServer | None = None) -> None:
+    def send(self, draft: Draft, *, otherwise: Callable[[], Any], at: Sequence[TespServer] = ()) -> Tracked:
+        """Create a task, again and again until that is acknowledged, at one server after the other.
+
+        `otherwise` is called between two tries. All are the same request, so the task is created once.
+        """
+        deadline = time.monotonic() + SEND_WITHIN_S
+        headers = {"Idempotency-Key": f"{self.folder.name}-{draft.name}"}
+        for server in cycle(at or self.servers):
+            with suppress(httpx.TransportError):
+                answer = server.client.post(
+                    "/ga4gh/tes/v1/tasks", json=draft.document, headers=headers, timeout=10
+                )
+                if answer.status_code == 200:
+                    return self.accepted(draft, answer.json()["id"])
+                assert answer.status_code == 503, answer.text
+            assert time.monotonic() < deadline, f"{draft.name} was never accepted"
+            otherwise()
+        raise AssertionError("there is no server")
+
+    def cancel(self, task: Tracked, server: TespServer | None = None, *, timeout_s: float = 30) -> None:
         """Ask for a task's end: it may be CANCELED then."""
         task.ends.add("CANCELED")
-        answer = (server or self.server).client.post(f"/ga4gh/tes/v1/tasks/{task.id}:cancel")
+        client = (server or self.server).client
+        answer = client.post(f"/ga4gh/tes/v1/tasks/{task.id}:cancel", timeout=timeout_s)
         assert answer.status_code == 200, answer.text
 
     def cancel_once_it_runs(self, task: Tracked) -> None:

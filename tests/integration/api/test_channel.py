@@ -402,3 +402,45 @@ async def test_nobody_hears_of_a_task_that_has_ended(stage: Stage, caplog: pytes
     assert await kept(stage, "heartbeat") is None
     assert not caplog.records
     assert (await stage.worker.post("report", {}, token="forged")).status_code == 401
+
+
+ONE, TWO = "0" * 16, "1" * 16
+
+
+async def permit(stage: Stage, worker: str, step: str) -> tuple[int, dict[str, Any]]:
+    answer = await stage.worker.post("permit", {"worker": worker, "step": step})
+    return answer.status_code, answer.json()
+
+
+async def test_one_worker_is_let_to_start_and_to_send(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
+    for step in ("start", "start", "commit", "commit"):
+        assert await permit(stage, ONE, step) == (200, {"cancel": False})
+    for step in ("start", "commit"):
+        status, answer = await permit(stage, TWO, step)
+        assert (status, "another worker has begun attempt 1" in answer["detail"]) == (410, True)
+    assert caplog.text.count("/channel/v1/permit refused with 410") == 2
+    await stage.store.request_cancel(stage.task_id, "stop")
+    assert await permit(stage, ONE, "commit") == (200, {"cancel": True})
+
+
+async def test_an_attempt_that_is_over_permits_nothing(stage: Stage, work_orders: WorkOrders) -> None:
+    job = Job("local", f"{stage.task_id}-2")
+    await stage.store.update(stage.task_id, Changes(attempt=2, job=job), claim=stage.held)
+    assert (await permit(stage, ONE, "start"))[0] == 410
+    stage.worker.token = work_orders.token_for(stage.task_id, 2)
+    assert (await permit(stage, ONE, "start"))[0] == 200
+    await stage.move(State.SYSTEM_ERROR)
+    assert (await permit(stage, ONE, "commit"))[0] == 410
+    stage.worker.token = work_orders.token_for("no-such", 1)
+    status, answer = await permit(stage, ONE, "start")
+    assert (status, "does not exist" in answer["detail"]) == (410, True)
+    stage.worker.token = "forged.1.x"
+    assert (await permit(stage, ONE, "start"))[0] == 401
+
+
+@pytest.mark.parametrize(
+    "body",
+    [{"worker": ONE}, {"worker": ONE, "step": "stop"}, {"step": "start"}, {"worker": 1, "step": "start"}],
+)
+async def test_a_question_that_is_none_is_told_so(stage: Stage, body: dict[str, Any]) -> None:
+    assert (await stage.worker.post("permit", body)).status_code == 400

@@ -15,7 +15,7 @@ from tesp_api.storage.s3_signing import S3Signer
 from tesp_api.storage.sealing import Sealer
 from tesp_api.storage.server_key import ServerKey
 from tesp_api.storage.work_orders import WorkOrders
-from tesp_api.store.base import Task
+from tesp_api.store.base import Job, Task
 from tesp_api.tes.userinfo import UrlLogin
 from tests.factories import make_task
 
@@ -40,11 +40,14 @@ def settings(site: dict[str, Any], **more: Any) -> Settings:
 
 
 async def lend(where: Settings, *inputs: dict[str, Any], **more: Any) -> Lent:
+    return await lender_of(where).lend(task(*inputs, **more), "site")
+
+
+def lender_of(where: Settings) -> StorageLender:
     key = ServerKey(where)
     credentials = Credentials(where.credentials)
     logins = Logins(credentials, Sealer(key))
-    lender = StorageLender(where, WorkOrders(key), credentials, logins, S3Signer(), socket=SOCKET)
-    return await lender.lend(task(*inputs, **more), "site")
+    return StorageLender(where, WorkOrders(key), credentials, logins, S3Signer(), socket=SOCKET)
 
 
 def task(*inputs: dict[str, Any], **more: Any) -> Task:
@@ -119,3 +122,38 @@ async def test_logins_in_urls_are_asked_for_too() -> None:
     assert (await lend(where, PUBLIC, sealed=sealed)).channel
     broken = settings({}, secret_key="another key, of 32 characters or more")
     assert (await lend(broken, PUBLIC, sealed=sealed)).channel, "the worker is told why it gets none"
+
+
+MONGODB = {"store": {"url": "mongodb://db"}}
+
+
+@pytest.mark.parametrize(
+    ("site", "more", "asks"),
+    [
+        ({}, {}, False),
+        ({}, MONGODB, True),
+        ({"staging": "gateway"}, MONGODB, True),
+        (PULSAR, {}, False),
+        (PULSAR, {"channel": CHANNEL}, True),
+        (PULSAR | {"staging": "gateway"}, {"channel": CHANNEL}, False),
+        (PULSAR | {"channel_ca": "/none.pem"}, {"channel": CHANNEL}, False),
+        (BROKER, {"channel": CHANNEL}, False),
+        (BROKER | {"channel_url": "http://t"}, {}, True),
+    ],
+)
+async def test_permits_are_asked_for_where_others_may_drive_and_the_channel_is_reached(
+    site: dict[str, Any], more: dict[str, Any], asks: bool
+) -> None:
+    where = settings(site, **more)
+    assert lender_of(where).gives_permits("site") is asks
+    for job_asks in (False, True) if asks else (False,):
+        job = Job("site", "0190-task-2", asks=job_asks)
+        lent = await lender_of(where).lend(replace(task(PUBLIC), job=job), "site")
+        assert (lent.permits is not None) is job_asks, "what was stored with the job counts"
+
+
+async def test_what_was_said_to_ask_never_runs_without_asking() -> None:
+    where = settings(PULSAR | {"channel_ca": "/none.pem"}, channel=CHANNEL)
+    asking = replace(task(PUBLIC), job=Job("site", "0190-task-2", asks=True))
+    with pytest.raises(StagingRefused, match="channel_ca"):
+        await lender_of(where).lend(asking, "site")

@@ -18,7 +18,7 @@ import pytest
 from tesp_api.worker import channel as channel_module
 from tesp_api.worker.cancellation import Cancellation
 from tesp_api.worker.channel import Channel, login_of
-from tesp_api.worker.errors import Canceled, StagingError
+from tesp_api.worker.errors import Canceled, NotPermitted, ServerAway, StagingError
 from tesp_api.worker.order import Reach
 from tesp_api.worker.transfer.lending import Ask, Login
 
@@ -309,3 +309,53 @@ def test_the_longest_prefix_wins() -> None:
         Login("https://a.org", "no"),
     ]
     assert login_of("https://a.org/x/y/z", logins) == logins[1]
+
+
+def test_a_permit_is_asked_for_by_the_worker(tmp_path: Path, serve: Callable[..., str]) -> None:
+    api = FakeApi((200, {"cancel": False}))
+    channel = Place(tmp_path, serve(api)).channel
+    channel.permit("0abc", "start")
+    channel.permit("0abc", "commit")
+    assert [(path, body) for path, _, body in api.asked] == [
+        ("/channel/v1/permit", {"worker": "0abc", "step": step}) for step in ("start", "commit")
+    ]
+
+
+@pytest.mark.parametrize("step", ["start", "commit"])
+def test_a_permit_that_is_refused_is_not_asked_for_again(
+    tmp_path: Path, serve: Callable[..., str], step: str
+) -> None:
+    api = FakeApi((410, {"detail": "another worker"}))
+    with pytest.raises(NotPermitted, match=f"does not let this worker {step}: another worker"):
+        Place(tmp_path, serve(api)).channel.permit("0abc", step)
+    assert len(api.asked) == 1
+    canceled = FakeApi((200, {"cancel": True}))
+    with pytest.raises(Canceled):
+        Place(tmp_path, serve(canceled)).channel.permit("0abc", step)
+
+
+def test_to_start_a_server_is_waited_for_as_long_as_for_logins(
+    tmp_path: Path, serve: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(channel_module, "PATIENCE_S", 0.3)
+    away = Place(tmp_path, f"unix:{tmp_path}/none.sock")
+    with pytest.raises(ServerAway, match="No such file") as ended:
+        away.channel.permit("0abc", "start")
+    assert ended.value.cause == "never_started"
+    with pytest.raises(ServerAway):
+        Place(tmp_path, serve(FakeApi((500, {"detail": "broken"})))).channel.permit("0abc", "start")
+
+
+def test_to_commit_a_server_is_waited_for_without_end(
+    tmp_path: Path, serve: Callable[..., str], certificate: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Computed outputs are not thrown away for a server that is away, broken, or has an old certificate."""
+    monkeypatch.setattr(channel_module, "PATIENCE_S", 0.01)
+    api = FakeApi((503, {"detail": "later"}), (500, {"detail": "broken"}), (502, b"page"), (200, {}))
+    place = Place(tmp_path, serve(api))
+    place.channel.permit("0abc", "commit")
+    assert len(place.messages) == 1 and "later" in place.messages[0]
+    untrusted = Place(tmp_path, serve(FakeApi((200, {})), tls=certificate))
+    threading.Timer(0.5, untrusted.cancel.touch).start()
+    with pytest.raises(Canceled):
+        untrusted.channel.permit("0abc", "commit")
