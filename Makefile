@@ -14,12 +14,13 @@ SOURCES := poetry.lock pyproject.toml .ci/install .ci/locked_requirements.py .ci
 # web servers that list directories, an FTP server and what checks its users, what docker/dts takes to build,
 # a Ceph object gateway with the little cluster that it needs, Slurm.
 TEST_PACKAGES := docker.io iptables podman runc bubblewrap busybox-static curl procps nginx-light apache2-bin \
-    vsftpd libpam-pwdfile openssl docker-compose debootstrap \
+    vsftpd libpam-pwdfile openssl docker-compose debootstrap faketime \
     ceph-mon ceph-osd radosgw rabbitmq-server slurm-wlm munge
 # They start a Docker daemon, make users and enter namespaces: that takes root.
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo env "PATH=$$PATH" PYTHONDONTWRITEBYTECODE=1)
 
-.PHONY: help install install-dev demo serve test test-quick test-services fuzz lint bench bench-api bench-staging
+.PHONY: help install install-dev demo serve test test-quick test-services fuzz lint bench bench-api bench-staging \
+    faults
 
 help:  ## show this
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "make %-14s%s\n", $$1, $$2}'
@@ -52,6 +53,9 @@ test-services: $(STAMP)-dev
 
 test-quick: $(STAMP)-dev  ## run the tests that need no services
 	@$(PYTHON) -m pytest -m "not services" $(ARGS)
+
+faults: $(STAMP)-dev test-services  ## kill, pause and cut everything in every phase of a task; for an hour or two
+	@$(AS_ROOT) $(PYTHON) -m tests.acceptance.faults $(ARGS)
 
 fuzz: $(STAMP)-dev  ## send the API made-up requests by the thousand, for some minutes
 	@TESP_FUZZ_EXAMPLES=$${TESP_FUZZ_EXAMPLES:-1500} TESP_FUZZ_SEED=$${TESP_FUZZ_SEED:-$$RANDOM} \

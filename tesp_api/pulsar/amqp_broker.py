@@ -9,13 +9,13 @@ import contextlib
 import json
 import logging
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import aio_pika
 from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractExchange, AbstractIncomingMessage
-from aio_pika.exceptions import AMQPError, DeliveryError
+from aio_pika.exceptions import DeliveryError
 from yarl import URL
 
 from tesp_api.errors import PulsarUnavailable, StoreUnavailable
@@ -24,10 +24,12 @@ EXCHANGE = "pulsar"
 TO_PULSAR = ("setup", "kill", "status")
 FROM_PULSAR = "status_update"
 TIMEOUT_S = 10.0
+HEARTBEAT_S = 10
+"""A connection on which nothing is heard for a little more than three times as long is given up; TCP alone
+would keep it for a quarter of an hour, or for ever. `heartbeat` in the URL outdoes this."""
 _RECONNECT_S = 1.0
 _LOOK_S = 0.05
 _UNACKNOWLEDGED = 64
-_TROUBLE = (AMQPError, OSError, asyncio.TimeoutError, aio_pika.exceptions.ChannelInvalidStateError)
 
 _log = logging.getLogger(__name__)
 
@@ -52,6 +54,8 @@ class Broker:
     ) -> None:
         self._name = name
         self._url = URL(url)
+        if "heartbeat" not in self._url.query:
+            self._url = self._url.update_query(heartbeat=HEARTBEAT_S)
         self._manager = manager
         self._heard = heard
         self._ca = ca
@@ -108,10 +112,11 @@ class Broker:
     async def _within_time(self) -> AsyncIterator[None]:
         try:
             async with asyncio.timeout(TIMEOUT_S):
-                yield
+                with _own_cancels_only():
+                    yield
         except DeliveryError as error:
             raise PulsarUnavailable(f"Pulsar {self._name!r}: the broker did not keep a message") from error
-        except _TROUBLE as error:
+        except Exception as error:  # aiormq 6 raises all kinds when it loses a connection, even a bare one
             late = isinstance(error, asyncio.TimeoutError)
             why = self._trouble or "it does not answer" if late else self._told(error)
             text = f"Pulsar {self._name!r}: the broker at {self._place}: {why}"
@@ -136,8 +141,9 @@ class Broker:
     async def _stay_connected(self) -> None:
         while not self._stopping.is_set():
             try:
-                connection = await aio_pika.connect(self._url, timeout=TIMEOUT_S, ssl_context=self._tls())
-            except _TROUBLE as error:
+                with _own_cancels_only():
+                    connection = await aio_pika.connect(self._url, timeout=TIMEOUT_S, ssl_context=self._tls())
+            except Exception as error:  # whatever it is, no message would come or go without this task
                 self._trouble = self._told(error)
                 _log.warning(
                     "%s: no connection to the broker at %s: %s", self._name, self._place, self._trouble
@@ -160,12 +166,14 @@ class Broker:
         self._trouble = ""
         connection.close_callbacks.add(lambda *_: self._is_over.set())
         try:
-            async with connection:
-                await self._declare(connection)
-                if not self._stopping.is_set():
-                    self._is_ready.set()
-                    await self._is_over.wait()
-        except _TROUBLE as error:
+            with _own_cancels_only():
+                async with connection:
+                    async with asyncio.timeout(TIMEOUT_S):
+                        await self._declare(connection)
+                    if not self._stopping.is_set():
+                        self._is_ready.set()
+                        await self._is_over.wait()
+        except Exception as error:
             _log.warning("%s: the broker at %s: %s", self._name, self._place, self._told(error))
         finally:
             self._is_ready.clear()
@@ -181,6 +189,8 @@ class Broker:
         if self._heard is not None:
             await queue.consume(self._take)
         channel.close_callbacks.add(lambda *_: self._is_over.set())
+        if channel.is_closed:
+            self._is_over.set()
         self._channel, self._exchange = channel, exchange
 
     async def _take(self, message: AbstractIncomingMessage) -> None:
@@ -198,3 +208,22 @@ class Broker:
         except Exception:
             _log.exception("%s: a message could not be taken in", self._name)
         await message.ack()
+
+
+@contextlib.contextmanager
+def _own_cancels_only() -> Iterator[None]:
+    """Let a cancel of the present task through alone.
+
+    A connection that is lost cancels what waits for its answers (aiormq 6). To the tasks that wait it would
+    look as if they themselves were to end.
+
+    Raises:
+        ConnectionError: in place of any other cancel.
+    """
+    try:
+        yield
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        raise ConnectionError("the connection was lost") from None

@@ -2,6 +2,7 @@
 
 import math
 import re
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -17,14 +18,17 @@ _NAMES = {State.QUEUED: "queued_s", State.INITIALIZING: "initializing_s", State.
 
 
 class Deadlines:
-    """Those of one task. What counts is its history, so that no restart of a server puts them off."""
+    """Those of one task. What counts is its history, so that no restart of a server puts them off.
+
+    Its times are read once for each state; from then on the monotonic clock counts, which nobody sets.
+    """
 
     def __init__(
         self, task_id: str, document: Mapping[str, Any], settings: DeadlineSettings, store: TaskStore
     ) -> None:
         self._task_id, self._store = task_id, store
         self._limits_s = dict(_limits_s(document, settings))
-        self._since: dict[State, datetime] = {}
+        self._ends: dict[State, float] = {}
 
     async def left_s(self, state: State) -> float:
         """How long the task may still be in the state that it is in; infinity if nothing limits it.
@@ -34,12 +38,13 @@ class Deadlines:
         """
         if state not in self._limits_s:
             return math.inf
-        if state not in self._since:
+        if state not in self._ends:
             since = came_at(state, await self._store.history(self._task_id))
             if since is None:  # it has left the state meanwhile
                 return math.inf
-            self._since[state] = since
-        return self._limits_s[state] - (now() - self._since[state]).total_seconds()
+            passed_s = max(0.0, (now() - since).total_seconds())
+            self._ends[state] = time.monotonic() + self._limits_s[state] - passed_s
+        return self._ends[state] - time.monotonic()
 
     async def passed(self, state: State) -> str:
         """Why the task has to end, once it has been in its state for too long; "" before.
@@ -53,7 +58,7 @@ class Deadlines:
 
     def begin_anew(self) -> None:
         """A new attempt is to come: the task passes through its states once more."""
-        self._since.clear()
+        self._ends.clear()
 
 
 def came_at(state: State, history: Sequence[HistoryEntry]) -> datetime | None:

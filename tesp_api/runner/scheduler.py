@@ -42,13 +42,14 @@ _BUG_TRIES = 5
 
 @dataclass(slots=True)
 class _Driven:
-    """A task that this process drives: the place of its job, and how to wake its driver.
+    """A task that this process drives: the place of its job, how long it may take, how to wake its driver.
 
     `is_over` says that the task has ended and only cleaning up is left, which may take for ever; `is_lost`,
     that another process drives it.
     """
 
     place: Place
+    deadlines: Deadlines
     wake: asyncio.Event
     is_over: bool
     is_lost: bool = False
@@ -229,9 +230,12 @@ class Scheduler:
         earlier = self._driven.get(task.id)  # its lease ended while this machine slept, say
         if earlier is not None:
             self._places.leave(earlier.place)
+            deadlines = earlier.deadlines  # or the clock that ended the lease too soon would end the task
+        else:
+            deadlines = Deadlines(task.id, task.request, self.settings.deadlines, self.store)
         wake = asyncio.Event()
         wake.set()  # a cancel may have come between the claim and now: look once more
-        driven = _Driven(self._place_for(task, wake), wake, task.state in FINAL)
+        driven = _Driven(self._place_for(task, wake), deadlines, wake, task.state in FINAL)
         self._driven[task.id] = driven
         driven.driver = asyncio.create_task(
             self._drive_to_end(task, driven, earlier.driver if earlier else None), name=f"task {task.id}"
@@ -255,7 +259,7 @@ class Scheduler:
             self.gateway,
             self.health,
             driven.place,
-            Deadlines(task.id, task.request, self.settings.deadlines, self.store),
+            driven.deadlines,
             driven.wake,
             self.server,
         )

@@ -20,9 +20,6 @@ TIMESTAMP = (1980, 1, 1, 0, 0, 0)
 LOADER = "archive.py"
 MARSHAL_FORMAT_OF_ALL = 2
 """What every Python 3 can read."""
-OFTEN_IMPORTED_LATER = ("runtimes.docker",)
-"""With what the worker imports at once, these have bytecode. Others, which fewer tasks need, are compiled
-there in one to three milliseconds: bytecode would treble their size."""
 
 
 @cache
@@ -30,14 +27,15 @@ def build_worker_archive() -> bytes:
     """The worker's package as a zipapp; the same bytes for the same source and Python.
 
     It has the sources and, of the modules that every task needs, bytecode for this Python: where the
-    site has the same minor version, nothing of those is compiled. Both lack what only readers need,
-    but lines keep their numbers.
+    site has the same minor version, nothing of those is compiled. Others are compiled there in one to three
+    milliseconds each: bytecode would treble their size. Both lack what only readers need, but lines keep
+    their numbers.
     """
     root = Path(tesp_api.worker.__file__).parent
     files = {path.relative_to(root).as_posix(): path.read_text() for path in sorted(root.rglob("*.py"))}
     main = files.pop(LOADER)
     sources = {f"{loader.PACKAGE}/{name}": slim(source).encode() for name, source in files.items()}
-    needed = _imported_by(["__main__", *OFTEN_IMPORTED_LATER], sources)
+    needed = _imported_by(["__main__"], sources)
     codes = {name: _compile(name, source) if name in needed else None for name, source in sources.items()}
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
+import time
 
 from .cancellation import Cancellation
+
+DAEMON_AWAY = re.compile("cannot connect to the docker daemon|error during connect|unexpected EOF", re.I)
+PATIENCE_S = 600.0
+PAUSE_MIN_S, PAUSE_MAX_S = 0.5, 5.0
 
 
 def pid_started(pid: int | str = "self") -> int | None:
@@ -41,6 +47,17 @@ def worker_is_dead(label: str) -> bool:
     if not (pid.isdigit() and started.isdigit() and kernel) or kernel != kernel_identity() or started == "0":
         return False
     return pid_started(pid) != int(started)
+
+
+def run_despite_daemon(argv: list[str]) -> tuple[int, str]:
+    """Like `run_command`, but again and again while Docker's daemon is away: it may be restarted just now."""
+    end, pause_s = time.monotonic() + PATIENCE_S, PAUSE_MIN_S
+    while True:
+        code, text = run_command(argv)
+        if code == 0 or not DAEMON_AWAY.search(text) or time.monotonic() > end:
+            return code, text
+        time.sleep(pause_s)
+        pause_s = min(2 * pause_s, PAUSE_MAX_S)
 
 
 def run_command(

@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 
 from . import ownership
 from .job import write_all
-from .process import pid_started, run_command
+from .process import pid_started, run_despite_daemon
 from .removal import remove_for_certain
 
 FAREWELL: dict[str, Any] = {"farewell": True}
@@ -95,7 +95,7 @@ def _end_container(duty: dict[str, Any]) -> None:
         with contextlib.suppress(OSError):
             os.killpg(pid, signal.SIGKILL)
     for command in duty.get("commands", ()):
-        run_command(command)
+        run_despite_daemon(command)
 
 
 def _remove_files(task: str, duty: dict[str, Any]) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -18,6 +19,7 @@ from tesp_api.settings import Settings
 from tests.contract.pulsar_sites import eventually
 from tests.contract.tiny_worker import tiny_order
 from tests.services.authority import Authority
+from tests.services.link import Link
 from tests.services.pulsar_amqp import AmqpStockPulsar
 from tests.services.rabbitmq import PASSWORD, RabbitMQ
 
@@ -88,6 +90,18 @@ async def test_it_says_that_nobody_listens(broker: RabbitMQ) -> None:
 
 
 @pytest.mark.usefixtures("pulsar")
+@pytest.mark.usefixtures("pulsar")
+async def test_a_connection_that_is_silent_for_ever_is_replaced(broker: RabbitMQ) -> None:
+    """As after a router was restarted: neither side is told that what it sends arrives nowhere."""
+    with Link(broker.port) as link:
+        url = broker.url.replace(f":{broker.port}/", f":{link.port}/")
+        async with opened(AmqpPulsar("far", f"{url}?heartbeat=1", MemoryMailbox())) as far:
+            assert await eventually(partial(is_there, far))
+            link.stall()
+            link.heal(forgets=True)
+            assert await eventually(partial(is_there, far))
+
+
 async def test_tls_needs_the_right_authority(broker: RabbitMQ, authority: Authority, tmp_path: Path) -> None:
     async with opened(AmqpPulsar("far", broker.tls_url, MemoryMailbox(), ca=authority.ca)) as far:
         await far.check()
@@ -109,6 +123,14 @@ async def test_a_password_is_shown_nowhere(broker: RabbitMQ, caplog: pytest.LogC
         async with opened(AmqpPulsar("far", url, MemoryMailbox())) as far:
             text = await refused(far, why)
         assert "hush" not in text + caplog.text
+
+
+async def is_there(far: AmqpPulsar) -> bool:
+    try:
+        await far.check()
+    except PulsarUnavailable:
+        return False
+    return True
 
 
 async def refused(far: AmqpPulsar, why: str) -> str:

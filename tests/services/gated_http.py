@@ -1,16 +1,19 @@
 """An HTTP server on loopback that serves and takes files, and that can hold requests back at a gate."""
 
+import contextlib
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BufferedIOBase
 from types import TracebackType
 from typing import Self
 
 TRICKLE_BYTES = 64 * 1024
+HELD_MAX_S = 120.0
 
 
 class GatedHttp:
-    """GET and PUT of `files` by path. Requests for a path in `held` wait until `open_gate`.
+    """GET and PUT of `files` by path. Requests for a path in `held` wait until it is no more, or `open_gate`.
 
     `waiting` holds the paths that are being waited for now. What is in `trickled` comes, until then, as a
     trickle of a megabyte or so a second.
@@ -34,7 +37,9 @@ class GatedHttp:
     def _pass(self, path: str) -> None:
         if path in self.held:
             self.waiting.add(path)
-            self._gate.wait(timeout=120)
+            deadline = time.monotonic() + HELD_MAX_S
+            while path in self.held and time.monotonic() < deadline and not self._gate.wait(0.05):
+                pass
             self.waiting.discard(path)
 
     def _write(self, path: str, data: bytes, to: BufferedIOBase) -> None:
@@ -48,6 +53,10 @@ class GatedHttp:
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
+            def handle(self) -> None:
+                with contextlib.suppress(ConnectionError):  # the client was killed, say
+                    super().handle()
+
             def do_GET(self) -> None:
                 outer._pass(self.path)
                 data = outer.files.get(self.path)

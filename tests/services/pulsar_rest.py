@@ -129,6 +129,14 @@ class StockPulsar:
         self.kill()
         self.start()
 
+    def pause(self) -> None:
+        """SIGSTOP: connections are made, and nothing answers."""
+        os.killpg(self.pid, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """SIGCONT."""
+        os.killpg(self.pid, signal.SIGCONT)
+
     def _write_config(self) -> None:
         settings = {
             "private_token": self.private_token,

@@ -76,7 +76,7 @@ class TespServer:
             self.process = subprocess.Popen(
                 command,
                 cwd=self.folder,
-                env=self._environment(),
+                env=self.environment_of_process(),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -84,9 +84,10 @@ class TespServer:
                 start_new_session=True,
             )
         if wait:
-            poll(self._is_ready, timeout_s=START_TIMEOUT_S, why=f"the server does not come up:\n{self.log}")
+            poll(self.is_ready, timeout_s=START_TIMEOUT_S, why=f"the server does not come up:\n{self.log}")
 
-    def _environment(self) -> dict[str, str]:
+    def environment_of_process(self) -> dict[str, str]:
+        """All that the process has."""
         inherited = {k: v for k, v in os.environ.items() if not k.startswith(("TESP_", "FASTAPI_"))}
         repository = str(Path(__file__).parents[2])
         return inherited | {
@@ -96,7 +97,8 @@ class TespServer:
             **self.environment,
         }
 
-    def _is_ready(self) -> bool:
+    def is_ready(self) -> bool:
+        """Whether it takes requests; fails if it has ended."""
         assert self.process is not None
         assert self.process.poll() is None, f"the server exited {self.process.returncode}:\n{self.log}"
         try:
@@ -107,6 +109,16 @@ class TespServer:
     def kill(self) -> None:
         """kill -9 of the server alone; its jobs go on."""
         self._signal(signal.SIGKILL)
+
+    def pause(self) -> None:
+        """SIGSTOP: its connections stay, and it does not answer."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """SIGCONT."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGCONT)
 
     def stop(self) -> None:
         """SIGTERM, as an operator stops it."""
@@ -156,6 +168,7 @@ class TespServer:
     ) -> None:
         self.client.close()
         if self.process is not None and self.process.poll() is None:
+            self.resume()
             self.process.terminate()
             try:
                 self.process.wait(timeout=20)

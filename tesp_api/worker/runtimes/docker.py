@@ -14,7 +14,7 @@ from urllib.parse import quote
 from .. import ownership
 from ..cancellation import Cancellation
 from ..errors import SystemFailure, Unusable
-from ..process import run_command
+from ..process import DAEMON_AWAY, run_command, run_despite_daemon
 from .base import Launch, Outcome, Run, find_program, mount_option, require_image_name, write_private
 from .environment import split_environment
 from .identity import user_of
@@ -99,9 +99,11 @@ class Docker:
             os.unlink(self._env_file(run))
         if returncode < 0:
             raise SystemFailure(f"The container's client program was killed by signal {-returncode}")
-        if returncode not in (125, 126, 127, 137):
+        if returncode not in (125, 126, 127, 137, 143):
             return Outcome(returncode)
         state = self._state(run)
+        if returncode == 125 and state is not None and state.was_started and state.exit_code != 125:
+            raise SystemFailure(f"The Docker daemon was restarted while {run.name} ran")
         if state is None or (not state.was_started and returncode not in (126, 127)):
             said = stderr_tail.decode("utf-8", "replace").strip()[-1000:]
             raise SystemFailure(
@@ -112,9 +114,12 @@ class Docker:
         return Outcome(returncode)
 
     def _state(self, run: Run) -> State | None:
+        """None if there is no such container. Raises: SystemFailure if the daemon is away."""
         code, text = run_command(
             [self._program, "inspect", "--type=container", "--format={{json .State}}", run.name]
         )
+        if DAEMON_AWAY.search(text):
+            raise SystemFailure(f"The Docker daemon went away while {run.name} ran")
         try:
             state = json.loads(text) if code == 0 else None
         except ValueError:
@@ -149,7 +154,7 @@ class Docker:
 
     def remove(self, run: Run) -> None:
         """Raises: SystemFailure if the container is still there."""
-        code, text = run_command(self._remove_command(run.name))
+        code, text = run_despite_daemon(self._remove_command(run.name))
         if code != 0 and "o such container" not in text:
             raise SystemFailure(f"Cannot remove the container {run.name}: {text[-300:]}")
 

@@ -90,6 +90,30 @@ async def test_a_restart_does_not_put_a_deadline_off(tmp_path: Path, monkeypatch
         assert (await sites.ended(task_id)).state is State.SYSTEM_ERROR
 
 
+async def test_a_clock_that_is_put_forward_ends_no_task(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not even where it ends the lease, so that the task is claimed once more by the same server."""
+    async with running(tmp_path, deadlines={"running_s": 1800}) as sites:
+        task_id = await sites.submit()
+        worker = await sites.worker(task_id)
+        worker.start()
+        worker.event("executor_started", executor=0)
+        await sites.in_state(task_id, State.RUNNING)
+        claim = (await sites.store.get(task_id)).claim
+        monkeypatch.setattr("tesp_api.runner.deadlines.now", lambda: now() + timedelta(hours=1))
+        monkeypatch.setattr(sites.store, "_clock", lambda: now() + timedelta(hours=1))
+        sites.bell.ring("somebody else's")
+
+        async def claimed_again() -> bool:
+            return (await sites.store.get(task_id)).claim != claim
+
+        await until_true(claimed_again)
+        worker.beat()
+        worker.finish(begun=1)
+        assert (await sites.ended(task_id)).state is State.COMPLETE
+
+
 @pytest.mark.parametrize("restarted", [False, True])
 async def test_a_task_that_waits_for_room_for_too_long(tmp_path: Path, restarted: bool) -> None:
     async with running(tmp_path, FULL) as sites:

@@ -1,0 +1,47 @@
+"""All scenarios, and the reasons for those that there are not."""
+
+from collections.abc import Iterator
+
+from tests.acceptance.faults import (
+    clock_jumps,
+    disk_full,
+    docker_killed,
+    outages,
+    replicas_killed,
+    server_killed,
+    workers_killed,
+)
+from tests.acceptance.faults.scenario import Absence, Scenario
+from tests.acceptance.faults.worlds import KINDS
+
+MODULES = (
+    server_killed,
+    replicas_killed,
+    outages,
+    clock_jumps,
+    disk_full,
+    workers_killed,
+    docker_killed,
+)
+"""Each has `scenarios()` and `absences()`, and in `FAULTS` the names of the faults that it brings about."""
+
+
+def all_faults() -> list[str]:
+    return [fault for module in MODULES for fault in module.FAULTS]
+
+
+def all_scenarios() -> Iterator[Scenario]:
+    for module in MODULES:
+        yield from module.scenarios()
+
+
+def all_worlds() -> list[str]:
+    """The names of all kinds of worlds, those that everything is played in first."""
+    further = [kind for module in (workers_killed, docker_killed) for kind in module.WORLDS]
+    return list(dict.fromkeys(kind.name for kind in (*KINDS, *further)))
+
+
+def all_absences() -> Iterator[Absence]:
+    for module in MODULES:
+        yield from module.absences()
+    yield Absence("*", "*", "*+docker", "what runs the containers plays no part in it: see without Docker")

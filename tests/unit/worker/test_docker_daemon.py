@@ -1,0 +1,76 @@
+"""Docker's daemon goes away while a container runs, or is restarted: as its command line tells of it."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tesp_api.worker import process
+from tesp_api.worker.errors import SystemFailure
+from tesp_api.worker.process import run_despite_daemon
+from tesp_api.worker.runtimes.base import Run
+from tesp_api.worker.runtimes.docker import Docker
+
+AWAY = "Cannot connect to the Docker daemon at unix:///var/run/docker.sock. Is the docker daemon running?"
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A `docker` that prints `said`; before that it says, for each line of `away`, that it cannot."""
+    program = tmp_path / "docker"
+    away = f"if [ -s away ]; then sed -i 1d away; echo '{AWAY}' >&2; exit 1; fi"
+    program.write_text(f"#!/bin/sh\ncd {tmp_path}\n{away}\ncat said\n")
+    program.chmod(0o700)
+    (tmp_path / "said").write_text("20.10\n")
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/none")
+    monkeypatch.setattr(process, "PAUSE_MIN_S", 0.01)
+    return tmp_path
+
+
+def a_run() -> Run:
+    return Run("tesp-job-0", {}, "busybox", ("true",), None, {}, False, (), "none", None, None)
+
+
+def outcome(folder: Path, returncode: int, **state: Any) -> int:
+    docker = Docker((), str(folder))
+    (folder / "said").write_text(json.dumps({"StartedAt": "2026-01-01", "ExitCode": 0, **state}))
+    return docker.outcome(a_run(), returncode, b"error waiting for container: unexpected EOF").exit_code
+
+
+def test_a_container_is_removed_once_the_daemon_is_back(folder: Path) -> None:
+    docker = Docker((), str(folder))
+    (folder / "away").write_text("1\n2\n3\n")
+    docker.remove(a_run())
+    assert not (folder / "away").read_text()
+
+
+def test_patience_has_an_end(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process, "PATIENCE_S", 0.0)
+    (folder / "away").write_text("1\n" * 100)
+    assert run_despite_daemon(["docker", "rm", "x"]) == (1, AWAY)
+
+
+def test_other_failures_are_told_at_once(folder: Path) -> None:
+    assert run_despite_daemon(["sh", "-c", "echo No such container >&2; exit 1"]) == (1, "No such container")
+
+
+@pytest.mark.parametrize("returncode", [125, 137, 143])
+def test_a_daemon_that_went_away_is_named(folder: Path, returncode: int) -> None:
+    docker = Docker((), str(folder))
+    (folder / "away").write_text("1\n")
+    with pytest.raises(SystemFailure, match="daemon went away while tesp-job-0 ran"):
+        docker.outcome(a_run(), returncode, b"")
+
+
+@pytest.mark.parametrize("exit_code", [0, 137])
+def test_a_client_that_lost_its_container_gives_no_exit_code(folder: Path, exit_code: int) -> None:
+    """The daemon is back already; the container runs on (0 until it ends), or was killed with the daemon."""
+    with pytest.raises(SystemFailure, match="daemon was restarted while tesp-job-0 ran"):
+        outcome(folder, 125, ExitCode=exit_code)
+
+
+def test_exit_codes_of_programs_are_theirs(folder: Path) -> None:
+    assert outcome(folder, 125, ExitCode=125) == 125
+    assert outcome(folder, 143, ExitCode=143) == 143
