@@ -341,6 +341,22 @@ async def test_what_the_sink_raises_ends_the_transfer(transport: PulsarTransport
 
 
 @pytest.mark.parametrize("site", OF_FILES, indirect=True)
+async def test_files_come_and_go_one_at_a_time(site: Site, job_id: str) -> None:
+    """Each keeps one of Pulsar's few threads busy."""
+    transport = site.transport
+    await transport.launch(tiny_order(job_id, until="go"))
+    names = [f"out/{number:06d}" for number in range(3)]
+    for name in names:
+        await transport.write_file(job_id, name, b"x" * 2_000_000)
+    order: list[str] = []
+    fetches = (transport.fetch_file(job_id, name, lambda _, name=name: order.append(name)) for name in names)  # type: ignore[misc]
+    assert all(await asyncio.gather(*fetches))
+    turns = [name for name, before in zip(order, ["", *order], strict=False) if name != before]
+    assert sorted(turns) == names, "no other file's bytes come between those of one"
+    assert len(order) > len(names), "each came in several pieces"
+
+
+@pytest.mark.parametrize("site", OF_FILES, indirect=True)
 async def test_placed_inputs_are_there_when_the_worker_starts(
     site: Site, job_id: str, tmp_path: Path
 ) -> None:

@@ -103,7 +103,16 @@ FETCHES = [
 SENDS = [
     Case("cut", [at("cut", way="up")]),
     Case("cut before the answer", [at("cut", 0)]),
+    Case("ended early", [at("truncate", way="up")]),
     Case("stalled", [at("stall", way="up")]),
+    Case("corrupted, digest stated", [at("corrupt", way="up")], server={"states_digest": True}),
+    Case(
+        "always corrupted",
+        [],
+        "has stored something else",
+        always=at("corrupt", way="up"),
+        server={"states_digest": True, "more_headers": {"Connection": "close"}},
+    ),
     Case("busy", [], server={"answers": [(503, {})]}),
     Case("moved", [], server={"answers": [(307, {"Location": "/out/x"})]}),
     Case("always cut", [], "/out/x", always=at("cut", way="up")),

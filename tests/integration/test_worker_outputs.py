@@ -210,6 +210,26 @@ def test_a_file_of_the_site_for_which_there_is_no_room_is_said_to_be_that(tmp_pa
     assert result["reason"] == f"Cannot store {tmp_path}/large: File too large"
 
 
+def test_a_file_of_the_site_stays_as_it_was_until_the_new_one_is_whole(tmp_path: Path) -> None:
+    given, kept = tmp_path / "given", tmp_path / "kept"
+    given.mkdir()
+    kept.mkdir()
+    (given / "large").write_bytes(bytes(2_000_000))
+    (kept / "x").write_text("as it was")
+    job = WorkerJob(
+        tmp_path / "job",
+        "bubblewrap",
+        [{"path": str(given), "mount": "ro"}, {"path": str(kept), "mount": "copy"}],
+        inputs=[{"path": "/in/large", "url": f"{given}/large"}],
+        outputs=[{"path": "/in/large", "url": f"{kept}/x"}],
+        executors=[shell("true")],
+    )
+    result = job.run(("prlimit", "--fsize=1000000"))
+    assert result["state"] == "SYSTEM_ERROR"
+    assert result["reason"] == f"Cannot write {kept}/x: File too large"
+    assert {path.name: path.read_text() for path in kept.iterdir()} == {"x": "as it was"}
+
+
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
 def test_a_full_disk_is_named_where_nobody_expected_it(code: int) -> None:
     assert "disk" in describe_unforeseen(OSError(code, "no room"))
