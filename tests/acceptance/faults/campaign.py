@@ -51,10 +51,11 @@ class Campaign:
         self._waiting: dict[WorldKind, list[Scenario]] = {}
         self._played: dict[WorldKind, int] = {}
         self._playing: set[WorldKind] = set()
+        self._is_stopping = False
         self.outcomes: list[Outcome] = []
 
     def play(self, scenarios: Iterable[Scenario]) -> list[Outcome]:
-        """Play all that are wanted, and those that they lead to."""
+        """Play all that are wanted, and those that they lead to; interrupted, only end what was begun."""
         for scenario in scenarios:
             self._add(scenario)
         threads = [
@@ -62,8 +63,14 @@ class Campaign:
         ]
         for thread in threads:
             thread.start()
-        for thread in threads:
-            thread.join()
+        try:
+            for thread in threads:
+                thread.join()
+        except KeyboardInterrupt:
+            with self._door:
+                self._is_stopping = True
+            for thread in threads:
+                thread.join()
         return self.outcomes
 
     def _add(self, scenario: Scenario) -> None:
@@ -107,7 +114,7 @@ class Campaign:
         with self._door:
             waiting, played = self._waiting[kind], self._played.get(kind, 0)
             surveys = [scenario for scenario in waiting if scenario.phase == SURVEY]
-            if not surveys and self._most is not None and played >= self._most:
+            if self._is_stopping or (not surveys and self._most is not None and played >= self._most):
                 waiting.clear()
             if not waiting:
                 return None

@@ -49,7 +49,7 @@ def _survey(course: Course, stage: Stage) -> None:
     stage.note = f"{len(steps)} steps"
     for step in steps:
         for when in ("before", "after") if step["changes"] and step["name"] != "claim" else ("before",):
-            detail = f"{course}/{when}-{step['number']:03d}-{step['name'].replace('/', '-')}"
+            detail = f"{course}/{when}-{step['number']:03d}"
             run = partial(_kill_at, course, when, step["number"])
             stage.further.append(Scenario("server killed", step["phase"], stage.world.kind, run, detail))
 
