@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from random import Random
 
-from tests.acceptance.faults.invariants import check_world
+from tests.acceptance.faults.invariants import check_world, histories
 from tests.acceptance.faults.scenario import SURVEY, Scenario, Stage
 from tests.acceptance.faults.worlds import World, WorldKind
 
@@ -150,9 +150,9 @@ class Campaign:
             scenario.run(stage)
             faults = check_world(world, scenario.end_within_s)
         except Exception:
-            faults = [traceback.format_exc(limit=-6)]
+            faults = [traceback.format_exc(limit=-6), *histories(world)]
         if faults:
-            faults.append("\n".join(server.log[-6000:] for server in world.servers))
+            faults += [server.log[-6000:] for server in world.servers]
         took_s = time.monotonic() - began_at
         names = (scenario.name, scenario.fault, stage.phase, scenario.world.name, stage.note)
         self._note(Outcome(*names, took_s, tuple(faults)))

@@ -280,6 +280,15 @@ class World:
             return None
         return str(answer.json()["state"]) if answer.status_code == 200 else None
 
+    def history_of(self, task: Tracked) -> list[str]:
+        """What the first server says of the task's life, a line for each step; nothing while it is away."""
+        try:
+            answer = self.server.client.get(f"/tesp/v1/tasks/{task.id}/history", timeout=10)
+        except httpx.TransportError:
+            return []
+        entries = answer.json()["history"] if answer.status_code == 200 else []
+        return [f"{entry['at']} {entry['state']} {entry['attempt']} {entry['reason']}" for entry in entries]
+
     def has_ended(self, task: Tracked) -> bool:
         return self.state_of(task) in FINAL
 
