@@ -31,7 +31,7 @@ def _counted(kind: WorldKind) -> str:
 
 
 KINDS_OF_IT = tuple(replace(kind, app=APP, settings=(("FAULTS_COUNTED", _counted(kind)),)) for kind in KINDS)
-_WITHIN_S = 120.0
+_WITHIN_S = 180.0
 _POLL_S = 0.03
 
 

@@ -27,8 +27,8 @@ from tests.services.tesp import FINAL, ONLY_BUBBLEWRAP, ONLY_DOCKER, TespServer,
 
 REAL_APP = "tesp_api.tesp_api:app"
 PASSWORD = "never-at-the-site-7d1f"
-HOLD_WITHIN_S = 60.0
-SEND_WITHIN_S = 60.0
+HOLD_WITHIN_S = 120.0
+SEND_WITHIN_S = 120.0
 LEASE_S = 6
 """With MongoDB a server that was killed is waited for so long."""
 Hold = Literal["", "initializing", "running", "staging out"]
