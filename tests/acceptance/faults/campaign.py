@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 from random import Random
 
 from tests.acceptance.faults.courses import Tracked
-from tests.acceptance.faults.invariants import check_world
+from tests.acceptance.faults.invariants import check_world, histories
 from tests.acceptance.faults.scenario import ALL, SURVEY, Scenario, Stage
 from tests.acceptance.faults.worlds import World, WorldKind
 
@@ -52,10 +52,11 @@ class Campaign:
         self._waiting: dict[WorldKind, list[Scenario]] = {}
         self._played: dict[WorldKind, int] = {}
         self._playing: set[WorldKind] = set()
+        self._is_stopping = False
         self.outcomes: list[Outcome] = []
 
     def play(self, scenarios: Iterable[Scenario]) -> list[Outcome]:
-        """Play all that are wanted, and those that they lead to."""
+        """Play all that are wanted, and those that they lead to; interrupted, only end what was begun."""
         for scenario in scenarios:
             self._add(scenario)
         threads = [
@@ -63,8 +64,14 @@ class Campaign:
         ]
         for thread in threads:
             thread.start()
-        for thread in threads:
-            thread.join()
+        try:
+            for thread in threads:
+                thread.join()
+        except KeyboardInterrupt:
+            with self._door:
+                self._is_stopping = True
+            for thread in threads:
+                thread.join()
         return self.outcomes
 
     def _add(self, scenario: Scenario) -> None:
@@ -108,7 +115,7 @@ class Campaign:
         with self._door:
             waiting, played = self._waiting[kind], self._played.get(kind, 0)
             surveys = [scenario for scenario in waiting if scenario.phase == SURVEY]
-            if not surveys and self._most is not None and played >= self._most:
+            if self._is_stopping or (not surveys and self._most is not None and played >= self._most):
                 waiting.clear()
             if not waiting:
                 return None
@@ -144,9 +151,9 @@ class Campaign:
             scenario.run(stage)
             faults = check_world(world, scenario.end_within_s)
         except Exception:
-            faults = [traceback.format_exc(limit=-6)]
+            faults = [traceback.format_exc(limit=-6), *histories(world)]
         if faults:
-            faults.append("\n".join(server.log[-6000:] for server in world.servers))
+            faults += [server.log[-6000:] for server in world.servers]
         took_s = time.monotonic() - began_at
         names = (scenario.name, scenario.fault, stage.phase, scenario.world.name, stage.note)
         self._note(Outcome(*names, took_s, tuple(faults)), stage.cast)

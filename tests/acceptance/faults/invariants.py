@@ -39,10 +39,16 @@ def check_world(world: World, within_s: float) -> list[str]:
         else:
             faults += _about(task, [*_faults_of(world, task, ended)])
     faults += _left_at_the_site(world, deadline)
+    faults += histories(world) if faults else []
     for task in world.tasks:
         faults += _about(task, _retire(world, task, deadline))
     world.tasks.clear()
     return faults
+
+
+def histories(world: World) -> list[str]:
+    """The lives of the world's tasks, for whoever looks for a reason."""
+    return [line for task in world.tasks for line in _about(task, world.history_of(task))]
 
 
 def _about(task: Tracked, faults: list[str]) -> list[str]:

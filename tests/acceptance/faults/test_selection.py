@@ -25,8 +25,8 @@ def test_a_few_scenarios(pattern: str) -> None:
     courses = random.Random(seed).sample([*Course], 2)
     chosen = [one for one in all_scenarios() if one.phase != SURVEY or one.detail in courses]
     outcomes = Campaign(seed, pattern, most=MOST).play(chosen)
-    wrong = {outcome.name: outcome.faults for outcome in outcomes if outcome.faults}
-    assert not wrong, f"TESP_FAULTS_SEED={seed}"
+    wrong = [line for outcome in outcomes if outcome.faults for line in (outcome.name, *outcome.faults)]
+    assert not wrong, "\n".join([f"TESP_FAULTS_SEED={seed}", *wrong])
     assert sum(outcome.phase != SURVEY for outcome in outcomes) == MOST
 
 
