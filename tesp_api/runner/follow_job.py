@@ -43,7 +43,14 @@ _NOT_RUNNING = (*_GONE, JobState.UNTOLD)
 
 
 class NeverStarted(Exception):
-    """The job is over and its worker never began: nothing of the task has run."""
+    """The job is over and its worker never began: nothing of the task has run.
+
+    If Pulsar does not even know the job, it `is_unknown`: its order may still be on the way there.
+    """
+
+    def __init__(self, reason: str, *, is_unknown: bool = False) -> None:
+        self.is_unknown = is_unknown
+        super().__init__(reason)
 
 
 @dataclass(slots=True)
@@ -272,7 +279,8 @@ class FollowJob:
         await self._held.tell(status, QUEUED)
         grace_s = _UNTOLD_GRACE_S if status.state is JobState.UNTOLD else _UNSTARTED_GRACE_S
         if self._over_since is not None and (status.certain or now - self._over_since >= grace_s):
-            raise NeverStarted(status.detail or f"Pulsar says {status.state}")
+            is_unknown = status.state is JobState.UNKNOWN
+            raise NeverStarted(status.detail or f"Pulsar says {status.state}", is_unknown=is_unknown)
         return None
 
     def _count_silence(self) -> None:
