@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-from tesp_api.errors import JobLost, TransitionRefused
+from tesp_api.errors import JobLost, PulsarRefused, TransitionRefused
 from tesp_api.pulsar.base import JobOrder, JobState, JobStatus, PulsarTransport
 from tesp_api.runner.attempt_log import UNSHOWN, AttemptLog, Ending
 from tesp_api.runner.deadlines import Deadlines
@@ -293,7 +293,12 @@ class FollowJob:
             return None
         now = time.monotonic()
         if self._told_at is None:
-            await self.transport.write_file(self.order.job_id, "cancel", b"")
+            try:
+                await self.transport.write_file(self.order.job_id, "cancel", b"")
+            except PulsarRefused:
+                if self._has_begun or (await self._status()).state is not JobState.UNKNOWN:
+                    raise
+                return Ending(State.CANCELED, "canceled before its job was launched")
             self._told_at = now
         elif now - (self._killed_at or self._told_at) >= self.timing.cancel_grace_s:
             await self.transport.cancel(self.order.job_id)
