@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-from tesp_api.errors import JobLost, TransitionRefused
+from tesp_api.errors import JobLost, PulsarRefused, TransitionRefused
 from tesp_api.pulsar.base import JobOrder, JobState, JobStatus, PulsarTransport
 from tesp_api.runner.attempt_log import UNSHOWN, AttemptLog, Ending
 from tesp_api.runner.deadlines import Deadlines
@@ -332,7 +332,12 @@ class FollowJob:
         now = time.monotonic()
         if self._told_at is None:
             await check_claim(self.store, self.claim)
-            await self.transport.write_file(self.order.job_id, "cancel", b"")
+            try:
+                await self.transport.write_file(self.order.job_id, "cancel", b"")
+            except PulsarRefused:
+                if self._has_begun or (await self._status()).state is not JobState.UNKNOWN:
+                    raise
+                return Ending(State.CANCELED, "canceled before its job was launched")
             self._told_at = now
             hears = self._heartbeat is not None or (await self._status()).state is not JobState.WAITING
         else:

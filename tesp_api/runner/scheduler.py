@@ -28,6 +28,7 @@ from tesp_api.runner.run_task import abandon_task, close_job, refuse_task, run_t
 from tesp_api.runner.strays import Strays
 from tesp_api.runner.surroundings import Surroundings
 from tesp_api.runner.waiting import find_place, wait_for_attempt
+from tesp_api.runner.worker_archive import build_worker_archive
 from tesp_api.settings import Settings
 from tesp_api.store.base import Task, TaskStore
 from tesp_api.tes.states import FINAL, State
@@ -125,6 +126,7 @@ class Scheduler:
             self._look.set()
 
     async def _claim_loop(self) -> None:
+        await asyncio.to_thread(build_worker_archive)  # takes a second, in which the API answers
         while True:
             self._look.clear()
             try:
@@ -289,7 +291,7 @@ class Scheduler:
                     bugs.append(error)
                 if time.monotonic() - began_at > _RETRY_MAX_S:  # it went well for a while
                     pause_s = _RETRY_MIN_S
-                await asyncio.sleep(pause_s)
+                await _pause(pause_s, driven.wake)
                 pause_s = min(pause_s * 2, _RETRY_MAX_S)
                 task = await self._reread(task)
                 if task.state in FINAL and not driven.is_over:
@@ -354,3 +356,13 @@ class Scheduler:
 def _is_new(task: Task) -> bool:
     """Whether the task needs a place: it has no job yet, and nobody has asked for its end."""
     return task.job is None and task.state is State.QUEUED
+
+
+async def _pause(pause_s: float, wake: asyncio.Event) -> None:
+    """Wait, unless there is news of the task, such as a cancel."""
+    try:
+        async with asyncio.timeout(pause_s):
+            await wake.wait()
+    except TimeoutError:
+        pass
+    wake.clear()

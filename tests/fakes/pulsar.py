@@ -31,13 +31,14 @@ class FakePulsar:
 
     For the test: `jobs`, `launches` and `cancelled` show what was done; `script` prepares what a
     job's worker writes as soon as it is launched, `put` and `end` play it later, and `fail_next`
-    makes the next call of a method raise.
+    makes the next call of a method raise. Its word on a job is certain unless `is_certain` is cleared.
     """
 
     def __init__(self, name: str = "fake", bell: str | None = None) -> None:
         self.min_pause_s = 0.0
         self.name = name
         self.bell = bell
+        self.is_certain = True
         self.jobs: dict[str, FakeJob] = {}
         self.launches: list[str] = []
         self.cancelled: list[str] = []
@@ -96,7 +97,7 @@ class FakePulsar:
         await self._pass("status")
         job = self.jobs.get(check_job_id(job_id))
         state = job.state if job is not None else JobState.UNKNOWN
-        return JobStatus(state, certain=state is not JobState.UNTOLD)
+        return JobStatus(state, certain=self.is_certain and state is not JobState.UNTOLD)
 
     async def read_file(self, job_id: str, name: str) -> bytes | None:
         await self._pass("read_file")

@@ -392,6 +392,23 @@ async def test_a_queued_task_is_canceled_without_a_job(stage: Stage) -> None:
         await stage.ended(other)
 
 
+async def test_a_cancel_before_the_launch_is_no_fault(stage: Stage) -> None:
+    stage.pulsar.is_certain = False  # as over REST and AMQP
+    for _ in range(50):
+        stage.pulsar.fail_next("launch", PulsarUnavailable("away for a moment"))
+    task_id = await stage.submit()
+
+    async def has_job() -> bool:
+        return (await stage.store.get(task_id)).job is not None
+
+    await until_true(has_job)
+    await stage.cancel(task_id)
+    task = await stage.ended(task_id)
+    assert (task.state, stage.pulsar.launches) == (State.CANCELED, [])
+    assert "system_logs" not in task.logs[0]
+    assert (await stage.store.history(task_id))[-1].reason == "canceled before its job was launched"
+
+
 async def test_a_cancel_reaches_the_worker_first(stage: Stage) -> None:
     task_id = await stage.submit()
     worker = await stage.worker(task_id)
