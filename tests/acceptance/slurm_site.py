@@ -2,9 +2,12 @@
 
 import contextlib
 import os
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from tests.services.install import DRMAA_VENV, install
 from tests.services.pulsar_rest import StockPulsar
@@ -12,13 +15,16 @@ from tests.services.slurm import Slurm
 from tests.services.tesp import TespServer
 
 DESTINATION = "TESP_API_DESTINATIONS__"
-SIZES: Mapping[str, Mapping[str, str]] = {
-    "small": {"job_ncpus": "1", "job_--mem": "1000", "job_time": "10", "job_partition": "main"},
-    "large": {"job_ncpus": "4", "job_--mem": "8000", "job_time": "60", "job_partition": "main"},
-    "spare": {"job_ncpus": "5", "job_--mem": "1000", "job_time": "10", "job_partition": "again"},
+OPERATIONS = (Path(__file__).resolve().parents[2] / "docs" / "operations.md").read_text()
+SPARE = {
+    "type": "queued_cli",
+    "job_plugin": "Slurm",
+    "job_ncpus": "5",
+    "job_--mem": "1000",
+    "job_time": "10",
+    "job_partition": "again",
 }
-"""Of managers of type queued_cli, whose jobs differ by the manager alone."""
-NO_REQUEUE = {"job_--no-requeue": ""}
+"""A manager whose jobs Slurm may preempt, and then queues again: its operator has forgotten to forbid it."""
 SETTINGS: Mapping[str, Mapping[str, str]] = {
     "small": {"TASK_MAX_CORES": "1", "TASK_MAX_RAM_GB": "1", "WEIGHT": "3"},
     "large": {"TASK_MAX_CORES": "4", "TASK_MAX_RAM_GB": "8", "WEIGHT": "2"},
@@ -33,22 +39,30 @@ def drmaa_library() -> str | None:
     return next((place for place in PLACES if place and Path(place).exists()), None)
 
 
+def documented_managers() -> dict[str, dict[str, Any]]:
+    """Those for Slurm that docs/operations.md shows."""
+    shown = re.findall(r"^```yaml\n(.*?)^```$", OPERATIONS, re.MULTILINE | re.DOTALL)
+    managers = {name: one for text in shown for name, one in yaml.safe_load(text)["managers"].items()}
+    return {name: managers[name] for name in ("small", "large", "drmaa")}
+
+
+def documented_squeue() -> str:
+    """The script that docs/operations.md puts before Slurm's own."""
+    [script] = re.findall(r"^```sh\n(#!/bin/sh\n.*?)^```$", OPERATIONS, re.MULTILINE | re.DOTALL)
+    return str(script)
+
+
 @contextlib.contextmanager
 def pulsar_before(slurm: Slurm, programs: Path | None = None) -> Iterator[StockPulsar]:
-    """Pulsar; what is in the folder `programs` takes the place of Slurm's commands.
-
-    Jobs of the manager `spare` are those that Slurm may preempt, and then queues again.
-    """
-    managers: dict[str, dict[str, Any]] = {
-        name: {"type": "queued_cli", "job_plugin": "Slurm", **({} if name == "spare" else NO_REQUEUE), **size}
-        for name, size in SIZES.items()
-    }
+    """Pulsar; what is in the folder `programs` takes the place of Slurm's commands."""
+    managers = documented_managers() | {"spare": SPARE}
     environment = dict(slurm.environment)
-    if library := drmaa_library():
+    if (library := drmaa_library()) is None:
+        del managers["drmaa"]
+    else:
         install(DRMAA_VENV)
         packages = next(DRMAA_VENV.glob("lib/python3*/site-packages"))
         environment |= {"DRMAA_LIBRARY_PATH": library, "PYTHONPATH": str(packages)}
-        managers["drmaa"] = {"type": "queued_drmaa"}
     if programs is not None:
         environment["PATH"] = f"{programs}:{os.environ['PATH']}"
     with StockPulsar(managers=managers, environment=environment) as pulsar:

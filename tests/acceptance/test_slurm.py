@@ -4,7 +4,6 @@ The latter only where somebody has built Slurm's DRMAA library (`slurm_site.drma
 """
 
 import json
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.acceptance.slurm_site import drmaa_library, pulsar_before, server_of
+from tests.acceptance.slurm_site import documented_squeue, drmaa_library, pulsar_before, server_of
 from tests.acceptance.test_attempts import containers_of
 from tests.services.containers import require_docker
 from tests.services.pulsar_rest import StockPulsar
@@ -21,7 +20,6 @@ from tests.services.tesp import TespServer, poll
 
 pytestmark = pytest.mark.services
 
-OPERATIONS = Path(__file__).resolve().parents[2] / "docs" / "operations.md"
 needs_drmaa = pytest.mark.skipif(drmaa_library() is None, reason="Slurm's DRMAA library is not built here")
 WAYS = ["small", *(["drmaa"] if drmaa_library() else [])]
 SLEEP = "echo up; sleep 600"
@@ -44,9 +42,8 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def pulsar(slurm: Slurm, tmp_path_factory: pytest.TempPathFactory) -> Iterator[StockPulsar]:
     """With the squeue that docs/operations.md shows."""
-    [script] = re.findall(r"^```sh\n(#!/bin/sh\n.*?)^```$", OPERATIONS.read_text(), re.MULTILINE | re.DOTALL)
     squeue = tmp_path_factory.mktemp("programs") / "squeue"
-    squeue.write_text(script)
+    squeue.write_text(documented_squeue())
     squeue.chmod(0o755)
     with pulsar_before(slurm, squeue.parent) as pulsar:
         yield pulsar

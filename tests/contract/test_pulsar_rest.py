@@ -149,7 +149,7 @@ async def test_an_ended_job_whose_output_pulsar_cannot_read_has_ended(pulsar: Re
 
     async def ended() -> bool:
         status = await pulsar.status("job-binary")
-        return status.state is JobState.ENDED and "fails to report" in status.detail
+        return status.state is JobState.UNTOLD and "fails to report" in status.detail
 
     await eventually(ended)
     await pulsar.launch(tiny_order("job-binary"))  # has run: nothing to do
@@ -187,7 +187,7 @@ async def test_a_job_that_pulsar_forgot_as_it_was_killed_is_launched_again(
     # what Pulsar leaves if it is killed between its answer to our submit and its fork
     for mark in ("preprocessed", "submitted"):
         (folder / mark).write_text("true")
-    assert (await pulsar.status("job-forgotten")).state is JobState.PENDING
+    assert (await pulsar.status("job-forgotten")).state is JobState.WAITING
     await pulsar.launch(order)
     await eventually(lambda: pulsar.read_file("job-forgotten", "result.json"))
     await pulsar.clean("job-forgotten")

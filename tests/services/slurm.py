@@ -1,5 +1,6 @@
 """A real Slurm of one node: munged, slurmctld and slurmd on free ports, in a folder of its own."""
 
+import contextlib
 import os
 import secrets
 import shutil
@@ -122,9 +123,16 @@ class Slurm:
         self.run("scontrol", "update", "NodeName=node", "State=DRAIN", "Reason=test")
 
     def resume(self) -> None:
-        """Let it take jobs again, if it does not."""
-        if "DRAIN" in self.run("scontrol", "show", "node", "node"):
-            self.run("scontrol", "update", "NodeName=node", "State=RESUME")
+        """Let it take jobs again. A controller that has just come back refuses, or says so and does it."""
+
+        def takes_jobs() -> bool:
+            with contextlib.suppress(subprocess.CalledProcessError):
+                if "DRAIN" not in self.run("scontrol", "show", "node", "node"):
+                    return True
+                self.run("scontrol", "update", "NodeName=node", "State=RESUME")
+            return False
+
+        poll(takes_jobs, timeout_s=START_TIMEOUT_S, why="the node does not resume: " + self.logs)
 
     def _is_idle(self) -> bool:
         dead = [name for name, process in self._processes.items() if process.poll() is not None]

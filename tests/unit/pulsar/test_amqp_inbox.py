@@ -54,6 +54,30 @@ async def test_two_words_are_never_the_same(inbox: Inbox) -> None:
     assert await inbox.last_word(JOB) != first
 
 
+async def test_a_word_that_is_none_means_that_the_job_waits(inbox: Inbox) -> None:
+    """Pulsar's plugin for Slurm's commands has none for a suspended job."""
+    await inbox.take(JOB, {"status": None}, {})
+    assert await state(inbox) is JobState.WAITING
+    await inbox.take("task-2", {}, {})
+    assert await inbox.last_word("task-2") is None
+
+
+async def test_a_job_that_could_not_be_submitted_says_so(inbox: Inbox) -> None:
+    marks: dict[str, Any] = {
+        "returncode": 1,
+        "job_stderr": None,
+        "job_directory_contents": ["preprocessing_failed"],
+    }
+    await take(inbox, "failed", **marks)
+    word = await inbox.last_word(JOB)
+    assert word is not None
+    assert "could not submit the job" in status_of(word).detail
+    await inbox.take("task-2", {"status": "complete", "returncode": None, "job_stderr": " a\nb "}, {})
+    word = await inbox.last_word("task-2")
+    assert word is not None
+    assert status_of(word).detail == "Pulsar says complete: no exit code, a b"
+
+
 @pytest.mark.parametrize(
     "text",
     [
