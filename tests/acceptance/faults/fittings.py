@@ -45,7 +45,7 @@ unset LD_PRELOAD
 PATH={folder}/bin:$PATH exec {python} "$@"
 """
 _SANDBOX = """#!/bin/sh
-{hold}case "$(readlink "/proc/self/fd/$2")" in *-1.status) hold between ;; esac
+{hold}case "$(readlink "/proc/self/fd/$2")" in *-1.status*) hold between ;; esac
 exec /usr/bin/bwrap "$@"
 """
 _DOCKER = """#!/bin/sh
