@@ -3,11 +3,14 @@
 `STALLED_DIR` names a folder where a file `{point}` is made once a task has stopped there. A point is
 `before:METHOD` or `after:METHOD` of the store or the transport, with `:STATE` for a transition;
 `within:launch:setup` and `within:launch:submit` are before the upload and before the submission of a job.
+With `freeze:` before it, the whole process stands still there, as if it was stopped, until the file `go_on`
+appears in that folder.
 """
 
 import asyncio
 import os
 import threading
+import time
 from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -74,6 +77,10 @@ def _stops(task_id: str, point: str) -> bool:
 async def _stall(task_id: str, point: str) -> None:
     if _stops(task_id, point):
         await asyncio.Event().wait()
+    if _stops(task_id, f"freeze:{point}"):
+        _points[task_id] = ""
+        while not (Path(os.environ["STALLED_DIR"]) / "go_on").exists():
+            time.sleep(0.02)  # noqa: ASYNC251 - nothing else shall happen
 
 
 def _stall_thread(job: LocalJob, point: str) -> None:

@@ -4,6 +4,7 @@ import argparse
 import dataclasses
 import json
 import random
+import signal
 import sys
 import time
 from functools import partial
@@ -21,13 +22,15 @@ def main() -> int:
     arguments = _parser().parse_args()
     seed = arguments.seed if arguments.seed is not None else random.randrange(10**6)
     print(f"seed {seed}", flush=True)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    tell = partial(_tell, arguments.json)
     began_at = time.monotonic()
     campaign = Campaign(
         seed,
         arguments.only,
         at_once=arguments.at_once,
         most=arguments.most,
-        tell=partial(_tell, arguments.json),
+        tell=tell,
     )
     outcomes = campaign.play(all_scenarios())
     took_s = time.monotonic() - began_at

@@ -3,13 +3,13 @@
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from random import Random
 
 from tests.acceptance.faults.courses import Tracked
-from tests.acceptance.faults.invariants import check_world
+from tests.acceptance.faults.invariants import check_world, histories
 from tests.acceptance.faults.scenario import ALL, SURVEY, Scenario, Stage
 from tests.acceptance.faults.worlds import World, WorldKind
 
@@ -52,10 +52,11 @@ class Campaign:
         self._waiting: dict[WorldKind, list[Scenario]] = {}
         self._played: dict[WorldKind, int] = {}
         self._playing: set[WorldKind] = set()
+        self._is_stopping = False
         self.outcomes: list[Outcome] = []
 
     def play(self, scenarios: Iterable[Scenario]) -> list[Outcome]:
-        """Play all that are wanted, and those that they lead to."""
+        """Play all that are wanted, and those that they lead to; interrupted, only end what was begun."""
         for scenario in scenarios:
             self._add(scenario)
         threads = [
@@ -63,8 +64,14 @@ class Campaign:
         ]
         for thread in threads:
             thread.start()
-        for thread in threads:
-            thread.join()
+        try:
+            for thread in threads:
+                thread.join()
+        except KeyboardInterrupt:
+            with self._door:
+                self._is_stopping = True
+            for thread in threads:
+                thread.join()
         return self.outcomes
 
     def _add(self, scenario: Scenario) -> None:
@@ -108,7 +115,7 @@ class Campaign:
         with self._door:
             waiting, played = self._waiting[kind], self._played.get(kind, 0)
             surveys = [scenario for scenario in waiting if scenario.phase == SURVEY]
-            if not surveys and self._most is not None and played >= self._most:
+            if self._is_stopping or (not surveys and self._most is not None and played >= self._most):
                 waiting.clear()
             if not waiting:
                 return None
@@ -139,40 +146,39 @@ class Campaign:
     def _play_one(self, scenario: Scenario, world: World) -> bool:
         began_at = time.monotonic()
         stage = Stage(world, Random(f"{self._seed} {scenario.name}"), scenario.phase)
-        faults = []
+        faults, context = [], []
         try:
             scenario.run(stage)
             faults = check_world(world, scenario.end_within_s)
         except Exception:
-            faults = [traceback.format_exc(limit=-6)]
+            faults, context = [traceback.format_exc(limit=-6)], histories(world)
         if faults:
-            faults.append("\n".join(server.log[-6000:] for server in world.servers))
+            context += [server.log[-6000:] for server in world.servers]
         took_s = time.monotonic() - began_at
         names = (scenario.name, scenario.fault, stage.phase, scenario.world.name, stage.note)
-        self._note(Outcome(*names, took_s, tuple(faults)), stage.cast)
+        self._note(Outcome(*names, took_s, tuple(faults)), context, stage.cast)
         with self._door:
             for further in stage.further:
                 self._add(further)
         return not faults
 
-    def _note(self, outcome: Outcome, cast: Mapping[str, Tracked] | None = None) -> None:
+    def _note(
+        self, outcome: Outcome, context: Sequence[str] = (), cast: Mapping[str, Tracked] | None = None
+    ) -> None:
+        """`context` is what helps to understand what is wrong, if something is."""
         with self._door:
             for each in _by_phase(outcome, cast) if cast else (outcome,):
-                self.outcomes.append(each)
+                told = replace(each, faults=(*each.faults, *context)) if each.faults else each
+                self.outcomes.append(told)
                 if self._tell is not None:
-                    self._tell(each)
+                    self._tell(told)
 
 
 def _by_phase(outcome: Outcome, cast: Mapping[str, Tracked]) -> Iterator[Outcome]:
     """One for each task of a cast, with the faults that are its own or nobody's."""
     for phase in cast:
         others = [task.id for other, task in cast.items() if other != phase]
-        faults = [
-            fault
-            for fault in outcome.faults
-            if not any(other in fault.partition("\n")[0] for other in others)
-        ]
-        is_bad = len(faults) > bool(outcome.faults)  # the server's log is always among them
+        faults = [fault for fault in outcome.faults if not any(other in fault for other in others)]
         name = outcome.name.replace(ALL, phase)
         took_s = outcome.took_s / len(cast)
-        yield replace(outcome, name=name, phase=phase, took_s=took_s, faults=tuple(faults) if is_bad else ())
+        yield replace(outcome, name=name, phase=phase, took_s=took_s, faults=tuple(faults))

@@ -3,6 +3,7 @@
 It is the same program otherwise. What kills it hundreds of times uses this.
 """
 
+import ctypes
 import multiprocessing
 import os
 import signal
@@ -12,6 +13,7 @@ from pathlib import Path
 
 from tests.services.tesp import START_TIMEOUT_S, TespServer, poll
 
+_DIE_WITH_PARENT = 1
 _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(
     [
@@ -74,6 +76,7 @@ def _serve(environment: Mapping[str, str], folder: str, log: str, port: int, app
     """What the new process does."""
     import uvicorn
 
+    ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGKILL)
     os.setsid()
     os.chdir(folder)
     os.environ.clear()

@@ -20,7 +20,7 @@ _COURSES = (*[Course.COMPLETES] * 7, Course.FAILS, Course.RETRIED, Course.CANCEL
 _FAULT_EVERY_S = (1.0, 5.0)
 _DOWN_S = (0.0, 4.0)
 _PAUSED_S = (1.0, 2.0 * LEASE_S)
-_END_WITHIN_S = 180.0
+_END_WITHIN_S = 300.0
 
 
 def scenarios() -> Iterator[Scenario]:

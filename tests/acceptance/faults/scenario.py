@@ -32,7 +32,7 @@ SURVEY = "(survey)"
 ANY_PHASE = "(any)"
 """The phase of a scenario of many tasks, which stands beside the matrix."""
 
-END_WITHIN_S = 60.0
+END_WITHIN_S = 180.0
 
 
 @dataclass(slots=True)

@@ -8,7 +8,7 @@ import pytest
 from tests.acceptance.faults.campaign import Campaign, Outcome
 from tests.acceptance.faults.catalogue import all_absences, all_faults, all_scenarios, all_worlds
 from tests.acceptance.faults.courses import Course
-from tests.acceptance.faults.invariants import faults_of_history
+from tests.acceptance.faults.invariants import faults_of_history, faults_of_runs
 from tests.acceptance.faults.matrix import Matrix
 from tests.acceptance.faults.scenario import PHASES, SURVEY, Absence
 
@@ -25,8 +25,8 @@ def test_a_few_scenarios(pattern: str) -> None:
     courses = random.Random(seed).sample([*Course], 2)
     chosen = [one for one in all_scenarios() if one.phase != SURVEY or one.detail in courses]
     outcomes = Campaign(seed, pattern, most=MOST).play(chosen)
-    wrong = {outcome.name: outcome.faults for outcome in outcomes if outcome.faults}
-    assert not wrong, f"TESP_FAULTS_SEED={seed}"
+    wrong = [line for outcome in outcomes if outcome.faults for line in (outcome.name, *outcome.faults)]
+    assert not wrong, "\n".join([f"TESP_FAULTS_SEED={seed}", *wrong])
     assert sum(outcome.phase != SURVEY for outcome in outcomes) == MOST
 
 
@@ -46,6 +46,27 @@ def test_a_few_scenarios(pattern: str) -> None:
 )
 def test_a_history_is_judged(states: str, shown: str, is_well: bool) -> None:
     assert (faults_of_history(states.split(), shown) == []) is is_well
+
+
+@pytest.mark.parametrize(
+    ("noted", "recorded", "state", "is_well"),
+    [
+        ("t-1 0,t-1 1", "t-1", "COMPLETE", True),
+        ("t-1 0,t-1 1,t-2 0,t-2 1", "t-1,t-2", "COMPLETE", True),
+        ("t-2 0,t-2 1", "t-1,t-2", "EXECUTOR_ERROR", True),
+        ("t-1 0", "t-1", "CANCELED", True),
+        ("", "", "CANCELED", True),
+        ("t-1 0,t-1 0,t-1 1", "t-1", "COMPLETE", False),
+        ("t-1 0,t-1 0", "t-1", "CANCELED", False),
+        ("t-1 0,t-1 1,t-2 0,t-2 1", "t-1", "COMPLETE", False),
+        ("t-1 0,t-1 1,t-2 0", "t-1,t-2", "COMPLETE", False),
+        ("t-1 0,t-1 1", "t-1,t-1", "COMPLETE", False),
+        ("", "t-1", "COMPLETE", False),
+    ],
+)
+def test_what_ran_is_judged(noted: str, recorded: str, state: str, is_well: bool) -> None:
+    lists = ([part for part in text.split(",") if part] for text in (noted, recorded))
+    assert (faults_of_runs(*lists, state) == []) is is_well
 
 
 def test_a_cell_is_played_or_explained_or_missing() -> None:

@@ -27,8 +27,8 @@ from tests.services.tesp import FINAL, ONLY_BUBBLEWRAP, ONLY_DOCKER, TespServer,
 
 REAL_APP = "tesp_api.tesp_api:app"
 PASSWORD = "never-at-the-site-7d1f"
-HOLD_WITHIN_S = 60.0
-SEND_WITHIN_S = 60.0
+HOLD_WITHIN_S = 120.0
+SEND_WITHIN_S = 120.0
 LEASE_S = 6
 """With MongoDB a server that was killed is waited for so long."""
 Hold = Literal["", "initializing", "running", "staging out"]
@@ -279,6 +279,15 @@ class World:
         except httpx.TransportError:
             return None
         return str(answer.json()["state"]) if answer.status_code == 200 else None
+
+    def history_of(self, task: Tracked) -> list[str]:
+        """What the first server says of the task's life, a line for each step; nothing while it is away."""
+        try:
+            answer = self.server.client.get(f"/tesp/v1/tasks/{task.id}/history", timeout=10)
+        except httpx.TransportError:
+            return []
+        entries = answer.json()["history"] if answer.status_code == 200 else []
+        return [f"{entry['time']} {entry['state']} {entry['attempt']} {entry['reason']}" for entry in entries]
 
     def has_ended(self, task: Tracked) -> bool:
         return self.state_of(task) in FINAL
