@@ -6,7 +6,13 @@ import random
 import pytest
 
 from tests.acceptance.faults.campaign import Campaign, Outcome
-from tests.acceptance.faults.catalogue import all_absences, all_faults, all_scenarios, all_worlds
+from tests.acceptance.faults.catalogue import (
+    all_absences,
+    all_faults,
+    all_scenarios,
+    all_worlds,
+    quick_scenarios,
+)
 from tests.acceptance.faults.courses import Course
 from tests.acceptance.faults.invariants import faults_of_history, faults_of_runs
 from tests.acceptance.faults.matrix import Matrix
@@ -28,6 +34,17 @@ def test_a_few_scenarios(pattern: str) -> None:
     wrong = [line for outcome in outcomes if outcome.faults for line in (outcome.name, *outcome.faults)]
     assert not wrong, "\n".join([f"TESP_FAULTS_SEED={seed}", *wrong])
     assert sum(outcome.phase != SURVEY for outcome in outcomes) == MOST
+
+
+@pytest.mark.services
+def test_one_fault_with_a_task_in_every_phase() -> None:
+    seed = int(os.environ.get("TESP_FAULTS_SEED") or random.randrange(10**6))
+    scenario = random.Random(seed).choice(quick_scenarios())
+    print(f"TESP_FAULTS_SEED={seed}: {scenario.name}")
+    outcomes = Campaign(seed).play([scenario])
+    wrong = [line for outcome in outcomes if outcome.faults for line in (outcome.name, *outcome.faults)]
+    assert not wrong, "\n".join([f"TESP_FAULTS_SEED={seed}", *wrong])
+    assert outcomes
 
 
 @pytest.mark.parametrize(
@@ -65,8 +82,8 @@ def test_a_history_is_judged(states: str, shown: str, is_well: bool) -> None:
     ],
 )
 def test_what_ran_is_judged(noted: str, recorded: str, state: str, is_well: bool) -> None:
-    lists = ([part for part in text.split(",") if part] for text in (noted, recorded))
-    assert (faults_of_runs(*lists, state) == []) is is_well
+    runs, jobs = ([part for part in text.split(",") if part] for text in (noted, recorded))
+    assert (faults_of_runs(runs, jobs, state) == []) is is_well
 
 
 def test_a_cell_is_played_or_explained_or_missing() -> None:
