@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from tests.acceptance.faults.courses import Course
 from tests.acceptance.faults.fittings import fitted, fittings_of
 from tests.acceptance.faults.scenario import ALL, PHASES, Absence, Scenario, Stage
-from tests.acceptance.faults.worlds import KINDS, World
+from tests.acceptance.faults.worlds import KINDS, SQLITE_EMBEDDED, SQLITE_REST, World
 from tests.services.link import Link
 
 STORAGE = "worker-storage"
@@ -16,11 +16,12 @@ LASTS_S = 30.0
 _MOVING = ("initializing", "staging out")
 _PATIENCE = {"TESP_API_TRANSFERS__STALL_S": "8", "TESP_API_TRANSFERS__TRIES": "20"}
 """With as many tries, workers outlast it: what comes of fewer is not of this matrix."""
-_FITTED = {kind: fitted(kind, _PATIENCE) for kind in KINDS}
+WORLDS = (SQLITE_EMBEDDED, SQLITE_REST)
+_FITTED = {kind: fitted(kind, _PATIENCE) for kind in WORLDS}
 
 
 def scenarios(lasts_s: float = LASTS_S) -> Iterator[Scenario]:
-    for kind in KINDS:
+    for kind in WORLDS:
         for cut in CUTS:
 
             def run(stage: Stage, cut: str = cut) -> None:
@@ -34,6 +35,9 @@ def absences() -> Iterator[Absence]:
         for phase in PHASES:
             if phase not in _MOVING:
                 yield Absence(fault, phase, "*", "no file is moved then")
+        for kind in KINDS:
+            if kind not in WORLDS:
+                yield Absence(fault, "*", kind.name, "workers that move files are the same everywhere")
 
 
 def _cut(stage: Stage, cut: str, lasts_s: float) -> None:
