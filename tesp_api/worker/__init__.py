@@ -11,6 +11,7 @@ of the rest of `tesp_api`. The API and the worker share only files in the Pulsar
         started                      JSON {pid, pid_started, host, at, worker}; made with O_EXCL: a second
                                      worker exits; pid_started is null where there is no /proc; worker is
                                      a random id of this one
+        reserve                      takes up room until the result is written
         cancel                       made by the API: stop the container, end CANCELED
         heartbeat                    JSON {beat, events_bytes, logs: {"0.stdout": size_bytes}, ended};
                                      replaced at every change and at least every `heartbeat_s`

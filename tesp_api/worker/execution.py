@@ -92,9 +92,9 @@ def _run_container(
     try:
         process = _start(launch, streams)
         entry["started_at"] = now()
-        attempt.record.event("executor_started", executor=number)
-        attempt.watchdog.guard(launch.on_death, process.pid, runtime.reclaiming_program)
         try:
+            attempt.watchdog.guard(launch.on_death, process.pid, runtime.reclaiming_program)
+            attempt.record.event("executor_started", executor=number)
             if number == 0:
                 once_busy()
             returncode = streams.pump(process)

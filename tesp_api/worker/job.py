@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import json
 import os
 from typing import Any
+
+RESERVE_BYTES = 64 * 1024
 
 
 class JobDirectory:
@@ -23,6 +26,7 @@ class JobDirectory:
         self.heartbeat = os.path.join(self.metadata, "heartbeat")
         self.events = os.path.join(self.metadata, "events.ndjson")
         self.result = os.path.join(self.metadata, "result.json")
+        self.reserve = os.path.join(self.metadata, "reserve")
         self.home = os.path.join(self.metadata, "home.json")
         self.inputs = os.path.join(self.path, "inputs")
         self.brought = os.path.join(self.metadata, "inputs.json")
@@ -34,14 +38,27 @@ class JobDirectory:
         os.makedirs(self.logs, exist_ok=True)
 
     def claim(self, who: dict[str, Any]) -> bool:
-        """Make `started`; False if another worker made it first."""
+        """Make `started`, and keep room for the result; False if another worker made it first.
+
+        Raises: OSError where there is no room; then nothing has begun, and another attempt may.
+        """
         try:
             descriptor = os.open(self.started, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
         except FileExistsError:
             return False
-        with os.fdopen(descriptor, "w") as file:
-            file.write(encode_json(who).decode())
+        try:
+            with os.fdopen(descriptor, "w") as file:
+                file.write(encode_json(who).decode())
+            replace_file(self.reserve, bytes(RESERVE_BYTES))
+        except OSError:
+            os.unlink(self.started)
+            raise
         return True
+
+    def use_reserve(self) -> None:
+        """Make the room that was kept free: the disk may be full by now."""
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self.reserve)
 
 
 def now() -> str:

@@ -183,6 +183,7 @@ def _finish(
     if not gone:
         with contextlib.suppress(OSError):
             record.message(f"Some of the task's files could not be removed from {job.task}")
+    job.use_reserve()
     try:
         try:
             result.write(job, record.system_logs)

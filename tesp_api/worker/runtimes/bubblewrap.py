@@ -63,6 +63,7 @@ class Bubblewrap:
         self._scratch = scratch
         self.description = f"bubblewrap {version_of(self._program)}"
         self._limits: dict[str, Limits] = {}
+        self._statuses: dict[str, int] = {}
 
     def check_image(self, image: str, cancellation: Cancellation) -> None:
         require_image_name(image)
@@ -81,7 +82,9 @@ class Bubblewrap:
         arguments = os.memfd_create("bwrap-arguments")  # not on the command line: the environment is in it
         os.write(arguments, b"".join(os.fsencode(option) + b"\0" for option in options))
         os.lseek(arguments, 0, os.SEEK_SET)
-        status = os.open(self._status(run), os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        # not on the disk: where that is full, bwrap would die and leave its child waiting for ever
+        status = os.memfd_create(f"{run.name}.status")
+        self._statuses[run.name] = os.dup(status)
         argv = [self._program, "--json-status-fd", str(status), "--args", str(arguments)]
         argv += [*self._extra, "--", *run.command]
         descriptors = (arguments, status)
@@ -91,13 +94,11 @@ class Bubblewrap:
     def _root(self, run: Run) -> str:
         return os.path.join(self._scratch, f"{run.name}.root")
 
-    def _status(self, run: Run) -> str:
-        return os.path.join(self._scratch, f"{run.name}.status")
-
     def outcome(self, run: Run, returncode: int, stderr_tail: bytes) -> Outcome:
         """bwrap tells the exit code of a command in its status file, so without one none ever ran."""
         notes = self._limits.pop(run.name).end()
-        with open(self._status(run), encoding="utf-8") as file:
+        with open(self._statuses.pop(run.name), encoding="utf-8") as file:
+            file.seek(0)  # bwrap has left it at the end
             statuses = [json.loads(line) for line in file if line.strip()]
         for status in statuses:
             if "exit-code" in status:
@@ -139,6 +140,8 @@ class Bubblewrap:
         remove_for_certain(self._root(run))
         if run.name in self._limits:  # it was killed, and has no outcome
             self._limits.pop(run.name).end()
+        if run.name in self._statuses:
+            os.close(self._statuses.pop(run.name))
 
     def reclaim(self, tree: str) -> None:
         """Does nothing: whatever user the sandbox shows, its files belong to ours."""

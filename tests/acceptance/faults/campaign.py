@@ -3,7 +3,7 @@
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from random import Random
@@ -146,40 +146,39 @@ class Campaign:
     def _play_one(self, scenario: Scenario, world: World) -> bool:
         began_at = time.monotonic()
         stage = Stage(world, Random(f"{self._seed} {scenario.name}"), scenario.phase)
-        faults = []
+        faults, context = [], []
         try:
             scenario.run(stage)
             faults = check_world(world, scenario.end_within_s)
         except Exception:
-            faults = [traceback.format_exc(limit=-6), *histories(world)]
+            faults, context = [traceback.format_exc(limit=-6)], histories(world)
         if faults:
-            faults += [server.log[-6000:] for server in world.servers]
+            context += [server.log[-6000:] for server in world.servers]
         took_s = time.monotonic() - began_at
         names = (scenario.name, scenario.fault, stage.phase, scenario.world.name, stage.note)
-        self._note(Outcome(*names, took_s, tuple(faults)), stage.cast)
+        self._note(Outcome(*names, took_s, tuple(faults)), context, stage.cast)
         with self._door:
             for further in stage.further:
                 self._add(further)
         return not faults
 
-    def _note(self, outcome: Outcome, cast: Mapping[str, Tracked] | None = None) -> None:
+    def _note(
+        self, outcome: Outcome, context: Sequence[str] = (), cast: Mapping[str, Tracked] | None = None
+    ) -> None:
+        """`context` is what helps to understand what is wrong, if something is."""
         with self._door:
             for each in _by_phase(outcome, cast) if cast else (outcome,):
-                self.outcomes.append(each)
+                told = replace(each, faults=(*each.faults, *context)) if each.faults else each
+                self.outcomes.append(told)
                 if self._tell is not None:
-                    self._tell(each)
+                    self._tell(told)
 
 
 def _by_phase(outcome: Outcome, cast: Mapping[str, Tracked]) -> Iterator[Outcome]:
     """One for each task of a cast, with the faults that are its own or nobody's."""
     for phase in cast:
         others = [task.id for other, task in cast.items() if other != phase]
-        faults = [
-            fault
-            for fault in outcome.faults
-            if not any(other in fault.partition("\n")[0] for other in others)
-        ]
-        is_bad = len(faults) > bool(outcome.faults)  # the server's log is always among them
+        faults = [fault for fault in outcome.faults if not any(other in fault for other in others)]
         name = outcome.name.replace(ALL, phase)
         took_s = outcome.took_s / len(cast)
-        yield replace(outcome, name=name, phase=phase, took_s=took_s, faults=tuple(faults) if is_bad else ())
+        yield replace(outcome, name=name, phase=phase, took_s=took_s, faults=tuple(faults))

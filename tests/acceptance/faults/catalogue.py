@@ -9,21 +9,26 @@ from tests.acceptance.faults import (
     outages,
     replicas_killed,
     server_killed,
+    storage_cut,
     workers_killed,
 )
 from tests.acceptance.faults.scenario import Absence, Scenario
-from tests.acceptance.faults.worlds import KINDS
+from tests.acceptance.faults.worlds import KINDS, MONGODB_EMBEDDED, SQLITE_EMBEDDED
 
 MODULES = (
     server_killed,
     replicas_killed,
     outages,
+    storage_cut,
     clock_jumps,
     disk_full,
     workers_killed,
     docker_killed,
 )
 """Each has `scenarios()` and `absences()`, and in `FAULTS` the names of the faults that it brings about."""
+
+
+QUICK_S = 4.0
 
 
 def all_faults() -> list[str]:
@@ -33,6 +38,19 @@ def all_faults() -> list[str]:
 def all_scenarios() -> Iterator[Scenario]:
     for module in MODULES:
         yield from module.scenarios()
+
+
+def quick_scenarios() -> list[Scenario]:
+    """Those that take some seconds, each with a task in every phase: a paused part is soon itself again."""
+    brief = [
+        outages.scenario_of(outage, kind, goes_on=goes_on, lasts_s=QUICK_S)
+        for outage in outages.OUTAGES
+        for kind in (SQLITE_EMBEDDED, MONGODB_EMBEDDED)
+        if kind in outage.kinds
+        for goes_on in outage.ways
+    ]
+    others = [*clock_jumps.scenarios(), *disk_full.scenarios(), *workers_killed.scenarios()]
+    return brief + [one for one in others if one.world.name in (SQLITE_EMBEDDED.name, MONGODB_EMBEDDED.name)]
 
 
 def all_worlds() -> list[str]:

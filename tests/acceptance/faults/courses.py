@@ -92,7 +92,7 @@ def runs_file(shared: Path, name: str) -> Path:
 def _scripts(name: str, course: Course, *, waits: bool) -> tuple[str, str]:
     # a task is not told its job's id; the directory that is mounted at /out has it in its path
     job = f"$(grep -o '{_JOB_ID}' /proc/self/mountinfo | head -n 1)"
-    first = f'echo "{job} 0" >> /shared/{name}.runs; cat /in/data > /out/first; seq 1 {LINES}'
+    first = f'echo "{job} 0" >> /shared/{name}.runs; cat /in/data > /out/first || exit 7; seq 1 {LINES}'
     second = f'echo "{job} 1" >> /shared/{name}.runs; '
     if course is Course.CANCELED:
         first += "; while :; do sleep 0.05; done"

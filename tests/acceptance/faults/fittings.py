@@ -20,7 +20,6 @@ from tests.services.link import Link
 
 GATES = ("launch", "between executors")
 """The phases that they are for."""
-STORAGE = "worker-storage"
 PLACES = 7
 """Jobs at one time: see `Cast`."""
 NOTHING: Mapping[str, str] = MappingProxyType({})
@@ -45,7 +44,7 @@ unset LD_PRELOAD
 PATH={folder}/bin:$PATH exec {python} "$@"
 """
 _SANDBOX = """#!/bin/sh
-{hold}case "$(readlink "/proc/self/fd/$2")" in *-1.status) hold between ;; esac
+{hold}case "$(readlink "/proc/self/fd/$2")" in *-1.status*) hold between ;; esac
 exec /usr/bin/bwrap "$@"
 """
 _DOCKER = """#!/bin/sh
@@ -94,6 +93,9 @@ class Fittings:
             self._links[name].__exit__(None, None, None)
         self._links[name] = Link(port)
         return self._links[name]
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._links
 
     def __getitem__(self, name: str) -> Link:
         return self._links[name]

@@ -73,7 +73,8 @@ def _faults_of(world: World, task: Tracked, ended: dict[str, Any]) -> list[str]:
     if ended["state"] not in task.ends:
         told = [line for log in ended.get("logs", []) for line in log.get("system_logs", [])]
         faults.append(f"it ended {ended['state']}, not {' or '.join(sorted(task.ends))}: {told}")
-    faults += _faults_of_runs(world, task, ended)
+    recorded = [log["metadata"]["job_id"] for log in ended.get("logs", []) if "job_id" in log["metadata"]]
+    faults += faults_of_runs(_runs_of(world, task), recorded, ended["state"])
     if ended["state"] == "COMPLETE":
         faults += _faults_of_files(world, task, ended)
     return faults
@@ -97,21 +98,23 @@ def faults_of_history(states: list[str], shown: str) -> list[str]:
 # -- what ran
 
 
-def _faults_of_runs(world: World, task: Tracked, ended: dict[str, Any]) -> list[str]:
-    """Compare what executors themselves have noted with the attempts that are recorded."""
+def _runs_of(world: World, task: Tracked) -> list[str]:
+    """What the task's executors themselves have noted."""
     file = runs_file(world.shared, task.name)
-    runs = Counter(file.read_text().splitlines()) if file.exists() else Counter[str]()
-    recorded = [log["metadata"]["job_id"] for log in ended.get("logs", []) if "job_id" in log["metadata"]]
+    return file.read_text().splitlines() if file.exists() else []
+
+
+def faults_of_runs(noted: list[str], recorded: list[str], state: str) -> list[str]:
+    """Compare the lines `JOB EXECUTOR` that executors have left with the jobs of the recorded attempts."""
+    runs = Counter(noted)
     faults = [f"ran {count} times: job and executor {run}" for run, count in runs.items() if count != 1]
-    faults += [
-        f"ran in an attempt that is not recorded: {run}" for run in runs if run.split()[0] not in recorded
-    ]
+    faults += [f"ran in an unrecorded attempt: {run}" for run in runs if run.split()[0] not in recorded]
     if len(recorded) != len(set(recorded)):
         faults.append(f"attempts share a job: {recorded}")
-    if ended["state"] in ("COMPLETE", "EXECUTOR_ERROR"):
+    if state in ("COMPLETE", "EXECUTOR_ERROR"):
         last = {f"{recorded[-1]} {executor}" for executor in range(EXECUTORS)} if recorded else set()
         if not last or not last <= runs.keys():
-            faults.append(f"not all executors of its last attempt ran: {dict(runs)}")
+            faults.append(f"not all executors of its last attempt ran: {noted}")
     return faults
 
 

@@ -6,9 +6,15 @@ import random
 import pytest
 
 from tests.acceptance.faults.campaign import Campaign, Outcome
-from tests.acceptance.faults.catalogue import all_absences, all_faults, all_scenarios, all_worlds
+from tests.acceptance.faults.catalogue import (
+    all_absences,
+    all_faults,
+    all_scenarios,
+    all_worlds,
+    quick_scenarios,
+)
 from tests.acceptance.faults.courses import Course
-from tests.acceptance.faults.invariants import faults_of_history
+from tests.acceptance.faults.invariants import faults_of_history, faults_of_runs
 from tests.acceptance.faults.matrix import Matrix
 from tests.acceptance.faults.scenario import PHASES, SURVEY, Absence
 
@@ -30,6 +36,17 @@ def test_a_few_scenarios(pattern: str) -> None:
     assert sum(outcome.phase != SURVEY for outcome in outcomes) == MOST
 
 
+@pytest.mark.services
+def test_one_fault_with_a_task_in_every_phase() -> None:
+    seed = int(os.environ.get("TESP_FAULTS_SEED") or random.randrange(10**6))
+    scenario = random.Random(seed).choice(quick_scenarios())
+    print(f"TESP_FAULTS_SEED={seed}: {scenario.name}")
+    outcomes = Campaign(seed).play([scenario])
+    wrong = [line for outcome in outcomes if outcome.faults for line in (outcome.name, *outcome.faults)]
+    assert not wrong, "\n".join([f"TESP_FAULTS_SEED={seed}", *wrong])
+    assert outcomes
+
+
 @pytest.mark.parametrize(
     ("states", "shown", "is_well"),
     [
@@ -46,6 +63,27 @@ def test_a_few_scenarios(pattern: str) -> None:
 )
 def test_a_history_is_judged(states: str, shown: str, is_well: bool) -> None:
     assert (faults_of_history(states.split(), shown) == []) is is_well
+
+
+@pytest.mark.parametrize(
+    ("noted", "recorded", "state", "is_well"),
+    [
+        ("t-1 0,t-1 1", "t-1", "COMPLETE", True),
+        ("t-1 0,t-1 1,t-2 0,t-2 1", "t-1,t-2", "COMPLETE", True),
+        ("t-2 0,t-2 1", "t-1,t-2", "EXECUTOR_ERROR", True),
+        ("t-1 0", "t-1", "CANCELED", True),
+        ("", "", "CANCELED", True),
+        ("t-1 0,t-1 0,t-1 1", "t-1", "COMPLETE", False),
+        ("t-1 0,t-1 0", "t-1", "CANCELED", False),
+        ("t-1 0,t-1 1,t-2 0,t-2 1", "t-1", "COMPLETE", False),
+        ("t-1 0,t-1 1,t-2 0", "t-1,t-2", "COMPLETE", False),
+        ("t-1 0,t-1 1", "t-1,t-1", "COMPLETE", False),
+        ("", "t-1", "COMPLETE", False),
+    ],
+)
+def test_what_ran_is_judged(noted: str, recorded: str, state: str, is_well: bool) -> None:
+    runs, jobs = ([part for part in text.split(",") if part] for text in (noted, recorded))
+    assert (faults_of_runs(runs, jobs, state) == []) is is_well
 
 
 def test_a_cell_is_played_or_explained_or_missing() -> None:

@@ -287,7 +287,7 @@ class World:
         except httpx.TransportError:
             return []
         entries = answer.json()["history"] if answer.status_code == 200 else []
-        return [f"{entry['at']} {entry['state']} {entry['attempt']} {entry['reason']}" for entry in entries]
+        return [f"{entry['time']} {entry['state']} {entry['attempt']} {entry['reason']}" for entry in entries]
 
     def has_ended(self, task: Tracked) -> bool:
         return self.state_of(task) in FINAL
