@@ -166,6 +166,7 @@ def build_transports(settings: Settings, mailbox: Mailbox | None = None) -> Mapp
                 python=site.site_python,
                 ca=site.broker_ca,
                 listens=mailbox is not None,
+                alone=settings.store.kind == "sqlite",
             )
         else:
             transports[name] = RestPulsar(

@@ -39,7 +39,7 @@ class AmqpPulsar:
 
     `manager` names one of Pulsar's managers, None means its default one. `ca` is the file of the authority
     of an amqps:// broker, if it is none of the usual ones. One that does not listen leaves all messages to
-    others: it is only good for `check`.
+    others: it is only good for `check`. One that is `alone` has a mailbox that no other server shares.
     """
 
     def __init__(
@@ -52,13 +52,14 @@ class AmqpPulsar:
         *,
         ca: Path | None = None,
         listens: bool = True,
+        alone: bool = False,
     ) -> None:
         self.name = name
         self.bell: str | None = None
         self.min_pause_s = MIN_PAUSE_S
         self._inbox = Inbox(mailbox)
         self._python = python
-        self._broker = Broker(name, url, manager, self._hear if listens else None, ca)
+        self._broker = Broker(name, url, manager, self._hear if listens else None, ca, alone=alone)
         self._prober = Prober(self._submit_probe, self._inbox.find_answer)
         self._files = FilesByProbe(self._prober)
         self._waiting: defaultdict[str, set[asyncio.Event]] = defaultdict(set)

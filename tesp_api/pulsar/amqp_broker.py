@@ -47,10 +47,18 @@ class Broker:
     A message is sent when the broker has confirmed that it keeps it, on disk. One that is heard is
     acknowledged once `heard` has returned, so that it comes again if this process dies meanwhile. With None
     for `heard`, all messages are left to others. `ca` is the file of the authority of an amqps:// broker.
+    `alone` says that nobody else may listen, since what another one hears is lost to us.
     """
 
     def __init__(
-        self, name: str, url: str, manager: str | None, heard: Heard | None, ca: Path | None = None
+        self,
+        name: str,
+        url: str,
+        manager: str | None,
+        heard: Heard | None,
+        ca: Path | None = None,
+        *,
+        alone: bool = False,
     ) -> None:
         self._name = name
         self._url = URL(url)
@@ -59,6 +67,7 @@ class Broker:
         self._manager = manager
         self._heard = heard
         self._ca = ca
+        self._alone = alone
         self._trouble = ""
         self._exchange: AbstractExchange | None = None
         self._channel: AbstractChannel | None = None
@@ -187,11 +196,23 @@ class Broker:
             queue = await channel.declare_queue(queue_name(self._manager, purpose), durable=True)
             await queue.bind(exchange, queue.name)
         if self._heard is not None:
+            self._look_for_others(queue.declaration_result.consumer_count or 0)
             await queue.consume(self._take)
         channel.close_callbacks.add(lambda *_: self._is_over.set())
         if channel.is_closed:
             self._is_over.set()
         self._channel, self._exchange = channel, exchange
+
+    def _look_for_others(self, listeners: int) -> None:
+        """Once, for the broker may count a connection of our own that has ended for a while."""
+        if self._alone and listeners:
+            _log.warning(
+                "%s: another server listens to this Pulsar at %s, and takes a part of its answers away: "
+                "servers without a database in common need managers of their own",
+                self._name,
+                self._place,
+            )
+        self._alone = False
 
     async def _take(self, message: AbstractIncomingMessage) -> None:
         assert self._heard is not None  # noqa: S101 - else nothing is consumed

@@ -1,9 +1,9 @@
 """What AMQP alone has: several servers that share what they hear, TLS, and passwords that nothing shows."""
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -43,7 +43,7 @@ def pulsar(broker: RabbitMQ) -> Iterator[AmqpStockPulsar]:
         yield pulsar
 
 
-@asynccontextmanager
+@contextlib.asynccontextmanager
 async def opened(transport: AmqpPulsar) -> AsyncIterator[AmqpPulsar]:
     await transport.open()
     try:
@@ -68,6 +68,23 @@ async def test_servers_of_one_store_hear_for_each_other(broker: RabbitMQ) -> Non
         assert len(states) == 1
         await two.clean(job_id)
         assert await one.read_file(job_id, "note") is None
+
+
+async def test_a_server_that_should_be_alone_says_that_it_is_not(
+    broker: RabbitMQ, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def connect(name: str, *, alone: bool) -> None:
+        transport = AmqpPulsar(name, broker.url, MemoryMailbox(), manager="shared", alone=alone)
+        await stack.enter_async_context(opened(transport))
+        with contextlib.suppress(PulsarUnavailable):  # there is no Pulsar: it is the broker that counts
+            await transport.check()
+
+    async with contextlib.AsyncExitStack() as stack:
+        await connect("first", alone=True)
+        await connect("replica", alone=False)
+        assert "another server listens" not in caplog.text
+        await connect("second", alone=True)
+    assert "second: another server listens" in caplog.text
 
 
 @pytest.mark.usefixtures("pulsar")
