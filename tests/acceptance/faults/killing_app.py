@@ -91,7 +91,8 @@ class Victim:
 
     def _die(self, step: Step) -> None:
         if not _file(self.name, "killed").exists():
-            self._write("killed", "w", json.dumps({**asdict(step), "phase": self.phase()}))
+            self._write("dying", "w", json.dumps({**asdict(step), "phase": self.phase()}))
+            _file(self.name, "dying").rename(_file(self.name, "killed"))  # whole, or not there
             os.kill(os.getpid(), signal.SIGKILL)
 
     def _write(self, kind: str, mode: str, text: str) -> None:

@@ -82,8 +82,8 @@ def test_a_history_is_judged(states: str, shown: str, is_well: bool) -> None:
     ],
 )
 def test_what_ran_is_judged(noted: str, recorded: str, state: str, is_well: bool) -> None:
-    runs, jobs = ([part for part in text.split(",") if part] for text in (noted, recorded))
-    assert (faults_of_runs(runs, jobs, state) == []) is is_well
+    lines, jobs = ([part for part in text.split(",") if part] for text in (noted, recorded))
+    assert (faults_of_runs(lines, jobs, state) == []) is is_well
 
 
 def test_a_cell_is_played_or_explained_or_missing() -> None:
