@@ -14,8 +14,6 @@ from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     IPvAnyNetwork,
     SecretStr,
@@ -25,21 +23,19 @@ from pydantic import (
 )
 
 from tesp_api.errors import SettingsError
+from tesp_api.settings_auth import AuthSettings
+from tesp_api.settings_base import Seconds
+from tesp_api.settings_base import Table as _Table
 from tesp_api.settings_sources import ENV_PREFIX, read_sources
 from tesp_api.submit_templates import check_templates
 
 Runtime = Literal["docker", "podman", "apptainer", "singularity", "bubblewrap"]
 Scheme = Literal["http", "https", "ftp", "ftps", "s3", "file"]
 HostPattern = Annotated[str, Field(pattern=r"^[^/@\s]+$")]
-Seconds = Annotated[float, Field(gt=0)]
 Bytes = Annotated[int, Field(gt=0)]
 Gigabytes = Annotated[float, Field(gt=0, le=1e9)]
 UrlPrefix = Annotated[str, Field(pattern=r"^(/|[A-Za-z][A-Za-z0-9+.-]*://)[^\s]*$")]
 Origin = Annotated[str, Field(pattern=r"^(\*|https?://[^/\s?#@]+)$")]
-
-
-class _Table(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, coerce_numbers_to_str=True)
 
 
 class ServerSettings(_Table):
@@ -472,6 +468,7 @@ class Settings(_Table):
         "servers on one database; made in the data folder, unless set",
     )
     server: ServerSettings = ServerSettings()
+    auth: AuthSettings = AuthSettings()
     store: StoreSettings = StoreSettings()
     service: ServiceSettings = ServiceSettings()
     logs: LogSettings = LogSettings()

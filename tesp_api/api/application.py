@@ -1,12 +1,15 @@
 """Puts the API together."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
 from fastapi import FastAPI
 from starlette.types import Lifespan
 
+from tesp_api.api.auth.authentication import Authentication
+from tesp_api.api.auth.authenticator import Authenticator
+from tesp_api.api.auth.web_pages import WebPages
 from tesp_api.api.body_limit import BodyLimit
 from tesp_api.api.bulk import BulkEndpoint
 from tesp_api.api.cors import Cors
@@ -33,14 +36,15 @@ def build_api(
     settings: Settings,
     checks: Mapping[str, Check],
     *,
+    authenticators: Sequence[Authenticator] = (),
     next_destination: NextDestination | None = None,
     routing: Rules | None = None,
     lifespan: Lifespan[Any] | None = None,
 ) -> FastAPI:
     """The API over an opened store.
 
-    `checks` are what `/readyz` asks besides the store, by name; `routing` are the rules of the destinations.
-    `app.state.drain` is what ends the taking of new tasks.
+    Without `authenticators` nobody has to log in. `checks` are what `/readyz` asks besides the store, by
+    name; `routing` are the rules of the destinations. `app.state.drain` is what ends the taking of new tasks.
     """
     root_path = settings.server.root_path
     creation = Creation(store, bell, settings, routing)
@@ -59,14 +63,21 @@ def build_api(
     )
     app.state.drain = Drain()
     app.add_middleware(Draining, drain=app.state.drain)
-    _add_middleware(app, settings)
+    _add_middleware(app, settings, authenticators)
     install_error_answers(app)
     return app
 
 
-def _add_middleware(app: FastAPI, settings: Settings) -> None:
+def _add_middleware(app: FastAPI, settings: Settings, authenticators: Sequence[Authenticator]) -> None:
     """What requests pass through before the routes: the last one added comes first."""
     app.add_middleware(BodyLimit, max_body_bytes=settings.server.max_body_bytes)
+    app.add_middleware(
+        Authentication,
+        authenticators=authenticators,
+        keep_s=settings.auth.revoked_within_s,
+        root_path=settings.server.root_path,
+    )
+    app.add_middleware(WebPages, settings=settings)
     app.add_middleware(HeadLimit)
     if settings.server.root_path:
         app.add_middleware(RootPath, root_path=settings.server.root_path)

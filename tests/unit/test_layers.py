@@ -12,7 +12,9 @@ PACKAGE = ROOT / "tesp_api"
 LAYERS = {
     "tes": {"tes", "errors"},
     "errors": {"tes"},
-    "settings": {"errors", "settings_sources", "submit_templates"},
+    "settings": {"errors", "settings_auth", "settings_base", "settings_sources", "submit_templates"},
+    "settings_auth": {"settings_base"},
+    "settings_base": set[str](),
     "settings_sources": {"errors"},
     "submit_templates": set[str](),
     "bell": set[str](),
@@ -31,6 +33,8 @@ LAYERS = {
 CONCRETE = {
     "tesp_api.store.sqlite",
     "tesp_api.store.mongo",
+    "tesp_api.store.sqlite_accounts",
+    "tesp_api.store.mongo_accounts",
     "tesp_api.pulsar.embedded",
     "tesp_api.pulsar.rest",
 }

@@ -90,6 +90,10 @@ def test_another_file_can_be_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
         ("[default.transfers]\nlocal_networks = ['127.0.0.1/8']\n", "transfers.local_networks.0"),
         ("[default.channel]\nport = 8443\n", "settings: channel.port needs channel.url"),
         ("[default.channel]\nurl = 'https://t'\n", "channel: url needs a port"),
+        ("[default.auth]\nmodes = []\n", "auth.modes"),
+        ("[default.auth]\nmodes = ['none', 'basic']\n", 'auth.modes: "none" stands alone'),
+        ("[default.auth]\nmodes = ['passwort']\n", "auth.modes.0"),
+        ("[default.auth]\nhosts = ['http://a.org']\n", "auth.hosts.0"),
     ],
 )
 def test_what_is_wrong_is_named(text: str, key: str) -> None:
