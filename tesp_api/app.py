@@ -11,6 +11,7 @@ from tesp_api.api.application import build_api
 from tesp_api.api.auth.api_tokens import TokenAuthenticator
 from tesp_api.api.auth.authenticator import Authenticator
 from tesp_api.api.auth.basic import BasicAuthenticator
+from tesp_api.api.auth.oidc import OidcAuthenticator
 from tesp_api.api.channel import ChannelEndpoints, build_channel
 from tesp_api.api.channel_listener import SOCKET_NAME, ChannelListener
 from tesp_api.bell import Bell
@@ -123,6 +124,8 @@ def build_authenticators(settings: Settings, accounts: Accounts) -> list[Authent
         found.append(TokenAuthenticator(accounts))
     if "basic" in settings.auth.modes:
         found.append(BasicAuthenticator(accounts))
+    if "oidc" in settings.auth.modes:
+        found.append(OidcAuthenticator(settings.issuers))
     return found
 
 

@@ -23,7 +23,7 @@ from pydantic import (
 )
 
 from tesp_api.errors import SettingsError
-from tesp_api.settings_auth import AuthSettings
+from tesp_api.settings_auth import AuthSettings, IssuerSettings
 from tesp_api.settings_base import Seconds
 from tesp_api.settings_base import Table as _Table
 from tesp_api.settings_sources import ENV_PREFIX, read_sources
@@ -469,6 +469,7 @@ class Settings(_Table):
     )
     server: ServerSettings = ServerSettings()
     auth: AuthSettings = AuthSettings()
+    issuers: dict[str, IssuerSettings] = Field(default_factory=dict)
     store: StoreSettings = StoreSettings()
     service: ServiceSettings = ServiceSettings()
     logs: LogSettings = LogSettings()
@@ -508,6 +509,15 @@ class Settings(_Table):
         embedded = [name for name, one in self.destinations.items() if one.kind == "embedded"]
         if len(embedded) > 1:
             raise ValueError(f"destinations: only one can be embedded, not {', '.join(embedded)}")
+        return self
+
+    @model_validator(mode="after")
+    def _somebody_can_log_in(self) -> "Settings":
+        if "oidc" in self.auth.modes and not self.issuers:
+            raise ValueError('auth.modes has "oidc", which needs a table [default.issuers.NAME]')
+        urls = [issuer.url for issuer in self.issuers.values()]
+        if len(set(urls)) < len(urls):
+            raise ValueError("issuers: two of them have the same url")
         return self
 
     @model_validator(mode="after")

@@ -71,12 +71,7 @@ def build_api(
 def _add_middleware(app: FastAPI, settings: Settings, authenticators: Sequence[Authenticator]) -> None:
     """What requests pass through before the routes: the last one added comes first."""
     app.add_middleware(BodyLimit, max_body_bytes=settings.server.max_body_bytes)
-    app.add_middleware(
-        Authentication,
-        authenticators=authenticators,
-        keep_s=settings.auth.revoked_within_s,
-        root_path=settings.server.root_path,
-    )
+    app.add_middleware(Authentication, authenticators=authenticators, settings=settings)
     app.add_middleware(WebPages, settings=settings)
     app.add_middleware(HeadLimit)
     if settings.server.root_path:

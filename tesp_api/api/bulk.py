@@ -9,6 +9,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from tesp_api.api.answers import json_answer
+from tesp_api.api.auth.identity import Action, Identity, sender
+from tesp_api.api.auth.permissions import require
 from tesp_api.api.creation import Creation
 from tesp_api.api.errors import error_body
 from tesp_api.api.idempotency import read_key
@@ -44,8 +46,10 @@ class BulkEndpoint:
         Raises:
             StoreUnavailable: not one task could be stored because the store does not answer.
         """
+        who = sender(request)
+        require(who, Action.SUBMIT)
         key = read_key(request.headers)
-        tasks = await _read_tasks(_documents_in(await request.body()), self._creation)
+        tasks = await _read_tasks(_documents_in(await request.body()), self._creation, who)
         room = asyncio.Semaphore(_AT_ONCE)
         outcomes = await asyncio.gather(
             *(self._store_one(task, _own_key(key, index), room) for index, task in enumerate(tasks))
@@ -80,12 +84,12 @@ def _documents_in(body: bytes) -> list[Any]:
     return documents
 
 
-async def _read_tasks(documents: list[Any], creation: Creation) -> list[Task | InvalidRequest]:
+async def _read_tasks(documents: list[Any], creation: Creation, who: Identity) -> list[Task | InvalidRequest]:
     """Each document as a task or as what is wrong with it. Ids grow, so lists show the same order."""
     tasks: list[Task | InvalidRequest] = []
     for index, document in enumerate(documents):
         try:
-            tasks.append(creation.queued_task(validate_task(document)))
+            tasks.append(creation.queued_task(validate_task(document), who))
         except InvalidRequest as error:
             tasks.append(error)
         if index % _BETWEEN_PAUSES == 0:

@@ -26,7 +26,7 @@ LAYERS = {
         *("runner", "worker", "pulsar", "store", "storage", "tes", "errors", "settings", "bell"),
         "submit_templates",
     },
-    "api": {"api", "store", "storage", "tes", "errors", "settings", "bell"},
+    "api": {"api", "store", "storage", "tes", "errors", "settings", "settings_auth", "bell"},
 }
 """Each layer, and the layers that it may import. `cli` and `app` put things together and may import all."""
 

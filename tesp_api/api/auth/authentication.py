@@ -1,6 +1,7 @@
 """Stands before all routes: no request goes on without an identity, but to what is public."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -10,6 +11,7 @@ from tesp_api.api.auth.identity import OPEN, Identity, put_identity
 from tesp_api.api.auth.verified import Verified
 from tesp_api.api.errors import error_answer
 from tesp_api.errors import NotAuthenticated, TespError
+from tesp_api.settings import Settings
 
 _PUBLIC = frozenset(
     {
@@ -30,12 +32,12 @@ class Authentication:
     some clients send some to every server.
     """
 
-    def __init__(
-        self, app: ASGIApp, authenticators: Sequence[Authenticator], keep_s: float, root_path: str
-    ) -> None:
+    def __init__(self, app: ASGIApp, authenticators: Sequence[Authenticator], settings: Settings) -> None:
         self._app = app
         self._authenticators = authenticators
-        self._verified = Verified(keep_s)
+        self._admins = frozenset(settings.auth.admins)
+        self._verified = Verified(settings.auth.revoked_within_s)
+        root_path = settings.server.root_path
         self._public = frozenset({root_path, *(f"{root_path}{path}" for path in _PUBLIC)})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -66,8 +68,13 @@ class Authentication:
         scheme, _, credentials = given.decode("latin-1").partition(" ")
         for one in self._authenticators:
             if one.scheme == scheme.lower() and one.takes(credentials.strip()):
-                return await one.authenticate(credentials.strip())
+                return self._with_rank(await one.authenticate(credentials.strip()))
         raise NotAuthenticated("credentials of this kind are not accepted here")
+
+    def _with_rank(self, proof: Proof) -> Proof:
+        if proof.identity.owner not in self._admins:
+            return proof
+        return replace(proof, identity=replace(proof.identity, is_admin=True))
 
     def _schemes(self) -> list[str]:
         return list(dict.fromkeys(one.scheme for one in self._authenticators))

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+from starlette.requests import Request
 from starlette.types import Scope as AsgiScope
 
 LOCAL = "local"
@@ -58,8 +59,8 @@ def put_identity(scope: AsgiScope, identity: Identity) -> None:
     scope[_KEY] = identity
 
 
-def identity_in(scope: AsgiScope) -> Identity:
+def sender(request: Request) -> Identity:
     """Who sends the request. There is none for the paths that are public, whose endpoints do not ask."""
-    identity = scope[_KEY]
+    identity = request.scope[_KEY]
     assert isinstance(identity, Identity)  # noqa: S101
     return identity

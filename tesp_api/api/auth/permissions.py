@@ -1,9 +1,11 @@
 """What an identity may do with a task: the one place where that is decided."""
 
+from collections.abc import Sequence
 from enum import Enum, auto
 from typing import Protocol
 
 from tesp_api.api.auth.identity import Action, Identity
+from tesp_api.errors import NotAllowed, TaskNotFound
 
 
 class Owned(Protocol):
@@ -11,6 +13,8 @@ class Owned(Protocol):
 
     @property
     def owner(self) -> str: ...
+    @property
+    def groups(self) -> Sequence[str]: ...
 
 
 class Verdict(Enum):
@@ -30,11 +34,29 @@ def may(identity: Identity, action: Action, task: Owned | None = None) -> Verdic
     """
     if action not in identity.scopes:
         return Verdict.FORBIDDEN
-    if task is not None and not sees(identity, task):
+    if task is not None and not _sees(identity, task):
         return Verdict.HIDDEN
     return Verdict.ALLOWED
 
 
-def sees(identity: Identity, task: Owned) -> bool:
-    """Whether the task is theirs, or they are an admin."""
-    return identity.is_admin or task.owner == identity.owner
+def require(identity: Identity, action: Action, task: Owned | None = None, *, task_id: str = "") -> None:
+    """Return if `may` allows it.
+
+    Raises:
+        NotAllowed: the credentials are not good for it.
+        TaskNotFound: the task is another's.
+    """
+    verdict = may(identity, action, task)
+    if verdict is Verdict.FORBIDDEN:
+        raise NotAllowed(f"these credentials are not good for this: they lack the scope {action}")
+    if verdict is Verdict.HIDDEN:
+        raise TaskNotFound(task_id)
+
+
+def _sees(identity: Identity, task: Owned) -> bool:
+    """An admin sees all tasks, everybody their own and those that are shared with a group of theirs."""
+    return (
+        identity.is_admin
+        or task.owner == identity.owner
+        or not frozenset(task.groups).isdisjoint(identity.groups)
+    )
