@@ -58,7 +58,7 @@ def build_api(
             *DryRunEndpoint(settings, creation, next_destination).routes("/tesp/v1"),
             *ExtensionEndpoints(store).routes("/tesp/v1"),
             *HealthEndpoints({"store": store.check, **checks}).routes(),
-            *DocsEndpoints(document, root_path).routes(),
+            *DocsEndpoints(document, root_path, authenticators).routes(),
         ]
     )
     app.state.drain = Drain()

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from joserfc.jwk import ECKey, OctKey, RSAKey
+from openapi_spec_validator import validate
 
 from tesp_api.api.application import build_api
 from tesp_api.api.auth.identity import EVERYTHING, Action, Identity
@@ -471,3 +472,29 @@ def connected(folder: Path, issuer: OidcIssuer, **more: Any) -> Any:
     store = build_store(settings)
     ways = build_authenticators(settings, build_accounts(settings))
     return connect(build_api(store, Bell(), settings, {}, authenticators=ways))
+
+
+async def test_the_page_can_log_in(tmp_path: Path, issuer: OidcIssuer) -> None:
+    async with connected(tmp_path, issuer, client_id="tesp-</script>docs") as client:
+        document = (await client.get("/openapi.json")).json()
+        validate(document)
+        ways = document["components"]["securitySchemes"]
+        assert set(ways) == {"bearer", "basic", "idp"}
+        flow = ways["idp"]["flows"]["authorizationCode"]
+        assert flow["authorizationUrl"] == f"{issuer.url}/protocol/openid-connect/auth"
+        assert flow["tokenUrl"] == f"{issuer.url}/protocol/openid-connect/token"
+        assert {"401", "403"} <= document["paths"][f"{TES}/tasks"]["get"]["responses"].keys()
+        assert document["paths"][f"{TES}/service-info"]["get"]["security"] == []
+        assert "Nobody has to log in" not in document["info"]["description"]
+        page = (await client.get("/docs")).text
+        assert "tesp-\\u003c/script>docs" in page and "usePkceWithAuthorizationCodeGrant" in page
+        assert (await client.get("/docs/oauth2-redirect?code=x")).status_code == 200
+
+
+async def test_the_page_works_while_the_issuer_is_away(tmp_path: Path, issuer: OidcIssuer) -> None:
+    issuer.status = 500
+    async with connected(tmp_path, issuer, client_id="tesp-docs") as client:
+        document = (await client.get("/openapi.json")).json()
+        found = document["components"]["securitySchemes"]["idp"]["openIdConnectUrl"]
+        assert found == f"{issuer.url}/.well-known/openid-configuration"
+        assert (await client.get("/docs")).status_code == 200
