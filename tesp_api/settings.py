@@ -23,7 +23,7 @@ from pydantic import (
 )
 
 from tesp_api.errors import SettingsError
-from tesp_api.settings_auth import AuthSettings, IssuerSettings
+from tesp_api.settings_auth import AuditSettings, AuthSettings, IssuerSettings
 from tesp_api.settings_base import Seconds
 from tesp_api.settings_base import Table as _Table
 from tesp_api.settings_sources import ENV_PREFIX, read_sources
@@ -470,6 +470,7 @@ class Settings(_Table):
     server: ServerSettings = ServerSettings()
     auth: AuthSettings = AuthSettings()
     issuers: dict[str, IssuerSettings] = Field(default_factory=dict)
+    audit: AuditSettings = AuditSettings()
     store: StoreSettings = StoreSettings()
     service: ServiceSettings = ServiceSettings()
     logs: LogSettings = LogSettings()

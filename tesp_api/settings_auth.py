@@ -105,3 +105,11 @@ class IssuerSettings(Table):
         if (self.admin_claim is None) != (not self.admin_values):
             raise ValueError("admin_claim and admin_values belong together")
         return self
+
+
+class AuditSettings(Table):
+    """What is written down about who did what."""
+
+    enabled: bool = Field(True, description="requests that may change something, and refused ones, are noted")
+    reads: bool = Field(False, description="... and all others")
+    file: Path | None = Field(None, description="as JSON lines; audit.log in the data folder, unless set")

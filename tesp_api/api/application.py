@@ -22,8 +22,10 @@ from tesp_api.api.extensions import ExtensionEndpoints
 from tesp_api.api.head_limit import HeadLimit
 from tesp_api.api.health import Check, HealthEndpoints
 from tesp_api.api.openapi import openapi_document
+from tesp_api.api.request_id import RequestId
 from tesp_api.api.root_path import RootPath
 from tesp_api.api.tasks import TaskEndpoints
+from tesp_api.audit_log import AuditLog
 from tesp_api.bell import Bell
 from tesp_api.settings import Settings
 from tesp_api.storage.admission import Rules
@@ -78,3 +80,4 @@ def _add_middleware(app: FastAPI, settings: Settings, authenticators: Sequence[A
         app.add_middleware(RootPath, root_path=settings.server.root_path)
     if settings.server.cors_origins:
         app.add_middleware(Cors, origins=settings.server.cors_origins)
+    app.add_middleware(RequestId, settings=settings, audit=AuditLog(settings))

@@ -33,8 +33,10 @@ class Creation:
         """
         return self._admission.admit(new, who.owner)
 
-    def queued_task(self, new: NewTask, who: Identity) -> Task:
+    def queued_task(self, new: NewTask, who: Identity, request_id: str) -> Task:
         """The task, with an id, as it will be stored for `who`: its logins sealed for that id.
+
+        What its system_logs tell first is the name of the request.
 
         Raises:
             InvalidRequest: the settings do not allow it; names every fault.
@@ -47,7 +49,7 @@ class Creation:
             state=State.QUEUED,
             created_at=now(),
             request=admitted.document,
-            warnings=admitted.warnings,
+            warnings=(f"created by request {request_id}", *admitted.warnings),
             sealed=self._sealer.seal(task_id, admitted.logins),
             groups=who.groups,
         )

@@ -51,7 +51,7 @@ if (asked) {
 def with_login(document: Json, schemes: Iterable[Scheme], sign_ins: Sequence[SignIn]) -> Json:
     """The OpenAPI document of a server on which one has to log in."""
     told = copy.deepcopy(document)
-    ways = {scheme: {"type": "http", "scheme": scheme} for scheme in schemes}
+    ways: Json = {scheme: {"type": "http", "scheme": scheme} for scheme in schemes}
     ways |= {one.name: _by_issuer(one) for one in sign_ins}
     told["components"]["securitySchemes"] = ways
     told["security"] = [{name: []} for name in ways]

@@ -16,6 +16,7 @@ from tesp_api.api.idempotency import read_key
 from tesp_api.api.log_tails import read_tails
 from tesp_api.api.minimal_pages import minimal_page, minimal_task
 from tesp_api.api.queries import read_list_query, read_view
+from tesp_api.api.request_id import note_tasks, request_id_of
 from tesp_api.api.service_info import service_info, service_info_1_0
 from tesp_api.bell import Bell
 from tesp_api.settings import Settings
@@ -64,8 +65,12 @@ class TaskEndpoints:
         who = sender(request)
         require(who, Action.SUBMIT)
         key = read_key(request.headers)
-        task = self._creation.queued_task(read_task(await request.body()), who)
-        return json_answer({"id": await self._creation.store(task, key)})
+        new = read_task(await request.body())
+        task_id = await self._creation.store(
+            self._creation.queued_task(new, who, request_id_of(request)), key
+        )
+        note_tasks(request, [task_id])
+        return json_answer({"id": task_id})
 
     async def get_task(self, request: Request) -> Response:
         """One task in the view asked for."""

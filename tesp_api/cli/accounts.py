@@ -16,9 +16,13 @@ from tesp_api.store.accounts import Accounts
 T = TypeVar("T")
 
 
-def with_accounts(data: Path | None, work: Callable[[Accounts], Awaitable[T]]) -> T:
-    """Do `work` on the accounts that the settings name, and end with a message where that fails."""
+def with_accounts(data: Path | None, work: Callable[[Accounts], Awaitable[T]], **audited: str) -> T:
+    """Do `work` on the accounts that the settings name, and end with a message where that fails.
+
+    What is `audited` of it goes to the audit log, with the name of the machine's user.
+    """
     from tesp_api.app import build_accounts
+    from tesp_api.audit_log import AuditLog
     from tesp_api.errors import TespError
 
     settings = read_settings(data, False)
@@ -31,10 +35,18 @@ def with_accounts(data: Path | None, work: Callable[[Accounts], Awaitable[T]]) -
         finally:
             await accounts.aclose()
 
+    outcome = "refused"
     try:
-        return asyncio.run(run())
+        done = asyncio.run(run())
+        outcome = "done"
+        return done
     except TespError as error:
         raise CommandFailed(str(error)) from None
+    finally:
+        if audited:
+            log = AuditLog(settings)
+            log.write(who=f"operator {getpass.getuser()}", **audited, outcome=outcome)
+            log.close()
 
 
 def read_new_password() -> str:

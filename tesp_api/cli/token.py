@@ -44,7 +44,9 @@ def create(
 
     ends_at = _end_of(expires)
     text, token = new_token(user, _scopes_in(scope), ends_at, note)
-    with_accounts(data, lambda accounts: accounts.add_token(token))
+    with_accounts(
+        data, lambda accounts: accounts.add_token(token), action="create a token", user=user, token=token.id
+    )
     if as_json:
         print_json({"id": token.id, "token": text, "expires": None if ends_at is None else rfc3339(ends_at)})
         return
@@ -96,7 +98,9 @@ def revoke(
     """Revoke a token. Servers that run refuse it within seconds (`auth.revoked_within_s`)."""
     from tesp_api.cli.accounts import with_accounts
 
-    with_accounts(data, lambda accounts: accounts.remove_token(token_id))
+    with_accounts(
+        data, lambda accounts: accounts.remove_token(token_id), action="revoke a token", token=token_id
+    )
     typer.echo(f"{token_id} revoked")
 
 

@@ -37,7 +37,7 @@ def add(
     groups = _checked(group or [])
     password_hash = "" if no_password else hash_password(read_new_password())
     user = User(name, now(), password_hash, groups, admin)
-    with_accounts(data, lambda accounts: accounts.add_user(user))
+    with_accounts(data, lambda accounts: accounts.add_user(user), action="add a user", user=name)
     typer.echo(f"{name} added")
 
 
@@ -48,7 +48,12 @@ def passwd(name: Name, data: Data = None) -> None:
     from tesp_api.cli.accounts import read_new_password, with_accounts
 
     password_hash = hash_password(read_new_password())
-    with_accounts(data, lambda accounts: accounts.change_user(name, password_hash=password_hash))
+    with_accounts(
+        data,
+        lambda accounts: accounts.change_user(name, password_hash=password_hash),
+        action="set a password",
+        user=name,
+    )
     typer.echo(f"{name} has a new password")
 
 
@@ -66,7 +71,12 @@ def change(
     if group and no_groups:
         raise CommandFailed("--group and --no-groups exclude each other", Exit.USAGE)
     groups = _checked(group or []) if group or no_groups else None
-    with_accounts(data, lambda accounts: accounts.change_user(name, groups=groups, is_admin=admin))
+    with_accounts(
+        data,
+        lambda accounts: accounts.change_user(name, groups=groups, is_admin=admin),
+        action="change a user",
+        user=name,
+    )
     typer.echo(f"{name} changed")
 
 
@@ -75,7 +85,7 @@ def remove(name: Name, data: Data = None) -> None:
     """Remove a user, with all tokens. The tasks stay, and are those of the next user of the same name."""
     from tesp_api.cli.accounts import with_accounts
 
-    with_accounts(data, lambda accounts: accounts.remove_user(name))
+    with_accounts(data, lambda accounts: accounts.remove_user(name), action="remove a user", user=name)
     typer.echo(f"{name} removed")
 
 

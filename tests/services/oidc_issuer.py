@@ -19,7 +19,8 @@ class OidcIssuer:
     """`with OidcIssuer() as issuer:`; `issuer.token()` is a good one for the audience `tesp`."""
 
     def __init__(self) -> None:
-        self.keys: dict[str, Key] = {"k1": RSAKey.generate_key(2048)}
+        self.first_key = RSAKey.generate_key(2048)
+        self.keys: dict[str, Key] = {"k1": self.first_key}
         self.extra_keys: list[Any] = []
         """Further entries of the key set, as they are."""
         self.metadata: dict[str, Any] = {}

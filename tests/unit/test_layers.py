@@ -26,7 +26,8 @@ LAYERS = {
         *("runner", "worker", "pulsar", "store", "storage", "tes", "errors", "settings", "bell"),
         "submit_templates",
     },
-    "api": {"api", "store", "storage", "tes", "errors", "settings", "settings_auth", "bell"},
+    "api": {"api", "store", "storage", "tes", "errors", "settings", "settings_auth", "bell", "audit_log"},
+    "audit_log": {"settings", "tes"},
 }
 """Each layer, and the layers that it may import. `cli` and `app` put things together and may import all."""
 

@@ -54,13 +54,32 @@ OPEN = Identity(LOCAL, ANYBODY, name=ANYBODY, is_admin=True)
 """Everybody, where nobody has to log in: they share all tasks."""
 
 
+class _Sender:
+    """Who sends a request, once that is known; shared by all copies of the request's scope."""
+
+    identity: Identity | None = None
+
+
+def await_identity(scope: AsgiScope) -> None:
+    """Make a place on the request for who sends it: who calls this can look there when all is done."""
+    scope[_KEY] = _Sender()
+
+
 def put_identity(scope: AsgiScope, identity: Identity) -> None:
     """Note on the request who sends it."""
-    scope[_KEY] = identity
+    if _KEY not in scope:
+        await_identity(scope)
+    scope[_KEY].identity = identity
+
+
+def identity_in(scope: AsgiScope) -> Identity | None:
+    """Who sends the request, if that is known."""
+    found = scope.get(_KEY)
+    return found.identity if isinstance(found, _Sender) else None
 
 
 def sender(request: Request) -> Identity:
     """Who sends the request. There is none for the paths that are public, whose endpoints do not ask."""
-    identity = request.scope[_KEY]
-    assert isinstance(identity, Identity)  # noqa: S101
+    identity = identity_in(request.scope)
+    assert identity is not None  # noqa: S101
     return identity

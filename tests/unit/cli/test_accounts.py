@@ -109,3 +109,21 @@ def test_no_command_takes_a_secret_as_an_argument() -> None:
     for words in (("user", "add"), ("user", "passwd"), ("token", "create")):
         shown = done(*words, "--help")
         assert "--password " not in shown and "PASSWORD" not in shown
+
+
+def test_what_is_done_is_in_the_audit_log(tmp_path: Path) -> None:
+    done("user", "add", "alice", stdin="open sesame\n")
+    token = json.loads(done("token", "create", "alice", "--json"))
+    done("token", "revoke", token["id"])
+    tesp("user", "remove", "bob")
+    done("user", "list")
+    text = (tmp_path / "data" / "audit.log").read_text()
+    said = [json.loads(line) for line in text.splitlines()]
+    assert [(line["action"], line.get("user"), line["outcome"]) for line in said] == [
+        ("add a user", "alice", "done"),
+        ("create a token", "alice", "done"),
+        ("revoke a token", None, "done"),
+        ("remove a user", "bob", "refused"),
+    ]
+    assert said[1]["token"] == token["id"]
+    assert "open sesame" not in text and token["token"] not in text

@@ -4,7 +4,7 @@ Keycloak itself is not run: its mappers put the claims into tokens as their conf
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ MAPPERS = {mapper["protocolMapper"]: mapper["config"] for mapper in SCOPE["proto
 
 def claims_of(user: dict[str, Any]) -> dict[str, Any]:
     """What the realm's mappers put into an access token."""
-    of_kind = {
+    of_kind: dict[str, Callable[[dict[str, str]], dict[str, Any]]] = {
         "oidc-audience-mapper": lambda config: {"aud": config["included.custom.audience"]},
         "oidc-sub-mapper": lambda _: {"sub": user["id"]},
         "oidc-usermodel-attribute-mapper": lambda config: {
