@@ -27,7 +27,9 @@ class AuditLog:
     def __init__(self, settings: Settings) -> None:
         self.file: Path = settings.audit.file or settings.data_dir / FILE_NAME
         self._is_on = settings.audit.enabled
+        self._name = str(self.file)
         self._descriptor: int | None = None
+        self._inode = (0, 0)
 
     def write(self, **fields: Any) -> None:
         """Add a line with the time; fields that are None are left out, long texts are cut."""
@@ -49,20 +51,22 @@ class AuditLog:
 
     def _opened(self) -> int:
         """A descriptor of the file that has the name now."""
-        if self._descriptor is not None and not self._is_current(self._descriptor):
+        if self._descriptor is not None and not self._is_current():
             self.close()
         if self._descriptor is None:
             self.file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
             self._descriptor = os.open(self.file, flags, 0o600)
+            opened = os.fstat(self._descriptor)
+            self._inode = (opened.st_dev, opened.st_ino)
         return self._descriptor
 
-    def _is_current(self, descriptor: int) -> bool:
+    def _is_current(self) -> bool:
         try:
-            there, ours = self.file.stat(), os.fstat(descriptor)
+            there = os.stat(self._name)  # noqa: PTH116 (at each line: a Path would cost more than the look)
         except OSError:
             return False
-        return (there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino)
+        return (there.st_dev, there.st_ino) == self._inode
 
 
 def _cut(value: Any) -> Any:

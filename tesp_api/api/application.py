@@ -59,7 +59,7 @@ def build_api(
             *BulkEndpoint(creation).routes("/tesp/v1"),
             *DryRunEndpoint(settings, creation, next_destination).routes("/tesp/v1"),
             *ExtensionEndpoints(store).routes("/tesp/v1"),
-            *HealthEndpoints({"store": store.check, **checks}).routes(),
+            *HealthEndpoints({"store": store.check, **checks}, tells_why=not authenticators).routes(),
             *DocsEndpoints(document, root_path, authenticators).routes(),
         ]
     )

@@ -14,14 +14,17 @@ from tesp_api.errors import TespError
 Check = Callable[[], Awaitable[None]]
 
 _CHECK_TIMEOUT_S = 5.0
+_UNTOLD = "it does not work; the server's log says why"
 _log = logging.getLogger(__name__)
 
 
 class HealthEndpoints:
     """`/healthz` answers as long as the process lives, `/readyz` once all parts work."""
 
-    def __init__(self, checks: Mapping[str, Check]) -> None:
+    def __init__(self, checks: Mapping[str, Check], *, tells_why: bool = True) -> None:
+        """Where users log in, these endpoints are for everybody: `tells_why` leaves reasons to the log."""
         self._checks = checks
+        self._tells_why = tells_why
 
     def routes(self) -> list[Route]:
         """The endpoints as routes."""
@@ -38,13 +41,19 @@ class HealthEndpoints:
         """200 if every part answers, else 503; says of each part whether it does, and why not."""
         failures = await asyncio.gather(*(_failure(name, check) for name, check in self._checks.items()))
         parts = {
-            name: {"ok": True} if failure is None else {"ok": False, "error": failure}
+            name: {"ok": True} if failure is None else {"ok": False, "error": self._told(name, failure)}
             for name, failure in zip(self._checks, failures, strict=True)
         }
         ready = not any(failures)
         return json_answer(
             {"status": "ready" if ready else "not ready", "parts": parts}, 200 if ready else 503
         )
+
+    def _told(self, name: str, failure: str) -> str:
+        if self._tells_why:
+            return failure
+        _log.warning("%s is not ready: %s", name, failure)
+        return _UNTOLD
 
 
 async def _failure(name: str, check: Check) -> str | None:

@@ -56,6 +56,8 @@ def login_checks(settings: Settings) -> Iterator[Check]:
 
 def _users(settings: Settings) -> Check:
     async def count() -> int:
+        if settings.store.kind == "sqlite" and not settings.data_dir.exists():
+            return 0
         accounts = build_accounts(settings)
         await accounts.open()
         try:

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import httpx
+import pytest
 
 from tesp_api.api.auth.api_tokens import new_token
 from tesp_api.api.auth.identity import Action
@@ -16,6 +17,8 @@ from tests.acceptance.served import BIN, served
 from tests.services.tesp import ONLY_BUBBLEWRAP, TespServer, free_port, poll
 
 TES = "/ga4gh/tes/v1"
+
+pytestmark = pytest.mark.services
 
 
 def environment(folder: Path, **more: str) -> dict[str, str]:

@@ -10,11 +10,12 @@ import pytest
 from fastapi import FastAPI
 
 from tesp_api.api.application import build_api
-from tesp_api.api.auth.api_tokens import new_token
+from tesp_api.api.auth.api_tokens import TokenAuthenticator, new_token
 from tesp_api.api.auth.identity import Action
 from tesp_api.api.auth.passwords import hash_password
 from tesp_api.app import build_accounts, build_authenticators, build_store
 from tesp_api.bell import Bell
+from tesp_api.errors import StoreUnavailable
 from tesp_api.settings import Settings
 from tesp_api.store.accounts import Accounts, User
 from tesp_api.tes.times import now
@@ -177,3 +178,19 @@ async def test_behind_a_proxy_that_adds_a_path(tmp_path: Path) -> None:
         assert (await client.get("/lab")).status_code in (200, 307)
     await accounts.aclose()
     await store.aclose()
+
+
+async def test_what_does_not_work_is_told_to_everybody_but_not_why(
+    guarded: Guarded, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def fail() -> None:
+        raise StoreUnavailable("mongodb at 10.1.2.3 is away")
+
+    settings = Settings.model_validate({"data_dir": str(tmp_path)})
+    ways = [TokenAuthenticator(guarded.accounts)]
+    app = build_api(build_store(settings), Bell(), settings, {"pulsar": fail}, authenticators=ways)
+    async with connect(app) as client:
+        answer = await client.get("/readyz")
+    assert answer.status_code == 503
+    assert answer.json()["parts"]["pulsar"]["ok"] is False
+    assert "10.1.2.3" not in answer.text and "10.1.2.3" in caplog.text
