@@ -19,8 +19,8 @@ TEST_PACKAGES := docker.io iptables podman runc bubblewrap busybox-static curl p
 # They start a Docker daemon, make users and enter namespaces: that takes root.
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo env "PATH=$$PATH" PYTHONDONTWRITEBYTECODE=1)
 
-.PHONY: help install install-dev demo serve test test-quick test-services fuzz lint bench bench-api bench-staging \
-    faults
+.PHONY: help install install-dev demo serve test test-quick test-services fuzz lint bench bench-api bench-auth \
+    bench-staging faults
 
 help:  ## show this
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "make %-14s%s\n", $$1, $$2}'
@@ -71,6 +71,9 @@ bench: $(STAMP)-dev test-services  ## measure how long a task takes above its ba
 
 bench-api: $(STAMP)-dev test-services  ## measure the API with a million stored tasks (ARGS="--store mongodb")
 	@$(AS_ROOT) $(PYTHON) -m bench.api $(ARGS)
+
+bench-auth: $(STAMP)-dev  ## measure gets with logins beside gets without (ARGS="--seconds 5")
+	@$(PYTHON) -m bench.auth $(ARGS)
 
 bench-staging: $(STAMP)-dev test-services  ## measure transfers beside curl and boto3 (ARGS="--bytes 600000000")
 	@$(AS_ROOT) $(PYTHON) -m bench.staging $(ARGS)

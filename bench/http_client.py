@@ -16,10 +16,11 @@ _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 _BUFFER_BYTES = 1 << 18
 
 
-def get_request(path: str, *params: tuple[str, str | int]) -> bytes:
-    """A GET of `path` with a query."""
+def get_request(path: str, *params: tuple[str, str | int], authorization: str = "") -> bytes:
+    """A GET of `path` with a query, and with credentials if there are some."""
     target = f"{path}?{urlencode(params)}" if params else path
-    return f"GET {target} HTTP/1.1\r\nhost: bench\r\n\r\n".encode()
+    login = f"authorization: {authorization}\r\n" if authorization else ""
+    return f"GET {target} HTTP/1.1\r\nhost: bench\r\n{login}\r\n".encode()
 
 
 def post_request(path: str, body: bytes) -> bytes:

@@ -61,7 +61,7 @@ def _rows(number: int, stored: Stored, total: int) -> Iterator[tuple[str, tuple[
         (task.id, task.owner, name, task.state, created_at, task.attempt, 0, 1, ended_at, generation),
     )
     yield "requests", (task.id, to_json(task.request), to_json(tuple(task.warnings)))
-    for tag in tags_of(task.request):
+    for tag in tags_of(task.request, task.groups):
         yield "tags", (*tag, task.id, task.state)
     for attempt, log in enumerate(task.logs, start=1):
         yield "attempt_logs", (task.id, attempt, to_json(log))

@@ -8,6 +8,10 @@ from functools import partial
 from fastapi import FastAPI
 
 from tesp_api.api.application import build_api
+from tesp_api.api.auth.api_tokens import TokenAuthenticator
+from tesp_api.api.auth.authenticator import Authenticator
+from tesp_api.api.auth.basic import BasicAuthenticator
+from tesp_api.api.auth.oidc import OidcAuthenticator
 from tesp_api.api.channel import ChannelEndpoints, build_channel
 from tesp_api.api.channel_listener import SOCKET_NAME, ChannelListener
 from tesp_api.bell import Bell
@@ -28,11 +32,14 @@ from tesp_api.storage.s3_signing import S3Signer
 from tesp_api.storage.sealing import Sealer
 from tesp_api.storage.server_key import ServerKey
 from tesp_api.storage.work_orders import WorkOrders
+from tesp_api.store.accounts import Accounts
 from tesp_api.store.base import TaskStore
 from tesp_api.store.folder_lock import FolderLock
 from tesp_api.store.mongo import MongoTaskStore
+from tesp_api.store.mongo_accounts import MongoAccounts
 from tesp_api.store.server_id import server_id
 from tesp_api.store.sqlite import SqliteTaskStore
+from tesp_api.store.sqlite_accounts import SqliteAccounts
 
 _log = logging.getLogger(__name__)
 
@@ -46,6 +53,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     settings = settings or load_settings()
     bell = Bell()
     store = build_store(settings)
+    accounts = build_accounts(settings)
     transports = build_transports(settings, StoreMailbox(store))
     server_key = ServerKey(settings)
     work_orders = WorkOrders(server_key)
@@ -66,6 +74,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             is_locked = stack.enter_context(_only_server(settings))
             await store.open()
             stack.push_async_callback(store.aclose)
+            if settings.auth.has_accounts:
+                await accounts.open()
+                stack.push_async_callback(accounts.aclose)
             _prepare_key(server_key, settings)
             await channel.open()
             stack.push_async_callback(channel.aclose)
@@ -86,6 +97,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         bell,
         settings,
         checks,
+        authenticators=build_authenticators(settings, accounts),
         next_destination=scheduler.next_destination,
         routing=scheduler.routing,
         lifespan=lifespan,
@@ -97,6 +109,25 @@ def build_store(settings: Settings) -> TaskStore:
     if settings.store.kind == "mongodb":
         return MongoTaskStore(settings.store.url.get_secret_value(), database=settings.store.database)
     return SqliteTaskStore(settings.data_dir)
+
+
+def build_accounts(settings: Settings) -> Accounts:
+    """The users and tokens of that store, not yet open."""
+    if settings.store.kind == "mongodb":
+        return MongoAccounts(settings.store.url.get_secret_value(), database=settings.store.database)
+    return SqliteAccounts(settings.data_dir)
+
+
+def build_authenticators(settings: Settings, accounts: Accounts) -> list[Authenticator]:
+    """The ways to log in that the settings ask for."""
+    found: list[Authenticator] = []
+    if "token" in settings.auth.modes:
+        found.append(TokenAuthenticator(accounts))
+    if "basic" in settings.auth.modes:
+        found.append(BasicAuthenticator(accounts))
+    if "oidc" in settings.auth.modes:
+        found.append(OidcAuthenticator(settings.issuers))
+    return found
 
 
 @contextmanager

@@ -3,9 +3,13 @@
     TespError                       500
     ├── InvalidRequest              400   what the client sent cannot be used; carries the faults
     ├── BodyTooLarge                413
-    ├── TaskNotFound                404
+    ├── NotAuthenticated            401   nobody knows who sends this
+    ├── NotAllowed                  403   the server knows, but this may not be done
+    ├── AuthenticationBusy          503   it cannot be said now who sends this
+    ├── TaskNotFound                404   there is none, or it is another's
     ├── TaskNotOver                 409   only what has ended can be deleted
     ├── KeyReused                   409   an Idempotency-Key came again with another body
+    ├── AccountRefused              409   there is such a user already, or no such user or token
     ├── SettingsError               (stops the start)
     ├── StoreError                  500
     │   ├── StoreUnavailable        503   try again later
@@ -74,6 +78,31 @@ class BodyTooLarge(TespError):
         )
 
 
+class NotAuthenticated(TespError):
+    """The request has no credentials, or such as prove nothing; the text says which, and no secret.
+
+    `refused` tells wrong credentials from missing ones.
+    """
+
+    http_status = 401
+
+    def __init__(self, reason: str, *, refused: bool = True) -> None:
+        self.refused = refused
+        super().__init__(reason)
+
+
+class NotAllowed(TespError):
+    """Who sends this is known, but may not do it; or nobody may, in this way."""
+
+    http_status = 403
+
+
+class AuthenticationBusy(TespError):
+    """Whether the credentials are right cannot be found out now."""
+
+    http_status = 503
+
+
 class TaskNotFound(TespError):
     """There is no such task, or it is not the caller's."""
 
@@ -103,6 +132,12 @@ class KeyReused(TespError):
 
     def __init__(self, key: str) -> None:
         super().__init__(f"the Idempotency-Key {key!r} was used for another task: choose a new one")
+
+
+class AccountRefused(TespError):
+    """A user or token cannot be made, changed or removed as asked for."""
+
+    http_status = 409
 
 
 class SettingsError(TespError):

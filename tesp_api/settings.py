@@ -14,8 +14,6 @@ from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     IPvAnyNetwork,
     SecretStr,
@@ -25,23 +23,21 @@ from pydantic import (
 )
 
 from tesp_api.errors import SettingsError
+from tesp_api.settings_auth import AuditSettings, AuthSettings, IssuerSettings
+from tesp_api.settings_base import Seconds
+from tesp_api.settings_base import Table as _Table
 from tesp_api.settings_sources import ENV_PREFIX, read_sources
 from tesp_api.submit_templates import check_templates
 
 Runtime = Literal["docker", "podman", "apptainer", "singularity", "bubblewrap"]
 Scheme = Literal["http", "https", "ftp", "ftps", "s3", "file"]
 HostPattern = Annotated[str, Field(pattern=r"^[^/@\s]+$")]
-Seconds = Annotated[float, Field(gt=0)]
 Bytes = Annotated[int, Field(gt=0)]
 Gigabytes = Annotated[float, Field(gt=0, le=1e9)]
 ImagePattern = Annotated[str, Field(pattern=r"^[^\s]+$")]
 Capability = Annotated[str, Field(pattern=r"^[A-Z_]{3,40}$")]
 UrlPrefix = Annotated[str, Field(pattern=r"^(/|[A-Za-z][A-Za-z0-9+.-]*://)[^\s]*$")]
 Origin = Annotated[str, Field(pattern=r"^(\*|https?://[^/\s?#@]+)$")]
-
-
-class _Table(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, coerce_numbers_to_str=True)
 
 
 class ServerSettings(_Table):
@@ -508,6 +504,9 @@ class Settings(_Table):
         "servers on one database; made in the data folder, unless set",
     )
     server: ServerSettings = ServerSettings()
+    auth: AuthSettings = AuthSettings()
+    issuers: dict[str, IssuerSettings] = Field(default_factory=dict)
+    audit: AuditSettings = AuditSettings()
     store: StoreSettings = StoreSettings()
     service: ServiceSettings = ServiceSettings()
     logs: LogSettings = LogSettings()
@@ -547,6 +546,15 @@ class Settings(_Table):
         embedded = [name for name, one in self.destinations.items() if one.kind == "embedded"]
         if len(embedded) > 1:
             raise ValueError(f"destinations: only one can be embedded, not {', '.join(embedded)}")
+        return self
+
+    @model_validator(mode="after")
+    def _somebody_can_log_in(self) -> "Settings":
+        if "oidc" in self.auth.modes and not self.issuers:
+            raise ValueError('auth.modes has "oidc", which needs a table [default.issuers.NAME]')
+        urls = [issuer.url for issuer in self.issuers.values()]
+        if len(set(urls)) < len(urls):
+            raise ValueError("issuers: two of them have the same url")
         return self
 
     @model_validator(mode="after")

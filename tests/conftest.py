@@ -3,7 +3,9 @@
 from collections.abc import Iterator
 
 import pytest
+from argon2 import PasswordHasher
 
+from tesp_api.api.auth import passwords
 from tests.services.mongod import Mongod
 from tests.services.moto import Moto
 from tests.services.radosgw import Radosgw
@@ -36,3 +38,10 @@ def radosgw() -> Iterator[S3Place]:
     """An S3 that checks them, on the same terms."""
     with Radosgw() as running:
         yield running
+
+
+@pytest.fixture
+def cheap_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Passwords cost next to nothing in this test: on a busy machine a real one takes seconds."""
+    monkeypatch.setattr(passwords, "_hasher", PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
+    passwords._nobodys_hash.cache_clear()

@@ -31,5 +31,6 @@ def make_task(**changes: Any) -> Task:
         created_at=created_at,
         warnings=changes.pop("warnings", ()),
         sealed=changes.pop("sealed", ""),
+        groups=changes.pop("groups", ()),
         request=changes.pop("request", None) or make_request(**changes),
     )

@@ -1,12 +1,15 @@
 """Puts the API together."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
 from fastapi import FastAPI
 from starlette.types import Lifespan
 
+from tesp_api.api.auth.authentication import Authentication
+from tesp_api.api.auth.authenticator import Authenticator
+from tesp_api.api.auth.web_pages import WebPages
 from tesp_api.api.body_limit import BodyLimit
 from tesp_api.api.bulk import BulkEndpoint
 from tesp_api.api.cors import Cors
@@ -19,8 +22,10 @@ from tesp_api.api.extensions import ExtensionEndpoints
 from tesp_api.api.head_limit import HeadLimit
 from tesp_api.api.health import Check, HealthEndpoints
 from tesp_api.api.openapi import openapi_document
+from tesp_api.api.request_id import RequestId
 from tesp_api.api.root_path import RootPath
 from tesp_api.api.tasks import TaskEndpoints
+from tesp_api.audit_log import AuditLog
 from tesp_api.bell import Bell
 from tesp_api.settings import Settings
 from tesp_api.storage.admission import Rules
@@ -33,14 +38,15 @@ def build_api(
     settings: Settings,
     checks: Mapping[str, Check],
     *,
+    authenticators: Sequence[Authenticator] = (),
     next_destination: NextDestination | None = None,
     routing: Rules | None = None,
     lifespan: Lifespan[Any] | None = None,
 ) -> FastAPI:
     """The API over an opened store.
 
-    `checks` are those of the destinations, by name, for `/readyz`; `routing` are their rules.
-    `app.state.drain` is what ends the taking of new tasks.
+    Without `authenticators` nobody has to log in. `checks` are those of the destinations, by name, for `/readyz`;
+    `routing` are their rules. `app.state.drain` is what ends the taking of new tasks.
     """
     root_path = settings.server.root_path
     creation = Creation(store, bell, settings, routing)
@@ -53,22 +59,25 @@ def build_api(
             *BulkEndpoint(creation).routes("/tesp/v1"),
             *DryRunEndpoint(settings, creation, next_destination).routes("/tesp/v1"),
             *ExtensionEndpoints(store).routes("/tesp/v1"),
-            *HealthEndpoints(store.check, checks).routes(),
-            *DocsEndpoints(document, root_path).routes(),
+            *HealthEndpoints(store.check, checks, tells_why=not authenticators).routes(),
+            *DocsEndpoints(document, root_path, authenticators).routes(),
         ]
     )
     app.state.drain = Drain()
     app.add_middleware(Draining, drain=app.state.drain)
-    _add_middleware(app, settings)
+    _add_middleware(app, settings, authenticators)
     install_error_answers(app)
     return app
 
 
-def _add_middleware(app: FastAPI, settings: Settings) -> None:
+def _add_middleware(app: FastAPI, settings: Settings, authenticators: Sequence[Authenticator]) -> None:
     """What requests pass through before the routes: the last one added comes first."""
     app.add_middleware(BodyLimit, max_body_bytes=settings.server.max_body_bytes)
+    app.add_middleware(Authentication, authenticators=authenticators, settings=settings)
+    app.add_middleware(WebPages, settings=settings)
     app.add_middleware(HeadLimit)
     if settings.server.root_path:
         app.add_middleware(RootPath, root_path=settings.server.root_path)
     if settings.server.cors_origins:
         app.add_middleware(Cors, origins=settings.server.cors_origins)
+    app.add_middleware(RequestId, settings=settings, audit=AuditLog(settings))

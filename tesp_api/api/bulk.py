@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Callable
 from typing import Any
 
 from starlette.requests import Request
@@ -9,13 +10,16 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from tesp_api.api.answers import json_answer
+from tesp_api.api.auth.identity import Action, sender
+from tesp_api.api.auth.permissions import require
 from tesp_api.api.creation import Creation
 from tesp_api.api.errors import error_body
 from tesp_api.api.idempotency import read_key
+from tesp_api.api.request_id import note_tasks, request_id_of
 from tesp_api.errors import Fault, InvalidRequest, KeyReused, StoreUnavailable
 from tesp_api.store.base import Task
 from tesp_api.tes.json_body import read_json
-from tesp_api.tes.validation import validate_task
+from tesp_api.tes.validation import NewTask, validate_task
 
 MOST_TASKS = 1000
 
@@ -44,8 +48,13 @@ class BulkEndpoint:
         Raises:
             StoreUnavailable: not one task could be stored because the store does not answer.
         """
+        who = sender(request)
+        require(who, Action.SUBMIT)
         key = read_key(request.headers)
-        tasks = await _read_tasks(_documents_in(await request.body()), self._creation)
+        documents = _documents_in(await request.body())
+        tasks = await _read_tasks(
+            documents, lambda new: self._creation.queued_task(new, who, request_id_of(request))
+        )
         room = asyncio.Semaphore(_AT_ONCE)
         outcomes = await asyncio.gather(
             *(self._store_one(task, _own_key(key, index), room) for index, task in enumerate(tasks))
@@ -53,6 +62,7 @@ class BulkEndpoint:
         unavailable = [outcome for outcome in outcomes if isinstance(outcome, StoreUnavailable)]
         if unavailable and not any(isinstance(outcome, str) for outcome in outcomes):
             raise unavailable[0]
+        note_tasks(request, [outcome for outcome in outcomes if isinstance(outcome, str)])
         return json_answer({"tasks": [_answer(index, outcome) for index, outcome in enumerate(outcomes)]})
 
     async def _store_one(
@@ -80,12 +90,14 @@ def _documents_in(body: bytes) -> list[Any]:
     return documents
 
 
-async def _read_tasks(documents: list[Any], creation: Creation) -> list[Task | InvalidRequest]:
+async def _read_tasks(
+    documents: list[Any], queued_task: Callable[[NewTask], Task]
+) -> list[Task | InvalidRequest]:
     """Each document as a task or as what is wrong with it. Ids grow, so lists show the same order."""
     tasks: list[Task | InvalidRequest] = []
     for index, document in enumerate(documents):
         try:
-            tasks.append(creation.queued_task(validate_task(document)))
+            tasks.append(queued_task(validate_task(document)))
         except InvalidRequest as error:
             tasks.append(error)
         if index % _BETWEEN_PAUSES == 0:

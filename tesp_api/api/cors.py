@@ -14,10 +14,18 @@ from starlette.types import ASGIApp
 
 from tesp_api.api.errors import refusal
 from tesp_api.api.idempotency import HEADER as IDEMPOTENCY_KEY
+from tesp_api.api.request_id import HEADER as REQUEST_ID
 
 _METHODS = ("GET", "HEAD", "POST", "DELETE")
-_REQUEST_HEADERS = ("Authorization", "Content-Type", IDEMPOTENCY_KEY)
-_ANSWER_HEADERS = ("Retry-After", "X-Tesp-Log-Offset", "X-Tesp-Log-Total", "X-Tesp-Log-Live")
+_REQUEST_HEADERS = ("Authorization", "Content-Type", IDEMPOTENCY_KEY, REQUEST_ID)
+_ANSWER_HEADERS = (
+    REQUEST_ID,
+    "Retry-After",
+    "WWW-Authenticate",
+    "X-Tesp-Log-Offset",
+    "X-Tesp-Log-Total",
+    "X-Tesp-Log-Live",
+)
 _MAX_AGE_S = 30 * 24 * 3600
 
 

@@ -1,5 +1,6 @@
 """Admits tasks, stores them and wakes the runner: what all endpoints that create tasks have in common."""
 
+from tesp_api.api.auth.identity import Identity
 from tesp_api.api.idempotency import once_key
 from tesp_api.bell import Bell
 from tesp_api.settings import Settings
@@ -11,9 +12,6 @@ from tesp_api.tes.ids import new_task_id
 from tesp_api.tes.states import State
 from tesp_api.tes.times import now
 from tesp_api.tes.validation import NewTask
-
-ANYBODY = "anybody"
-"""The owner of all tasks while nobody has to log in."""
 
 
 class Creation:
@@ -27,30 +25,33 @@ class Creation:
         self._admission = Admission(settings, routing)
         self._sealer = Sealer(ServerKey(settings))
 
-    def admit(self, new: NewTask) -> NewTask:
+    def admit(self, new: NewTask, who: Identity) -> NewTask:
         """The task, if the settings allow it, with what its user should know before it runs.
 
         Raises:
             InvalidRequest: names every fault.
         """
-        return self._admission.admit(new, ANYBODY)
+        return self._admission.admit(new, who.owner)
 
-    def queued_task(self, new: NewTask) -> Task:
-        """The task, with an id, as it will be stored: its logins sealed for that id.
+    def queued_task(self, new: NewTask, who: Identity, request_id: str) -> Task:
+        """The task, with an id, as it will be stored for `who`: its logins sealed for that id.
+
+        What its system_logs tell first is the name of the request.
 
         Raises:
             InvalidRequest: the settings do not allow it; names every fault.
         """
-        admitted = self.admit(new)
+        admitted = self.admit(new, who)
         task_id = new_task_id()
         return Task(
             id=task_id,
-            owner=ANYBODY,
+            owner=who.owner,
             state=State.QUEUED,
             created_at=now(),
             request=admitted.document,
-            warnings=admitted.warnings,
+            warnings=(f"created by request {request_id}", *admitted.warnings),
             sealed=self._sealer.seal(task_id, admitted.logins),
+            groups=who.groups,
         )
 
     async def store(self, task: Task, key: str | None) -> str:

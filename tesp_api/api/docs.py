@@ -3,6 +3,7 @@
 All addresses are relative, so that the page also works behind a proxy that adds a path.
 """
 
+from collections.abc import Sequence
 from importlib.resources import files
 from typing import Any
 
@@ -12,6 +13,9 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from tesp_api.api.answers import json_answer
+from tesp_api.api.auth.authenticator import Authenticator
+from tesp_api.api.auth.oidc import OidcAuthenticator, SignIn
+from tesp_api.api.docs_login import REDIRECT_PAGE, REDIRECT_PATH, page_login, with_login
 
 _PAGE = """<!DOCTYPE html>
 <html lang="en">
@@ -26,14 +30,15 @@ _PAGE = """<!DOCTYPE html>
 <div id="swagger-ui"></div>
 <script src="docs/files/swagger-ui-bundle.js"></script>
 <script>
-SwaggerUIBundle({
+const page = SwaggerUIBundle({
   url: "openapi.json",
   dom_id: "#swagger-ui",
   deepLinking: true,
   tryItOutEnabled: true,
   validatorUrl: null,
+  oauth2RedirectUrl: new URL("docs/oauth2-redirect", window.location.href).href,
 });
-</script>
+LOGIN</script>
 </body>
 </html>
 """
@@ -42,9 +47,13 @@ SwaggerUIBundle({
 class DocsEndpoints:
     """`/` and `/docs` for people, `/openapi.json` for programs."""
 
-    def __init__(self, document: dict[str, Any], root_path: str) -> None:
+    def __init__(
+        self, document: dict[str, Any], root_path: str, authenticators: Sequence[Authenticator]
+    ) -> None:
         self._document = document
         self._root_path = root_path
+        self._schemes = list(dict.fromkeys(one.scheme for one in authenticators))
+        self._oidc = [one for one in authenticators if isinstance(one, OidcAuthenticator)]
 
     def routes(self) -> list[BaseRoute]:
         """The endpoints as routes."""
@@ -52,6 +61,7 @@ class DocsEndpoints:
         return [
             Route("/", self.redirect, methods=["GET"]),
             Route("/docs", self.show_page, methods=["GET"]),
+            Route(REDIRECT_PATH, self.return_from_login, methods=["GET"]),
             Route("/openapi.json", self.show_document, methods=["GET"]),
             Mount("/docs/files", StaticFiles(directory=folder)),
         ]
@@ -62,8 +72,17 @@ class DocsEndpoints:
 
     async def show_page(self, _: Request) -> Response:
         """The Swagger UI."""
-        return HTMLResponse(_PAGE)
+        return HTMLResponse(_PAGE.replace("LOGIN", page_login(await self._sign_ins())))
+
+    async def return_from_login(self, _: Request) -> Response:
+        """Where an issuer sends people back to."""
+        return HTMLResponse(REDIRECT_PAGE)
 
     async def show_document(self, _: Request) -> Response:
         """The OpenAPI document."""
-        return json_answer(self._document)
+        if not self._schemes:
+            return json_answer(self._document)
+        return json_answer(with_login(self._document, self._schemes, await self._sign_ins()))
+
+    async def _sign_ins(self) -> list[SignIn]:
+        return [sign_in for one in self._oidc for sign_in in await one.sign_ins()]

@@ -8,7 +8,9 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from tesp_api.api.answers import json_answer
-from tesp_api.api.creation import ANYBODY, Creation
+from tesp_api.api.auth.identity import Action, sender
+from tesp_api.api.auth.permissions import require
+from tesp_api.api.creation import Creation
 from tesp_api.errors import Fault, InvalidRequest
 from tesp_api.settings import Settings
 from tesp_api.tes.paths import is_within, normal_path
@@ -37,14 +39,16 @@ class DryRunEndpoint:
 
     async def validate_task(self, request: Request) -> Response:
         """The faults of the task in the body, and what would happen to one that has none."""
+        who = sender(request)
+        require(who, Action.SUBMIT)
         body = await request.body()
         try:
-            new = self._creation.admit(read_task(body))
+            new = self._creation.admit(read_task(body), who)
         except InvalidRequest as error:
             return json_answer(_report(faults=error.faults))
         if self._next_destination is None:
             return json_answer(_report(warnings=new.warnings))
-        destination = self._next_destination(new.document, ANYBODY, bool(new.logins))
+        destination = self._next_destination(new.document, who.owner, bool(new.logins))
         roots = [str(root.path) for root in self._settings.destinations[destination].file_roots]
         warnings = (*new.warnings, *_beyond_roots(new.document, roots, destination))
         return json_answer(_report(warnings=warnings) | {"destination": destination})

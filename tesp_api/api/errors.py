@@ -14,6 +14,8 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from tesp_api.api.answers import json_answer
+from tesp_api.api.request_id import HEADER as REQUEST_ID
+from tesp_api.api.request_id import request_id_of
 from tesp_api.errors import InvalidRequest, TespError
 
 RETRY_AFTER_S = 5
@@ -80,8 +82,11 @@ async def _answer_nobody(_: Request, __: Exception) -> Response:
 
 async def _answer_unexpected(request: Request, error: Exception) -> Response:
     # Starlette raises the error again after this answer, and the HTTP server logs its traceback.
+    # It goes past all middleware, so the request's name is put on here.
     _log.error("%s %s failed: %r", request.method, request.url.path, error)
-    return error_answer(error)
+    answer = error_answer(error)
+    answer.headers[REQUEST_ID] = request_id_of(request)
+    return answer
 
 
 def _body(status: int, message: str) -> dict[str, Any]:

@@ -9,6 +9,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from tesp_api.api.answers import json_answer
+from tesp_api.api.auth.identity import Action, sender
+from tesp_api.api.auth.visible_tasks import VisibleTasks
 from tesp_api.api.queries import reading
 from tesp_api.store.base import Stream, Task, TaskStore
 from tesp_api.tes.states import FINAL
@@ -27,6 +29,7 @@ class ExtensionEndpoints:
 
     def __init__(self, store: TaskStore) -> None:
         self._store = store
+        self._tasks = VisibleTasks(store)
 
     def routes(self, prefix: str) -> list[Route]:
         """The endpoints as routes."""
@@ -44,7 +47,9 @@ class ExtensionEndpoints:
         Raises:
             TaskNotOver: it has not ended, or is still being cleaned up.
         """
-        await self._store.delete(request.path_params["id"])
+        task_id = request.path_params["id"]
+        await self._tasks.require(sender(request), Action.DELETE, task_id)
+        await self._store.delete(task_id)
         return Response(status_code=204)
 
     async def read_log(self, request: Request) -> Response:
@@ -55,7 +60,7 @@ class ExtensionEndpoints:
         false, the answer's total is final.
         """
         # The state is read before the log: the runner stores the whole log before it ends a task.
-        task = await self._store.get(request.path_params["id"])
+        task = await self._tasks.get(sender(request), request.path_params["id"])
         executor, stream = _executor_of(task, request.path_params["executor"]), request.path_params["stream"]
         if stream not in _STREAMS:
             raise HTTPException(404, f"there is no stream {stream[:40]!r}: choose stdout or stderr")
@@ -86,7 +91,7 @@ class ExtensionEndpoints:
         `live` says that more may come: once it is false, nothing will.
         """
         # The state is read before the events, as for a log.
-        task = await self._store.get(request.path_params["id"])
+        task = await self._tasks.get(sender(request), request.path_params["id"])
         with reading(request.query_params) as query:
             attempt = query.integer("attempt", task.attempt, least=1, most=2**31)
             after = query.integer("after", -1, least=-1, most=2**31)
@@ -124,7 +129,7 @@ class ExtensionEndpoints:
 
     async def read_history(self, request: Request) -> Response:
         """Every state the task has been in, oldest first."""
-        task = await self._store.get(request.path_params["id"])
+        task = await self._tasks.get(sender(request), request.path_params["id"])
         entries = [
             {
                 "time": rfc3339(entry.at),

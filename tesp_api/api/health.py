@@ -18,7 +18,7 @@ _STORE = "store"
 _CHECK_TIMEOUT_S = 5.0
 _PATIENCE_S = 0.5
 """Once the server is known to be ready, a part that hangs does not hold up the answer for longer."""
-
+_UNTOLD = "it does not work; the server's log says why"
 _log = logging.getLogger(__name__)
 
 
@@ -28,9 +28,11 @@ class HealthEndpoints:
     One destination of several that is away does not make the server useless: tasks go to the others, or wait.
     """
 
-    def __init__(self, store: Check, destinations: Mapping[str, Check]) -> None:
+    def __init__(self, store: Check, destinations: Mapping[str, Check], *, tells_why: bool = True) -> None:
+        """Where users log in, these endpoints are for everybody: `tells_why` leaves reasons to the log."""
         self._checks = {_STORE: store, **destinations}
         self._has_destinations = bool(destinations)
+        self._tells_why = tells_why
 
     def routes(self) -> list[Route]:
         """The endpoints as routes."""
@@ -50,7 +52,7 @@ class HealthEndpoints:
             waiting = (await asyncio.wait(asked.values(), timeout=_PATIENCE_S))[1]
             while waiting and not self._are_enough(asked):
                 waiting = (await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED))[1]
-            parts = {name: _part(answer) for name, answer in asked.items()}
+            parts = {name: self._part(name, answer) for name, answer in asked.items()}
             ready = self._are_enough(asked)
         finally:
             for answer in asked.values():
@@ -64,10 +66,14 @@ class HealthEndpoints:
         well = {name for name, answer in asked.items() if answer.done() and answer.result() is None}
         return _STORE in well and (len(well) > 1 or not self._has_destinations)
 
-
-def _part(answer: "asyncio.Task[str | None]") -> dict[str, object]:
-    failure = answer.result() if answer.done() else f"no answer within {_PATIENCE_S:g} seconds"
-    return {"ok": True} if failure is None else {"ok": False, "error": failure}
+    def _part(self, name: str, answer: "asyncio.Task[str | None]") -> dict[str, object]:
+        failure = answer.result() if answer.done() else f"no answer within {_PATIENCE_S:g} seconds"
+        if failure is None:
+            return {"ok": True}
+        if self._tells_why:
+            return {"ok": False, "error": failure}
+        _log.warning("%s is not ready: %s", name, failure)
+        return {"ok": False, "error": _UNTOLD}
 
 
 async def _failure(name: str, check: Check) -> str | None:

@@ -8,11 +8,15 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from tesp_api.api.answers import json_answer, json_bytes_answer
+from tesp_api.api.auth.identity import OPEN, Action, Identity, sender
+from tesp_api.api.auth.permissions import require
+from tesp_api.api.auth.visible_tasks import VisibleTasks
 from tesp_api.api.creation import Creation
 from tesp_api.api.idempotency import read_key
 from tesp_api.api.log_tails import read_tails
 from tesp_api.api.minimal_pages import minimal_page, minimal_task
 from tesp_api.api.queries import read_list_query, read_view
+from tesp_api.api.request_id import note_tasks, request_id_of
 from tesp_api.api.service_info import service_info, service_info_1_0
 from tesp_api.bell import Bell
 from tesp_api.settings import Settings
@@ -29,6 +33,7 @@ class TaskEndpoints:
         self, store: TaskStore, bell: Bell, settings: Settings, creation: Creation, *, tes_1_0: bool
     ) -> None:
         self._store = store
+        self._tasks = VisibleTasks(store)
         self._bell = bell
         self._creation = creation
         # The store keeps the last half of a long log in one piece, and only that.
@@ -57,36 +62,45 @@ class TaskEndpoints:
 
     async def create_task(self, request: Request) -> Response:
         """Store the task of the body, whatever content type is given; once for each Idempotency-Key."""
+        who = sender(request)
+        require(who, Action.SUBMIT)
         key = read_key(request.headers)
-        task = self._creation.queued_task(read_task(await request.body()))
-        return json_answer({"id": await self._creation.store(task, key)})
+        new = read_task(await request.body())
+        task_id = await self._creation.store(
+            self._creation.queued_task(new, who, request_id_of(request)), key
+        )
+        note_tasks(request, [task_id])
+        return json_answer({"id": task_id})
 
     async def get_task(self, request: Request) -> Response:
         """One task in the view asked for."""
         view = read_view(request.query_params)
-        task_id = request.path_params["id"]
+        who, task_id = sender(request), request.path_params["id"]
         if view is View.MINIMAL:
-            state = await self._store.get_state(task_id)
+            state = await self._tasks.state(who, task_id)
             return json_bytes_answer(minimal_task(task_id, state, tes_1_0=self._tes_1_0))
-        task = await self._store.get(task_id)
+        task = await self._tasks.get(who, task_id)
         [tails] = await read_tails(self._store, [task], self._tail_bytes) if view is View.FULL else [{}]
         return json_answer(task_view(task, view, tes_1_0=self._tes_1_0, tails=tails))
 
     async def list_tasks(self, request: Request) -> Response:
         """One page of the tasks that match, newest first."""
+        who = sender(request)
+        require(who, Action.READ)
         query, view = read_list_query(request.query_params, tes_1_0=self._tes_1_0)
         if query.states == frozenset():
             return json_answer({"tasks": []})
         if view is View.MINIMAL:
-            page = await self._store.list_states(query)
+            page = await self._tasks.list_states(who, query)
             return json_bytes_answer(minimal_page(page.items, page.next_token, tes_1_0=self._tes_1_0))
-        tasks, token = await self._list_documents(query, view)
+        tasks, token = await self._list_documents(who, query, view)
         return json_answer({"tasks": tasks} | ({"next_page_token": token} if token else {}))
 
     async def cancel_task(self, request: Request) -> Response:
         """Ask for the end of the task; nothing happens to one that has ended."""
-        task_id = request.path_params["id"]
-        await self._store.request_cancel(task_id, "canceled by the client")
+        who, task_id = sender(request), request.path_params["id"]
+        await self._tasks.require(who, Action.CANCEL, task_id)
+        await self._store.request_cancel(task_id, _canceled_by(who))
         self._bell.ring(task_id)
         return json_answer({})
 
@@ -98,8 +112,10 @@ class TaskEndpoints:
         """What the service is, where old clients look."""
         return json_answer(self._service_info_1_0)
 
-    async def _list_documents(self, query: TaskQuery, view: View) -> tuple[list[Json], str | None]:
-        page = await self._store.list_tasks(query)
+    async def _list_documents(
+        self, who: Identity, query: TaskQuery, view: View
+    ) -> tuple[list[Json], str | None]:
+        page = await self._tasks.list_tasks(who, query)
         if view is View.FULL:
             tails = await read_tails(self._store, page.items, self._tail_bytes)
         else:
@@ -109,3 +125,7 @@ class TaskEndpoints:
             for task, of_task in zip(page.items, tails, strict=True)
         ]
         return shown, page.next_token
+
+
+def _canceled_by(who: Identity) -> str:
+    return f"canceled by {'the client' if who == OPEN else who.name[:100] or who.owner}"

@@ -11,6 +11,7 @@ from tesp_api.app import build_store, build_transports
 from tesp_api.cli.channel_checks import channel_checks, key_checks
 from tesp_api.cli.check import Check
 from tesp_api.cli.runtimes import MEND, probe, run
+from tesp_api.cli.secret_checks import login_checks, secret_checks
 from tesp_api.errors import DataFolderInUse, PulsarError, StoreError
 from tesp_api.runner.spool import SPARE_BYTES
 from tesp_api.settings import DestinationSettings, Settings
@@ -24,6 +25,8 @@ def check_everything(settings: Settings) -> list[Check]:
     if settings.store.kind == "sqlite" or settings.has_embedded_pulsar or settings.has_gateway:
         checks += _data_folder(settings)
     checks += key_checks(settings)
+    checks += secret_checks(settings)
+    checks += login_checks(settings)
     checks += channel_checks(settings)
     for name, site in settings.destinations.items():
         checks.append(_pulsar(name, site, settings))

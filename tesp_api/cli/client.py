@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from tesp_api.cli.exits import CommandFailed, Exit
+from tesp_api.cli.login import NOBODY, Login
 
 _TES = "/ga4gh/tes/v1"
 _TESP = "/tesp/v1"
@@ -31,11 +32,15 @@ class LogRead:
 class TespClient:
     """Talks to one server. Every failure is a `CommandFailed` whose text can be shown as it is."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, login: Login = NOBODY) -> None:
+        self._login = login
         self.url = url.rstrip("/").removesuffix(_TES).removesuffix("/v1")
         host = _host_of(self.url)
+        self.is_in_the_clear = self.url.startswith("http://") and host not in _LOOPBACK
         # A proxy named in the environment cannot reach this machine's own loopback.
-        self._http = httpx.Client(base_url=self.url, timeout=30.0, trust_env=host not in _LOOPBACK)
+        self._http = httpx.Client(
+            base_url=self.url, timeout=30.0, auth=login.auth(), trust_env=host not in _LOOPBACK
+        )
 
     def __enter__(self) -> "TespClient":
         return self
@@ -116,9 +121,17 @@ class TespClient:
             raise CommandFailed(
                 f"{self.url} does not answer ({type(error).__name__}): {error}", Exit.UNREACHABLE
             ) from None
+        if response.status_code == 401:
+            raise CommandFailed(self._not_logged_in(_explain(response)))
         if response.is_error:
             raise CommandFailed(_explain(response))
         return response
+
+    def _not_logged_in(self, said: str) -> str:
+        ways = "set TESP_TOKEN, or name --token-file or --user"
+        if self._login.header is None:
+            return f"{self.url} asks for a login: {ways}"
+        return f"{self.url} does not let us in {self._login.of}: {said}; {ways}"
 
 
 def _host_of(url: str) -> str:

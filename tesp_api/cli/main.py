@@ -10,6 +10,8 @@ from tesp_api.cli.doctor import doctor
 from tesp_api.cli.exits import EXIT_CODES, CommandFailed
 from tesp_api.cli.serve import serve
 from tesp_api.cli.task import app as task_app
+from tesp_api.cli.token import app as token_app
+from tesp_api.cli.user import app as user_app
 
 
 class _ReportingGroup(TyperGroup):
@@ -33,6 +35,8 @@ app = typer.Typer(
 )
 app.command()(serve)
 app.add_typer(task_app, name="task")
+app.add_typer(user_app, name="user")
+app.add_typer(token_app, name="token")
 app.command()(doctor)
 app.command()(demo)
 

@@ -78,6 +78,14 @@ def print_tasks(tasks: Sequence[Mapping[str, Any]], more: bool) -> None:
         console(stderr=True).print(Text("there are more: --all shows them", "dim"))
 
 
+def print_rows(columns: Sequence[str], rows: Sequence[Sequence[str]], nothing: str) -> None:
+    """A table of texts, or what to say where there are none."""
+    table = _table(*columns)
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    console().print(table if rows else Text(nothing, "dim"))
+
+
 def print_task(task: Mapping[str, Any]) -> None:
     """All of a task that a reader wants to see at a glance."""
     out = console()

@@ -6,6 +6,7 @@ import signal
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -48,6 +49,7 @@ def serve(
     server = {key: value for key, value in {"host": host, "port": port}.items() if value is not None}
     settings = read_settings(data, allow_bubblewrap, server=server)
     with _listening_socket(settings.server.host, settings.server.port) as listener:
+        _check_who_is_served(settings, listener.getsockname()[0])
         # From here on the settings name the port that was really taken.
         server["port"] = listener.getsockname()[1]
         _run(read_settings(data, allow_bubblewrap, server=server), listener)
@@ -69,6 +71,16 @@ def read_settings(data: Path | None, allow_bubblewrap: bool, **overrides: Any) -
         return load_settings(**overrides)
     except SettingsError as error:
         raise CommandFailed(str(error), Exit.USAGE) from None
+
+
+def _check_who_is_served(settings: "Settings", address: str) -> None:
+    """Where nobody logs in, other machines are served only on the operator's word."""
+    if settings.auth.is_open and not settings.auth.open_to_network and not ip_address(address).is_loopback:
+        raise CommandFailed(
+            f"{settings.server.host} is not loopback, and nobody has to log in: whoever reaches the port "
+            "would run programs here. Choose auth.modes, or set auth.open_to_network = true",
+            Exit.USAGE,
+        )
 
 
 def _listening_socket(host: str, port: int) -> socket.socket:
@@ -165,6 +177,13 @@ def _banner(settings: "Settings") -> str:
         gateway = "; this server moves the files" if one.staging == "gateway" else ""
         runtimes = ", ".join(one.runtimes_in_order)
         lines.append(f"  destination   {name}: Pulsar {one.place}; {runtimes}{gateway}")
+    if settings.auth.is_open:
+        lines.append("  users         nobody has to log in")
+    else:
+        lines.append(f"  users         log in: {', '.join(settings.auth.modes)}")
     if not host.startswith(_LOOPBACK):
-        lines.append(f"warning: {host} is not loopback: whoever reaches this port runs programs here")
+        danger = "whoever reaches this port runs programs here"
+        if not settings.auth.is_open:
+            danger = "what users log in with needs TLS, by a proxy before this server"
+        lines.append(f"warning: {host} is not loopback: {danger}")
     return "\n".join(lines)

@@ -4,12 +4,15 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
 from tesp_api.cli.exits import EXIT_CODES, CommandFailed, Exit, exit_for_states
 from tesp_api.tes.states import FINAL
+
+if TYPE_CHECKING:
+    from tesp_api.cli.client import TespClient
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -19,6 +22,20 @@ app = typer.Typer(
 )
 
 Url = Annotated[str, typer.Option("--url", envvar="TESP_URL", help="Where the server is.")]
+TokenFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--token-file",
+        envvar="TESP_TOKEN_FILE",
+        help="A file with a token, which nobody else can read; or set TESP_TOKEN.",
+    ),
+]
+User = Annotated[
+    str | None,
+    typer.Option(
+        "--user", envvar="TESP_USER", help="A user's name; the password is TESP_PASSWORD, or is asked for."
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 TaskId = Annotated[str, typer.Argument(metavar="ID")]
 TaskIds = Annotated[list[str], typer.Argument(metavar="ID")]
@@ -36,14 +53,15 @@ def create(
     timeout: Timeout = None,
     as_json: Json = False,
     url: Url = DEFAULT_URL,
+    user: User = None,
+    token_file: TokenFile = None,
 ) -> None:
     """Create a task and print its id."""
-    from tesp_api.cli.client import TespClient
     from tesp_api.cli.follow import wait_for
     from tesp_api.cli.output import print_json
 
     task = _read_task(file)
-    with TespClient(url) as client:
+    with _client(url, user, token_file) as client:
         task_id = client.create(task)
         if not as_json:
             typer.echo(task_id)
@@ -64,12 +82,13 @@ def get(
     view: Annotated[str, typer.Option(help="MINIMAL, BASIC or FULL.")] = "FULL",
     as_json: Json = False,
     url: Url = DEFAULT_URL,
+    user: User = None,
+    token_file: TokenFile = None,
 ) -> None:
     """Show a task."""
-    from tesp_api.cli.client import TespClient
     from tesp_api.cli.output import print_json, print_task
 
-    with TespClient(url) as client:
+    with _client(url, user, token_file) as client:
         task = client.get(task_id, view.upper())
     (print_json if as_json else print_task)(task)
 
@@ -85,9 +104,10 @@ def list_tasks(
     every_page: Annotated[bool, typer.Option("--all", help="Show all pages, not only the first.")] = False,
     as_json: Json = False,
     url: Url = DEFAULT_URL,
+    user: User = None,
+    token_file: TokenFile = None,
 ) -> None:
     """List tasks, newest first."""
-    from tesp_api.cli.client import TespClient
     from tesp_api.cli.output import print_json, print_tasks
 
     params = [("view", "BASIC"), ("page_size", str(page_size))]
@@ -99,7 +119,7 @@ def list_tasks(
 
     tasks: list[dict[str, Any]] = []
     next_token = ""
-    with TespClient(url) as client:
+    with _client(url, user, token_file) as client:
         for page in client.pages(params):
             tasks += page.get("tasks") or []
             next_token = page.get("next_page_token", "")
@@ -112,13 +132,19 @@ def list_tasks(
 
 
 @app.command(epilog=EXIT_CODES)
-def wait(task_ids: TaskIds, timeout: Timeout = None, as_json: Json = False, url: Url = DEFAULT_URL) -> None:
+def wait(
+    task_ids: TaskIds,
+    timeout: Timeout = None,
+    as_json: Json = False,
+    url: Url = DEFAULT_URL,
+    user: User = None,
+    token_file: TokenFile = None,
+) -> None:
     """Wait until the tasks have ended, and show their states as they change, and how far transfers are."""
-    from tesp_api.cli.client import TespClient
     from tesp_api.cli.follow import wait_for
     from tesp_api.cli.output import print_final_states, print_json
 
-    with TespClient(url) as client:
+    with _client(url, user, token_file) as client:
         wait_for(client, task_ids, timeout_s=timeout, with_bars=not as_json)
         view = "FULL" if as_json else "MINIMAL"
         tasks = [client.get(task_id, view) for task_id in task_ids]
@@ -138,12 +164,13 @@ def logs(
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the task ends.")] = False,
     as_json: Json = False,
     url: Url = DEFAULT_URL,
+    user: User = None,
+    token_file: TokenFile = None,
 ) -> None:
     """Print what the executors wrote, byte for byte, also while they run.
 
     Their stdout goes to our stdout and their stderr to our stderr, unless one of the two is chosen.
     """
-    from tesp_api.cli.client import TespClient
     from tesp_api.cli.follow import copy_logs
     from tesp_api.cli.output import print_json
 
@@ -160,7 +187,7 @@ def logs(
         target.buffer.write(data)
         target.flush()
 
-    with TespClient(url) as client:
+    with _client(url, user, token_file) as client:
         copy_logs(client, task_id, executor, streams, keep if as_json else write, follow=follow)
     if as_json:
         texts = [
@@ -171,13 +198,18 @@ def logs(
 
 
 @app.command()
-def cancel(task_ids: TaskIds, as_json: Json = False, url: Url = DEFAULT_URL) -> None:
+def cancel(
+    task_ids: TaskIds,
+    as_json: Json = False,
+    url: Url = DEFAULT_URL,
+    user: User = None,
+    token_file: TokenFile = None,
+) -> None:
     """Cancel tasks; those that have ended stay as they are."""
-    from tesp_api.cli.client import TespClient
     from tesp_api.cli.output import print_final_states, print_json
 
     tasks = []
-    with TespClient(url) as client:
+    with _client(url, user, token_file) as client:
 
         def cancel_one(task_id: str) -> None:
             client.cancel(task_id)
@@ -192,13 +224,18 @@ def cancel(task_ids: TaskIds, as_json: Json = False, url: Url = DEFAULT_URL) -> 
 
 
 @app.command()
-def delete(task_ids: TaskIds, as_json: Json = False, url: Url = DEFAULT_URL) -> None:
+def delete(
+    task_ids: TaskIds,
+    as_json: Json = False,
+    url: Url = DEFAULT_URL,
+    user: User = None,
+    token_file: TokenFile = None,
+) -> None:
     """Delete tasks that have ended, with their histories and logs."""
-    from tesp_api.cli.client import TespClient
     from tesp_api.cli.output import print_json
 
     deleted = []
-    with TespClient(url) as client:
+    with _client(url, user, token_file) as client:
 
         def delete_one(task_id: str) -> None:
             client.delete(task_id)
@@ -218,17 +255,30 @@ def validate(
     file: Annotated[str, typer.Argument(help="A TES task as JSON; - reads it from standard input.")],
     as_json: Json = False,
     url: Url = DEFAULT_URL,
+    user: User = None,
+    token_file: TokenFile = None,
 ) -> None:
     """Tell what would become of a task, without creating it."""
-    from tesp_api.cli.client import TespClient
     from tesp_api.cli.output import print_json, print_report
 
     task = _read_task(file)
-    with TespClient(url) as client:
+    with _client(url, user, token_file) as client:
         report = client.validate(task)
     (print_json if as_json else print_report)(report)
     if not report["valid"]:
         raise typer.Exit(Exit.FAILED)
+
+
+def _client(url: str, user: str | None, token_file: Path | None) -> "TespClient":
+    """A client that sends who we are."""
+    from tesp_api.cli.client import TespClient
+    from tesp_api.cli.login import read_login
+
+    login = read_login(user, token_file)
+    client = TespClient(url, login)
+    if login.header is not None and client.is_in_the_clear:
+        typer.echo(f"tesp: warning: the login goes to {client.url} without TLS", err=True)
+    return client
 
 
 def _do_for_each(task_ids: list[str], do: Callable[[str], None]) -> list[str]:

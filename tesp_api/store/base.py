@@ -16,6 +16,10 @@ from typing import Any, Generic, Literal, Protocol, TypeVar
 
 from tesp_api.tes.states import State
 
+GROUP_TAG = "\0group"
+"""The key of the tags by which stores find a group's tasks; no client's tag can have it, because of the
+NUL."""
+
 PAGE_DOCUMENTS_BYTES = 16 * 1024**2
 """As JSON; 256 tasks, each with as much content as a request may have, would come to 2 GB."""
 
@@ -98,6 +102,7 @@ class Task:
     `warnings` are what creation said about the document (a backend parameter left out); they are shown
     among the system_logs, and never change. `sealed` holds the logins that were split off its URLs,
     encrypted (`storage.sealing`); "" if there were none, and once the task is retired.
+    `groups` are those with which the owner shares it; they never change, and the owner neither.
     """
 
     id: str
@@ -113,6 +118,16 @@ class Task:
     warnings: Sequence[str] = ()
     sealed: str = ""
     permit: Permit | None = None
+    groups: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Glance:
+    """What is asked most often about a task: its state, and whose it is."""
+
+    state: State
+    owner: str
+    groups: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +143,8 @@ class TaskQuery:
     """Which tasks to list; everything that is set must hold. An empty query lists all.
 
     `tags` are (key, value) pairs: an empty value matches any value, but the key must exist.
-    `after` is a page token from an earlier answer to the same query.
+    `group` is one with which the task is shared. `after` is a page token from an earlier answer to the same
+    query.
     """
 
     states: frozenset[State] | None = None
@@ -137,6 +153,7 @@ class TaskQuery:
     owner: str | None = None
     page_size: int = 256
     after: str | None = None
+    group: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,6 +236,13 @@ class TaskStore(Protocol):
 
     async def get_state(self, task_id: str) -> State:
         """The task's state alone (MINIMAL view): reads no document.
+
+        Raises:
+            TaskNotFound: there is none with this id.
+        """
+
+    async def glance(self, task_id: str) -> Glance:
+        """The task's state and whose it is: reads no document.
 
         Raises:
             TaskNotFound: there is none with this id.

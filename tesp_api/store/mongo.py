@@ -32,6 +32,7 @@ from tesp_api.store import (
 from tesp_api.store.base import (
     Changes,
     Claim,
+    Glance,
     HistoryEntry,
     LogPart,
     OnceKey,
@@ -65,7 +66,7 @@ class _Opened:
     db: Database
     creation: MongoCreation
     claims: MongoClaims
-    states: Gathering[str, State | None]
+    glances: Gathering[str, Glance | None]
 
 
 class MongoTaskStore:
@@ -102,9 +103,9 @@ class MongoTaskStore:
                 raise translated(error) from error
             raise
         claims = MongoClaims(db.tasks, self._clock)
-        read_states = partial(mongo_changes.read_states, db.tasks)
-        states = Gathering(read_states, at_once=_READS_AT_ONCE, patience_s=_PATIENCE_S)
-        self._opened = _Opened(client, db, MongoCreation(db.tasks), claims, states)
+        read_glances = partial(mongo_changes.read_glances, db.tasks)
+        glances = Gathering(read_glances, at_once=_READS_AT_ONCE, patience_s=_PATIENCE_S)
+        self._opened = _Opened(client, db, MongoCreation(db.tasks), claims, glances)
 
     async def aclose(self) -> None:
         opened, self._opened = self._opened, None
@@ -132,11 +133,14 @@ class MongoTaskStore:
         return to_task(found)
 
     async def get_state(self, task_id: str) -> State:
+        return (await self.glance(task_id)).state
+
+    async def glance(self, task_id: str) -> Glance:
         async with self._use() as opened:
-            state = await opened.states.add(task_id)
-        if state is None:
+            found = await opened.glances.add(task_id)
+        if found is None:
             raise TaskNotFound(task_id)
-        return state
+        return found
 
     async def list_tasks(self, query: TaskQuery) -> Page[Task]:
         async with self._use() as opened:

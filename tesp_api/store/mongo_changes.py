@@ -9,13 +9,15 @@ from typing import Any
 from pymongo import ReturnDocument
 
 from tesp_api.errors import AttemptBegun, ClaimLost, TaskNotFound, TaskNotOver, TransitionRefused
-from tesp_api.store.base import Changes, Claim, Task
+from tesp_api.store.base import Changes, Claim, Glance, Task
 from tesp_api.store.mongo_clock import MongoClock
 from tesp_api.store.mongo_documents import (
+    AT_A_GLANCE,
     WITHOUT_THE_REST,
     Collection,
     Document,
     printable,
+    to_glance,
     to_json,
     to_task,
 )
@@ -45,11 +47,11 @@ async def read_state(tasks: Collection, task_id: str) -> State:
     return State(found["state"])
 
 
-async def read_states(tasks: Collection, ids: list[str]) -> list[State | None]:
-    """The states of these tasks, from an index; None where there is no such task."""
-    found = tasks.find({"_id": {"$in": ids}}, {"_id": 1, "state": 1}, hint=Index.BY_ID)
-    states = {one["_id"]: State(one["state"]) async for one in found if one.get("state") is not None}
-    return [states.get(task_id) for task_id in ids]
+async def read_glances(tasks: Collection, ids: list[str]) -> list[Glance | None]:
+    """The states of these tasks and whose they are, from an index; None where there is no such task."""
+    found = tasks.find({"_id": {"$in": ids}}, AT_A_GLANCE, hint=Index.BY_ID)
+    glances = {one["_id"]: to_glance(one) async for one in found if one.get("state") is not None}
+    return [glances.get(task_id) for task_id in ids]
 
 
 async def cancel(tasks: Collection, clock: MongoClock, task_id: str, reason: str) -> State:

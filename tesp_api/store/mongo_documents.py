@@ -16,6 +16,8 @@ lies in a collection of its own.
     job          {destination, id, server, asks}, as in `Job`
     permit       {worker, step} of the present attempt, once there is one
     ended_at     when it reached a final state
+    groups       with which the owner shares it, as JSON text, so that an index can answer; absent if none;
+                 they are among the tags too, under `GROUP_TAG`
     sealed       the logins of its URLs, encrypted, while it is live
 
 BSON strings must be valid UTF-8, but JSON texts may carry lone surrogates, and field names can hold neither
@@ -34,7 +36,7 @@ from bson.int64 import Int64
 from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.asynchronous.database import AsyncDatabase
 
-from tesp_api.store.base import Claim, HistoryEntry, Job, OnceKey, Permit, Task
+from tesp_api.store.base import GROUP_TAG, Claim, Glance, HistoryEntry, Job, OnceKey, Permit, Task
 from tesp_api.tes.states import State
 
 Document = dict[str, Any]
@@ -43,6 +45,9 @@ Collection = AsyncCollection[Document]
 
 WITHOUT_THE_REST = {"history": 0, "tags": 0, "name": 0, "name_full": 0, "once": 0}
 """The projection that `to_task` needs: all but what only queries and `history` look at."""
+
+AT_A_GLANCE = {"_id": 1, "state": 1, "owner": 1, "groups": 1}
+"""The projection that `to_glance` needs, which `Index.BY_ID` answers alone."""
 
 NAME_LIMIT = 256
 _TAG_LIMIT = 256
@@ -107,7 +112,7 @@ def json_bytes(document: Mapping[str, Any]) -> int:
 def new_document(task: Task, once: OnceKey | None) -> Document:
     """The document of a task that has just been created."""
     name = exact(task.request.get("name") or "")
-    tags: Mapping[str, str] = task.request.get("tags") or {}
+    tags = [*(task.request.get("tags") or {}).items(), *((GROUP_TAG, group) for group in task.groups)]
     created_at = to_micros(task.created_at)
     document: Document = {
         "_id": task.id,
@@ -118,7 +123,7 @@ def new_document(task: Task, once: OnceKey | None) -> Document:
         "request": to_json(task.request),
         "warnings": to_json(tuple(task.warnings)),
         "name": name[:NAME_LIMIT],
-        "tags": sorted({tag_entry(key, each) for key, value in tags.items() for each in (value, "")}),
+        "tags": sorted({tag_entry(key, each) for key, value in tags for each in (value, "")}),
         "logs": [],
         "history": [{"at": created_at, "state": State.QUEUED.value, "attempt": 0, "reason": "created"}],
         "live": True,
@@ -128,6 +133,8 @@ def new_document(task: Task, once: OnceKey | None) -> Document:
     }
     if len(name) > NAME_LIMIT:
         document["name_full"] = name
+    if task.groups:
+        document["groups"] = json.dumps(list(task.groups))
     if task.sealed:
         document["sealed"] = task.sealed
     if once is not None:
@@ -156,7 +163,17 @@ def to_task(document: Mapping[str, Any]) -> Task:
         warnings=tuple(from_json(document["warnings"])),
         sealed=document.get("sealed", ""),
         permit=permit and Permit(permit["worker"], permit["step"]),
+        groups=_groups(document),
     )
+
+
+def to_glance(document: Mapping[str, Any]) -> Glance:
+    """A document, read by `AT_A_GLANCE`, as what it says."""
+    return Glance(State(document["state"]), document["owner"], _groups(document))
+
+
+def _groups(document: Mapping[str, Any]) -> tuple[str, ...]:
+    return tuple(json.loads(document["groups"])) if document.get("groups") else ()
 
 
 def to_history(document: Mapping[str, Any]) -> list[HistoryEntry]:

@@ -16,7 +16,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 
-from tesp_api.store.base import PAGE_DOCUMENTS_BYTES, Page, TaskQuery
+from tesp_api.store.base import GROUP_TAG, PAGE_DOCUMENTS_BYTES, Page, TaskQuery
 from tesp_api.store.mongo_documents import NAME_LIMIT, Collection, Document, exact, json_bytes, tag_entry
 from tesp_api.store.mongo_schema import Index
 from tesp_api.store.page_token import task_id_in, token_after
@@ -126,7 +126,8 @@ def _walks(query: TaskQuery) -> Iterator[_Walk]:
     """Every walk that answers a filter, or the one through all tasks if none does in the order of ids."""
     states = _in_states(query.states)
     owner = [] if query.owner is None else [{"owner": query.owner}]
-    entries = [tag_entry(key, value) for key, value in dict.fromkeys(query.tags)]
+    shared = () if query.group is None else ((GROUP_TAG, query.group),)
+    entries = [tag_entry(key, value) for key, value in dict.fromkeys((*query.tags, *shared))]
     name = _name_filters(query.name_prefix) if query.name_prefix else []
     for position, entry in enumerate(entries):
         others = [_tagged(other) for other in entries[:position] + entries[position + 1 :]]

@@ -4,6 +4,7 @@
     log_chunks  executors' output (`mongo_logs`)
     removals    which tasks are being deleted (`mongo_removal`)
     reports     what sites have sent by themselves (`mongo_reports`)
+    users       the server's own users and their tokens (`mongo_accounts`)
     checks      one document that `check` writes to
     meta        `{_id: "schema", version, migrator}`
 
@@ -32,7 +33,7 @@ _WAIT_S = 0.2
 class Index(StrEnum):
     """The indexes of `tasks`."""
 
-    BY_ID = "by_id"
+    BY_ID = "by_id_and_owner"
     BY_STATE = "by_state"
     BY_OWNER = "by_owner"
     BY_NAME = "by_name"
@@ -45,7 +46,10 @@ class Index(StrEnum):
 
 
 TASK_INDEXES = (
-    IndexModel([("_id", DESCENDING), ("state", ASCENDING)], name=Index.BY_ID),
+    IndexModel(
+        [("_id", DESCENDING), ("state", ASCENDING), ("owner", ASCENDING), ("groups", ASCENDING)],
+        name=Index.BY_ID,
+    ),
     IndexModel([("state", ASCENDING), ("_id", DESCENDING)], name=Index.BY_STATE),
     IndexModel([("owner", ASCENDING), ("state", ASCENDING), ("_id", DESCENDING)], name=Index.BY_OWNER),
     IndexModel(
@@ -107,7 +111,13 @@ async def _allow_permits(_: Database) -> None:
     """
 
 
-MIGRATIONS: tuple[Migration, ...] = (_allow_sealed_logins, _allow_permits)
+async def _know_owners(db: Database) -> None:
+    """Tasks have owners who see them alone, and groups; the index by id tells of them."""
+    if "by_id" in await db.tasks.index_information():
+        await db.tasks.drop_index("by_id")
+
+
+MIGRATIONS: tuple[Migration, ...] = (_allow_sealed_logins, _allow_permits, _know_owners)
 """What leads from version n + 1 to version n + 2, at index n.
 
 A step may be interrupted and run again, and run while another process does the same: each of its writes

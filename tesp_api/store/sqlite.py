@@ -28,6 +28,7 @@ from tesp_api.store.base import (
     REPORTS_STAY,
     Changes,
     Claim,
+    Glance,
     HistoryEntry,
     LogPart,
     OnceKey,
@@ -68,7 +69,7 @@ class SqliteTaskStore:
         self._writer: SqliteWriter | None = None
         self._readers: SqliteReaders | None = None
         # The way to a thread and back costs more than the look itself: callers at the same time share it.
-        self._states = Gathering(self._read_states, at_once=2, patience_s=_PATIENCE_S)
+        self._glances = Gathering(self._read_glances, at_once=2, patience_s=_PATIENCE_S)
 
     async def open(self) -> None:
         """See `TaskStore.open`.
@@ -114,10 +115,13 @@ class SqliteTaskStore:
         return found[0]
 
     async def get_state(self, task_id: str) -> State:
-        state = await self._states.add(task_id)
-        if state is None:
+        return (await self.glance(task_id)).state
+
+    async def glance(self, task_id: str) -> Glance:
+        found = await self._glances.add(task_id)
+        if found is None:
             raise TaskNotFound(task_id)
-        return state
+        return found
 
     async def list_tasks(self, query: TaskQuery) -> Page[Task]:
         return await self._read(lambda db: sqlite_lists.read_whole_page(db, query))
@@ -245,8 +249,8 @@ class SqliteTaskStore:
         moment = self._clock()
         return to_micros(moment), to_micros(moment + timedelta(seconds=lease_s))
 
-    async def _read_states(self, ids: list[str]) -> list[State | None]:
-        return await self._read(lambda db: [sqlite_rows.read_state(db, task_id) for task_id in ids])
+    async def _read_glances(self, ids: list[str]) -> list[Glance | None]:
+        return await self._read(lambda db: [sqlite_rows.read_glance(db, task_id) for task_id in ids])
 
     async def _write(self, work: Callable[[sqlite3.Connection], T]) -> T:
         if self._writer is None:

@@ -46,10 +46,11 @@ def _insert(connection: sqlite3.Connection, task: Task) -> bool:
     """Write down a new, QUEUED task; return False and change nothing if its id is known."""
     name = to_bytes(task.request.get("name") or "")
     generation = _generation(connection, task.id)
-    row = (task.id, task.owner, name, State.QUEUED, to_micros(task.created_at), generation)
+    groups = to_json(tuple(task.groups))
+    row = (task.id, task.owner, name, State.QUEUED, to_micros(task.created_at), generation, groups)
     inserted = connection.execute(
-        "INSERT OR IGNORE INTO tasks (id, owner, name, state, created_at, generation)"
-        " VALUES (?, ?, ?, ?, ?, ?)",
+        "INSERT OR IGNORE INTO tasks (id, owner, name, state, created_at, generation, groups_json)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?)",
         row,
     )
     if inserted.rowcount == 0:
@@ -61,7 +62,7 @@ def _insert(connection: sqlite3.Connection, task: Task) -> bool:
     )
     if task.sealed:
         connection.execute("INSERT INTO sealed_logins VALUES (?, ?)", (task.id, task.sealed))
-    for tag in tags_of(task.request):
+    for tag in tags_of(task.request, task.groups):
         connection.execute("INSERT INTO tags VALUES (?, ?, ?, ?)", (*tag, task.id, State.QUEUED))
     return True
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from tesp_api.store.base import TaskQuery
+from tesp_api.store.base import GROUP_TAG, TaskQuery
 from tesp_api.store.sqlite_rows import to_bytes
 from tesp_api.store.sqlite_walks import Filter, IndexWalk, NameWalk, Walk
 
@@ -20,7 +20,8 @@ class Filters:
         marks = ",".join("?" * len(self._states))
         self._state = Filter(f"{{state}} IN ({marks})", self._states) if self._states else None
         self._owner = None if query.owner is None else Filter("t.owner = ?", (query.owner,), needs_row=True)
-        self._tags = {tag: _tagged(*tag) for tag in query.tags}
+        shared = () if query.group is None else ((GROUP_TAG, query.group),)
+        self._tags = {tag: _tagged(*tag) for tag in (*query.tags, *shared)}
         self.name = _name_walk(query.name_prefix) if query.name_prefix else None
 
     def besides(self, walk: Walk) -> list[Filter]:

@@ -8,8 +8,10 @@ from typing import Any
 
 import pydantic_core
 
-from tesp_api.store.base import Claim, HistoryEntry, Job, Permit, Task
+from tesp_api.store.base import GROUP_TAG, Claim, Glance, HistoryEntry, Job, Permit, Task
 from tesp_api.tes.states import State
+
+NO_GROUPS = "[]"
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -18,7 +20,7 @@ _IDS_PER_QUERY = 500
 _COLUMNS = (
     "t.id, t.owner, t.state, t.created_at, t.attempt, t.live, t.destination, t.job_id, "
     "t.job_server, t.job_asks, t.permit_worker, t.permit_step, "
-    "t.claim_owner, t.claim_epoch, t.claim_expires_at, r.document, r.warnings, "
+    "t.claim_owner, t.claim_epoch, t.claim_expires_at, r.document, r.warnings, t.groups_json, "
     "(SELECT s.sealed FROM sealed_logins AS s WHERE s.task_id = t.id)"
 )
 
@@ -64,22 +66,34 @@ def read_history(connection: sqlite3.Connection, task_id: str) -> list[HistoryEn
     return [HistoryEntry(from_micros(at), State(state), n, reason) for at, state, n, reason in rows]
 
 
-def read_state(connection: sqlite3.Connection, task_id: str) -> State | None:
-    """The task's state; None for an unknown task."""
-    row = connection.execute("SELECT state FROM tasks WHERE id = ?", (task_id,)).fetchone()
-    return None if row is None else State(row[0])
+def read_glance(connection: sqlite3.Connection, task_id: str) -> Glance | None:
+    """The task's state and whose it is; None for an unknown task."""
+    row = connection.execute(
+        "SELECT state, owner, groups_json FROM tasks WHERE id = ?", (task_id,)
+    ).fetchone()
+    return None if row is None else Glance(State(row[0]), row[1], read_groups(row[2]))
+
+
+def read_groups(groups_json: str) -> tuple[str, ...]:
+    """The groups of a task; those of most tasks are none."""
+    return () if groups_json == NO_GROUPS else tuple(json.loads(groups_json))
 
 
 def read_tags(connection: sqlite3.Connection, task_id: str) -> list[tuple[bytes, bytes]]:
     """The task's tags, as the table of tags has them."""
-    row = connection.execute("SELECT document FROM requests WHERE task_id = ?", (task_id,)).fetchone()
-    return [] if row is None else tags_of(json.loads(row[0]))
+    row = connection.execute(
+        "SELECT r.document, t.groups_json FROM requests AS r JOIN tasks AS t ON t.id = r.task_id"
+        " WHERE r.task_id = ?",
+        (task_id,),
+    ).fetchone()
+    return [] if row is None else tags_of(json.loads(row[0]), read_groups(row[1]))
 
 
-def tags_of(request: Mapping[str, Any]) -> list[tuple[bytes, bytes]]:
-    """The tags in a task document, as bytes to compare."""
+def tags_of(request: Mapping[str, Any], groups: Sequence[str]) -> list[tuple[bytes, bytes]]:
+    """The tags in a task document, and those that stand for its groups, as bytes to compare."""
     tags: Mapping[str, str] = request.get("tags") or {}
-    return [(to_bytes(key), to_bytes(value)) for key, value in tags.items()]
+    pairs = [*tags.items(), *((GROUP_TAG, group) for group in groups)]
+    return [(to_bytes(key), to_bytes(value)) for key, value in pairs]
 
 
 def read_tasks(connection: sqlite3.Connection, ids: Sequence[str]) -> list[Task]:
@@ -113,7 +127,7 @@ def _grouped(logs: Iterable[tuple[str, str]]) -> dict[str, list[Mapping[str, Any
 
 def _task(row: tuple[Any, ...], logs: Sequence[Mapping[str, Any]]) -> Task:
     task_id, owner, state, created_at, attempt, live, destination, job_id, *rest = row
-    server, asks, worker, step, *claim, request, warnings, sealed = rest
+    server, asks, worker, step, *claim, request, warnings, groups, sealed = rest
     return Task(
         id=task_id,
         owner=owner,
@@ -128,6 +142,7 @@ def _task(row: tuple[Any, ...], logs: Sequence[Mapping[str, Any]]) -> Task:
         warnings=tuple(json.loads(warnings)),
         sealed=sealed or "",
         permit=None if step is None else Permit(worker, step),
+        groups=read_groups(groups),
     )
 
 

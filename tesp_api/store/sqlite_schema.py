@@ -139,7 +139,16 @@ _VERSION_5 = (
     "ALTER TABLE tasks ADD COLUMN permit_step TEXT",
 )
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_VERSION_1, _VERSION_2, _VERSION_3, _VERSION_4, _VERSION_5)
+_VERSION_6 = ("ALTER TABLE tasks ADD COLUMN groups_json TEXT NOT NULL DEFAULT '[]'",)
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (
+    _VERSION_1,
+    _VERSION_2,
+    _VERSION_3,
+    _VERSION_4,
+    _VERSION_5,
+    _VERSION_6,
+)
 """The steps from an empty database to the present schema: the step at index n leads to version n + 1."""
 
 

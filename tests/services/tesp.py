@@ -62,6 +62,8 @@ class TespServer:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.client = httpx.Client(base_url=self.url, timeout=30)
+        self.options: list[str] = []
+        """For uvicorn."""
         self.process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -72,6 +74,7 @@ class TespServer:
     def start(self, *, wait: bool = True) -> None:
         """Start the process and wait until it is ready; fails with its log if it does not come up."""
         command = [sys.executable, "-m", "uvicorn", self.app, "--port", str(self.port), "--no-access-log"]
+        command += self.options
         with (self.folder / "server.log").open("ab") as log:
             self.process = subprocess.Popen(
                 command,

@@ -12,7 +12,9 @@ PACKAGE = ROOT / "tesp_api"
 LAYERS = {
     "tes": {"tes", "errors"},
     "errors": {"tes"},
-    "settings": {"errors", "settings_sources", "submit_templates"},
+    "settings": {"errors", "settings_auth", "settings_base", "settings_sources", "submit_templates"},
+    "settings_auth": {"settings_base"},
+    "settings_base": set[str](),
     "settings_sources": {"errors"},
     "submit_templates": set[str](),
     "bell": set[str](),
@@ -24,13 +26,16 @@ LAYERS = {
         *("runner", "worker", "pulsar", "store", "storage", "tes", "errors", "settings", "bell"),
         "submit_templates",
     },
-    "api": {"api", "store", "storage", "tes", "errors", "settings", "bell"},
+    "api": {"api", "store", "storage", "tes", "errors", "settings", "settings_auth", "bell", "audit_log"},
+    "audit_log": {"settings", "tes"},
 }
 """Each layer, and the layers that it may import. `cli` and `app` put things together and may import all."""
 
 CONCRETE = {
     "tesp_api.store.sqlite",
     "tesp_api.store.mongo",
+    "tesp_api.store.sqlite_accounts",
+    "tesp_api.store.mongo_accounts",
     "tesp_api.pulsar.embedded",
     "tesp_api.pulsar.rest",
 }

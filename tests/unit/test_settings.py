@@ -90,6 +90,10 @@ def test_another_file_can_be_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
         ("[default.transfers]\nlocal_networks = ['127.0.0.1/8']\n", "transfers.local_networks.0"),
         ("[default.channel]\nport = 8443\n", "settings: channel.port needs channel.url"),
         ("[default.channel]\nurl = 'https://t'\n", "channel: url needs a port"),
+        ("[default.auth]\nmodes = []\n", "auth.modes"),
+        ("[default.auth]\nmodes = ['none', 'basic']\n", 'auth.modes: "none" stands alone'),
+        ("[default.auth]\nmodes = ['passwort']\n", "auth.modes.0"),
+        ("[default.auth]\nhosts = ['http://a.org']\n", "auth.hosts.0"),
     ],
 )
 def test_what_is_wrong_is_named(text: str, key: str) -> None:
@@ -224,3 +228,45 @@ def _keys(schema: dict[str, Any]) -> set[str]:
     return keys - {
         name for name, key in schema["properties"].items() if key.keys() & {"$ref", "additionalProperties"}
     }
+
+
+def test_a_secret_can_be_in_a_file_of_its_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    key, url, word = (tmp_path / name for name in ("key", "url", "word"))
+    key.write_text("0123456789abcdef" * 2 + "\r\n")
+    url.write_text("mongodb://user:hush-hush@host:27017\n")
+    word.write_text(" open sesame \n")
+    monkeypatch.setenv("TESP_API_SECRET_KEY_FILE", str(key))
+    monkeypatch.setenv("TESP_API_STORE__URL_FILE", str(url))
+    write(
+        "[default.credentials.a]\nurl_prefix = 'https://a/'\nusername = 'u'\n"
+        f"password_file = '{word}'\nheaders = {{ X_file = 'kept' }}\n"
+    )
+    settings = load_settings()
+    assert settings.secret_key is not None
+    assert settings.secret_key.get_secret_value() == "0123456789abcdef" * 2
+    assert settings.store.kind == "mongodb"
+    credential = settings.credentials["a"]
+    assert credential.password is not None
+    assert credential.password.get_secret_value() == " open sesame "
+    assert credential.headers["x_file"].get_secret_value() == "kept"
+    assert "hush" not in repr(settings)
+
+
+def test_a_secrets_file_that_cannot_be_used_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    file = tmp_path / "secret"
+    monkeypatch.setenv("TESP_API_SECRET_KEY_FILE", str(file))
+    assert "secret_key_file" in refused() and str(file) in refused()
+    file.write_bytes(b"\xff" * 40)
+    assert "is not UTF-8" in refused()
+    file.write_bytes(b"x" * 100_000)
+    assert "more than" in refused()
+    file.write_text("hush-hush")
+    assert "secret_key: must have 32 characters" in refused() and "hush" not in refused()
+    monkeypatch.setenv("TESP_API_SECRET_KEY", "0123456789abcdef" * 2)
+    assert "are both set" in refused()
+
+
+def test_a_file_for_what_is_no_setting_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "x").write_text("x")
+    monkeypatch.setenv("TESP_API_SEKRET_FILE", str(tmp_path / "x"))
+    assert "  sekret: there is no such setting" in refused()

@@ -228,3 +228,47 @@ def test_a_broker_that_is_away_is_named_without_its_password(monkeypatch: pytest
     assert check["level"] == "fail" and f"127.0.0.1:{port}" in check["found"]
     assert "destinations.far.url" in check["mend"]
     assert "hush" not in result.output
+
+
+def test_secrets_that_others_can_read_are_a_warning(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("fedcba9876543210" * 2)
+    secret.chmod(0o644)
+    monkeypatch.setenv("TESP_API_SECRET_KEY_FILE", str(secret))
+    result = doctor("--json")
+    assert (result.exit_code, found(result, "secret file")["level"]) == (0, "warn")
+    assert str(secret) in found(result, "secret file")["mend"]
+    secret.chmod(0o600)
+    assert found(doctor("--json"), "secret file")["level"] == "ok"
+
+    file = tmp_path / "settings.toml"
+    file.write_text("[default.credentials.a]\nurl_prefix = 'https://a/'\nbearer_token = 'hush-hush'\n")
+    monkeypatch.setenv("TESP_API_SETTINGS", str(file))
+    file.chmod(0o644)
+    result = doctor("--json")
+    assert found(result, "settings file")["level"] == "warn"
+    assert "hush" not in result.output
+    file.chmod(0o640)
+    assert found(doctor("--json"), "settings file")["level"] == "ok"
+
+
+def test_secrets_that_everybody_knows_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TESP_API_SECRET_KEY", "0123456789abcdef" * 2)
+    result = doctor("--json")
+    assert (result.exit_code, found(result, "secrets")["level"]) == (1, "fail")
+    assert "secret_key" in found(result, "secrets")["found"]
+    monkeypatch.setenv("TESP_API_SECRET_KEY", "fedcba9876543210" * 2)
+    monkeypatch.setenv("TESP_API_DESTINATIONS__FAR__KIND", "amqp")
+    monkeypatch.setenv("TESP_API_DESTINATIONS__FAR__URL", f"amqp://guest:guest@127.0.0.1:{free_port()}/")
+    assert "destinations.far.url" in found(doctor("--json"), "secrets")["found"]
+
+
+def test_who_can_log_in_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    assert "only this machine" in found(doctor("--json"), "logins")["found"]
+    monkeypatch.setenv("TESP_API_AUTH__OPEN_TO_NETWORK", "true")
+    assert found(doctor("--json"), "logins")["level"] == "warn"
+    monkeypatch.setenv("TESP_API_AUTH__MODES", '["token", "basic"]')
+    result = doctor("--json")
+    assert found(result, "logins")["found"] == "by token, basic"
+    assert found(result, "users")["mend"] == "tesp user add NAME"

@@ -126,7 +126,7 @@ ONCE = OnceKey("k", "digest")
 QUESTIONS: dict[str, Callable[[sqlite3.Connection, str], object]] = {
     "create": lambda db, _: sqlite_creation.create(db, make_task(tags={"k": "v"}), None),
     "create once": lambda db, _: sqlite_creation.create(db, make_task(), ONCE),
-    "state": sqlite_rows.read_state,
+    "state": sqlite_rows.read_glance,
     "get": lambda db, task_id: sqlite_rows.read_tasks(db, [task_id]),
     "page": lambda db, _: sqlite_lists.read_whole_page(db, TaskQuery(page_size=2)),
     "history": sqlite_rows.read_history,

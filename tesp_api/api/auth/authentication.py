@@ -1,0 +1,89 @@
+"""Stands before all routes: no request goes on without an identity, but to what is public."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from tesp_api.api.auth.authenticator import Authenticator, Proof
+from tesp_api.api.auth.identity import OPEN, Identity, put_identity
+from tesp_api.api.auth.verified import Verified
+from tesp_api.api.errors import error_answer
+from tesp_api.errors import NotAuthenticated, TespError
+from tesp_api.settings import Settings
+
+_PUBLIC = frozenset(
+    {
+        *("/ga4gh/tes/v1/service-info", "/v1/service-info", "/v1/tasks/service-info"),
+        *("/healthz", "/readyz"),
+        *("/", "/docs", "/docs/oauth2-redirect", "/openapi.json"),
+        *("/docs/files/favicon-32x32.png", "/docs/files/swagger-ui.css", "/docs/files/swagger-ui-bundle.js"),
+    }
+)
+_CHALLENGES = {"basic": 'Basic realm="TESP", charset="UTF-8"', "bearer": 'Bearer realm="TESP"'}
+_NAMES = {"basic": "a user and a password (HTTP Basic)", "bearer": "a token (Bearer)"}
+
+
+class Authentication:
+    """ASGI middleware: finds out who sends a request, or answers 401.
+
+    Without any authenticator everybody is `OPEN`, and credentials that come nevertheless are not looked at:
+    some clients send some to every server.
+    """
+
+    def __init__(self, app: ASGIApp, authenticators: Sequence[Authenticator], settings: Settings) -> None:
+        self._app = app
+        self._authenticators = authenticators
+        self._admins = frozenset(settings.auth.admins)
+        self._verified = Verified(settings.auth.revoked_within_s)
+        root_path = settings.server.root_path
+        self._public = frozenset({root_path, *(f"{root_path}{path}" for path in _PUBLIC)})
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            try:
+                await self._identify(scope)
+            except TespError as error:
+                await self._refuse(error)(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
+
+    async def _identify(self, scope: Scope) -> None:
+        if not self._authenticators:
+            put_identity(scope, OPEN)
+        elif scope["path"] not in self._public:
+            put_identity(scope, await self._sender(scope))
+
+    async def _sender(self, scope: Scope) -> Identity:
+        given = [value for name, value in scope["headers"] if name == b"authorization"]
+        if not given:
+            ways = " or ".join(_NAMES[scheme] for scheme in self._schemes())
+            raise NotAuthenticated(f"log in with {ways}", refused=False)
+        if len(given) > 1:
+            raise NotAuthenticated("the header Authorization is there several times")
+        return await self._verified.identity(given[0], lambda: self._verify(given[0]))
+
+    async def _verify(self, given: bytes) -> Proof:
+        scheme, _, credentials = given.decode("latin-1").partition(" ")
+        for one in self._authenticators:
+            if one.scheme == scheme.lower() and one.takes(credentials.strip()):
+                return self._with_rank(await one.authenticate(credentials.strip()))
+        raise NotAuthenticated("credentials of this kind are not accepted here")
+
+    def _with_rank(self, proof: Proof) -> Proof:
+        if proof.identity.owner not in self._admins:
+            return proof
+        return replace(proof, identity=replace(proof.identity, is_admin=True))
+
+    def _schemes(self) -> list[str]:
+        return list(dict.fromkeys(one.scheme for one in self._authenticators))
+
+    def _refuse(self, error: TespError) -> Response:
+        answer = error_answer(error)
+        if isinstance(error, NotAuthenticated):
+            for scheme in self._schemes():
+                is_wrong_token = scheme == "bearer" and error.refused
+                more = ', error="invalid_token"' if is_wrong_token else ""  # Source: RFC 6750, section 3.1
+                answer.headers.append("WWW-Authenticate", _CHALLENGES[scheme] + more)
+        return answer

@@ -1,0 +1,89 @@
+"""Passwords: how they are hashed and checked. Slow on purpose (argon2id), so only a few at one time.
+
+Source: RFC 9106; its second recommended set of parameters (64 MiB) is argon2-cffi's default.
+"""
+
+import asyncio
+import hashlib
+import hmac
+import secrets
+from collections import OrderedDict
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+
+from argon2 import PasswordHasher
+from argon2.exceptions import InvalidHashError, VerificationError
+
+from tesp_api.errors import AuthenticationBusy
+
+LEAST_LENGTH = 8
+MOST_BYTES = 1024
+_AT_ONCE = 2
+_WAITING = 64
+_REMEMBERED = 10_000
+
+_hasher = PasswordHasher()
+
+
+def hash_password(password: str) -> str:
+    """What is kept of a password: argon2's own text, with its salt and parameters."""
+    return _hasher.hash(password)
+
+
+@cache
+def _nobodys_hash() -> str:
+    return _hasher.hash(secrets.token_hex(16))
+
+
+class PasswordChecker:
+    """Checks passwords against stored hashes, and remembers what it found, by a digest with a key of its own.
+
+    A verdict is about one stored hash: where that has changed, or there is none any more, it is not looked
+    at. So the same password costs argon2's time once, and a removed user or a new password is noticed at
+    once.
+    """
+
+    def __init__(self) -> None:
+        self._key = secrets.token_bytes(32)
+        self._verdicts: OrderedDict[bytes, tuple[str, bool]] = OrderedDict()
+        self._threads = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="argon2")
+        self._waiting = 0
+
+    async def is_right(self, name: str, password: str, stored: str) -> bool:
+        """Whether `stored` was made of the password; for no hash at all it takes the same time to say no.
+
+        Raises:
+            AuthenticationBusy: too many wait for it.
+        """
+        against = stored or _nobodys_hash()
+        digest = self._digest(name, password)
+        known = self._verdicts.get(digest)
+        if known is not None and known[0] == against:
+            self._verdicts.move_to_end(digest)
+            return known[1] and bool(stored)
+        right = await self._check(against, password)
+        self._verdicts[digest] = (against, right)
+        while len(self._verdicts) > _REMEMBERED:
+            self._verdicts.popitem(last=False)
+        return right and bool(stored)
+
+    async def _check(self, stored: str, password: str) -> bool:
+        if self._waiting >= _WAITING:
+            raise AuthenticationBusy("too many passwords are being checked")
+        self._waiting += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(
+                self._threads, _is_made_of, stored, password
+            )
+        finally:
+            self._waiting -= 1
+
+    def _digest(self, name: str, password: str) -> bytes:
+        return hmac.digest(self._key, f"{len(name)} {name} {password}".encode(), hashlib.sha256)
+
+
+def _is_made_of(stored: str, password: str) -> bool:
+    try:
+        return _hasher.verify(stored, password)
+    except (VerificationError, InvalidHashError):
+        return False

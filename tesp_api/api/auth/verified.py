@@ -1,0 +1,64 @@
+"""Remembers for a short time who was verified by which credentials, so that a request costs one digest."""
+
+import asyncio
+import hashlib
+import hmac
+import secrets
+import time
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+
+from tesp_api.api.auth.authenticator import Proof
+from tesp_api.api.auth.identity import Identity
+from tesp_api.tes.times import now
+
+_REMEMBERED = 10_000
+
+
+class Verified:
+    """Who was verified, for `keep_s`, and not beyond the end that the credentials themselves name.
+
+    Only what was right is kept, under a digest with a key that dies with the process: neither the credentials
+    nor anything by which others could try them out. Those who come with the same credentials at the same time
+    share one verification.
+    """
+
+    def __init__(self, keep_s: float, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._keep_s = keep_s
+        self._clock = clock
+        self._key = secrets.token_bytes(32)
+        self._known: OrderedDict[bytes, tuple[Identity, float]] = OrderedDict()
+        self._asked: dict[bytes, asyncio.Task[Proof]] = {}
+
+    async def identity(self, credentials: bytes, verify: Callable[[], Awaitable[Proof]]) -> Identity:
+        """Who has these credentials; `verify` is asked, and raises, if that is not known."""
+        digest = hmac.digest(self._key, credentials, hashlib.sha256)
+        known = self._known.get(digest)
+        if known is not None:
+            if self._clock() < known[1]:
+                return known[0]
+            del self._known[digest]
+        return (await self._verify(digest, verify)).identity
+
+    async def _verify(self, digest: bytes, verify: Callable[[], Awaitable[Proof]]) -> Proof:
+        asked = self._asked.get(digest)
+        if asked is None:
+            asked = asyncio.ensure_future(self._ask(digest, verify, self._clock()))
+            self._asked[digest] = asked
+            asked.add_done_callback(lambda done: self._forget(digest, done))
+        return await asyncio.shield(asked)  # one client that goes away must not take it from the others
+
+    async def _ask(self, digest: bytes, verify: Callable[[], Awaitable[Proof]], began: float) -> Proof:
+        proof = await verify()  # what it finds was so when it began, or later
+        keep_s = self._keep_s
+        if proof.ends_at is not None:
+            keep_s = min(keep_s, (proof.ends_at - now()).total_seconds())
+        self._known[digest] = (proof.identity, began + keep_s)
+        while len(self._known) > _REMEMBERED:
+            self._known.popitem(last=False)
+        return proof
+
+    def _forget(self, digest: bytes, done: asyncio.Task[Proof]) -> None:
+        self._asked.pop(digest, None)
+        if not done.cancelled():
+            done.exception()  # looked at, so that nobody complains if all who asked have gone

@@ -1,0 +1,258 @@
+"""Who sees and does what: every endpoint for every kind of sender, and what lists show to each."""
+
+import json
+from collections.abc import AsyncIterator
+from typing import Any, ClassVar
+
+import httpx
+import pytest
+
+from tesp_api.api.application import build_api
+from tesp_api.api.auth.authenticator import Proof, Scheme
+from tesp_api.api.auth.identity import LOCAL, Action, Identity
+from tesp_api.bell import Bell
+from tesp_api.errors import NotAuthenticated
+from tesp_api.settings import Settings
+from tesp_api.store.base import TaskStore
+from tests.integration.api.life import TES, V1, connect, create, finish, start
+
+TESP = "/tesp/v1"
+TASK = {"executors": [{"image": "alpine", "command": ["true"]}]}
+
+
+def identity(name: str, *groups: str, scopes: str = "read submit cancel delete", **more: Any) -> Identity:
+    return Identity(LOCAL, name, name, groups, scopes=frozenset(map(Action, scopes.split())), **more)
+
+
+SENDERS = {
+    "alice": identity("alice", "all", "lab"),
+    "bob": identity("bob", "lab"),
+    "carol": identity("carol", "other"),
+    "dave": identity("dave"),
+    "root": identity("root", is_admin=True),
+    "elsewhere": Identity("https://idp.example.org", "alice", "alice"),
+    "alice, reading": identity("alice", "lab", scopes="read"),
+    "alice, submitting": identity("alice", "lab", scopes="submit"),
+    "root, reading": identity("root", scopes="read", is_admin=True),
+    "carol, reading": identity("carol", scopes="read"),
+}
+"""`alice`'s task is shared with `lab` and `all`."""
+
+
+class ByName:
+    """An `Authenticator` that takes everybody's word."""
+
+    scheme: ClassVar[Scheme] = "bearer"
+
+    def takes(self, credentials: str) -> bool:
+        return True
+
+    async def authenticate(self, credentials: str) -> Proof:
+        if credentials not in SENDERS:
+            raise NotAuthenticated("who?")
+        return Proof(SENDERS[credentials])
+
+
+# Endpoint by endpoint: what it answers to one who may, and who may do it.
+READERS = {"alice", "bob", "root", "alice, reading", "root, reading"}
+CHANGERS = {"alice", "bob", "root"}
+NO_SCOPE_TO_READ = {"alice, submitting"}
+NO_SCOPE_TO_CHANGE = {"alice, reading", "alice, submitting", "root, reading", "carol, reading"}
+OF_A_TASK: dict[str, tuple[str, str, int, set[str], set[str]]] = {
+    **{
+        f"get {prefix} {view}": (
+            *("GET", f"{prefix}/tasks/{{id}}?view={view}"),
+            *(200, READERS, NO_SCOPE_TO_READ),
+        )
+        for prefix in (TES, V1)
+        for view in ("MINIMAL", "BASIC", "FULL")
+    },
+    **{
+        f"cancel {prefix}": ("POST", f"{prefix}/tasks/{{id}}:cancel", 200, CHANGERS, NO_SCOPE_TO_CHANGE)
+        for prefix in (TES, V1)
+    },
+    "head": ("HEAD", f"{TES}/tasks/{{id}}", 200, READERS, NO_SCOPE_TO_READ),
+    "delete": ("DELETE", f"{TESP}/tasks/{{id}}", 409, CHANGERS, NO_SCOPE_TO_CHANGE),  # it has not ended
+    "log": ("GET", f"{TESP}/tasks/{{id}}/logs/0/stdout", 200, READERS, NO_SCOPE_TO_READ),
+    "no such log": ("GET", f"{TESP}/tasks/{{id}}/logs/7/stdout", 404, READERS, NO_SCOPE_TO_READ),
+    "events": ("GET", f"{TESP}/tasks/{{id}}/events", 200, READERS, NO_SCOPE_TO_READ),
+    "history": ("GET", f"{TESP}/tasks/{{id}}/history", 200, READERS, NO_SCOPE_TO_READ),
+}
+NO_SCOPE_TO_SUBMIT = {"alice, reading", "root, reading", "carol, reading"}
+OF_NO_TASK: dict[str, tuple[str, str, Any, set[str]]] = {
+    "list": ("GET", f"{TES}/tasks", None, NO_SCOPE_TO_READ),
+    "list 1.0": ("GET", f"{V1}/tasks?view=FULL", None, NO_SCOPE_TO_READ),
+    "list nothing": ("GET", f"{TES}/tasks?state=PAUSED", None, NO_SCOPE_TO_READ),
+    "create": ("POST", f"{TES}/tasks", TASK, NO_SCOPE_TO_SUBMIT),
+    "create 1.0": ("POST", f"{V1}/tasks", TASK, NO_SCOPE_TO_SUBMIT),
+    "bulk": ("POST", f"{TESP}/tasks:bulk", {"tasks": [TASK]}, NO_SCOPE_TO_SUBMIT),
+    "validate": ("POST", f"{TESP}/tasks:validate", TASK, NO_SCOPE_TO_SUBMIT),
+}
+
+
+@pytest.fixture
+async def client(store: TaskStore, settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
+    app = build_api(
+        store, Bell(), settings, {}, authenticators=[ByName()], next_destination=lambda *_: "local"
+    )
+    async with connect(app) as opened:
+        yield opened
+
+
+def as_(sender: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {sender}"}
+
+
+async def create_as(client: httpx.AsyncClient, sender: str, **parts: Any) -> str:
+    client.headers.update(as_(sender))
+    try:
+        return await create(client, **parts)
+    finally:
+        del client.headers["Authorization"]
+
+
+@pytest.mark.parametrize("endpoint", OF_A_TASK)
+async def test_who_may_do_what_with_a_task(
+    client: httpx.AsyncClient, store: TaskStore, endpoint: str
+) -> None:
+    method, path, done, may, without_scope = OF_A_TASK[endpoint]
+    task_id = await create_as(client, "alice")
+    for sender in SENDERS:
+        expected = done if sender in may else 403 if sender in without_scope else 404
+        answer = await client.request(method, path.format(id=task_id), headers=as_(sender))
+        assert answer.status_code == expected, f"{sender}: {answer.text}"
+        if expected == 404 and sender not in may and method != "HEAD":  # as for a task that there is not
+            of_nothing = path.replace("{id}", "no-such-task")
+            missing = await client.request(method, of_nothing, headers=as_(sender))
+            assert answer.text.replace(task_id, "no-such-task") == missing.text
+    for headers in ({}, as_("nobody")):
+        answer = await client.request(method, path.format(id=task_id), headers=headers)
+        assert answer.status_code == 401
+
+
+@pytest.mark.parametrize("endpoint", OF_NO_TASK)
+async def test_who_may_list_and_create(client: httpx.AsyncClient, endpoint: str) -> None:
+    method, path, body, without_scope = OF_NO_TASK[endpoint]
+    for sender in SENDERS:
+        answer = await client.request(method, path, json=body, headers=as_(sender))
+        assert answer.status_code == (403 if sender in without_scope else 200), f"{sender}: {answer.text}"
+        if answer.status_code == 403:
+            assert "scope" in answer.json()["msg"]
+    for headers in ({}, as_("nobody")):
+        assert (await client.request(method, path, json=body, headers=headers)).status_code == 401
+
+
+async def test_no_endpoint_was_forgotten(client: httpx.AsyncClient) -> None:
+    documented = (await client.get("/openapi.json")).json()["paths"]
+    known = {(method.lower(), path.partition("?")[0]) for method, path, *_ in OF_A_TASK.values()}
+    known |= {(method.lower(), path.partition("?")[0]) for method, path, *_ in OF_NO_TASK.values()}
+    known = {(method, path.replace("logs/0/stdout", "logs/{executor}/{stream}")) for method, path in known}
+    public = ("service-info", "healthz", "readyz")
+    for path, methods in documented.items():
+        for method in methods:
+            assert (method, path) in known or path.endswith(public), f"{method} {path}"
+
+
+async def test_what_others_try_changes_nothing(client: httpx.AsyncClient, store: TaskStore) -> None:
+    task_id = await create_as(client, "alice")
+    held = await start(store, task_id)
+    await client.post(f"{TES}/tasks/{task_id}:cancel", headers=as_("carol"))
+    assert await store.get_state(task_id) == "RUNNING"
+    await finish(store, held, b"out")
+    await store.retire(held)
+    assert (await client.delete(f"{TESP}/tasks/{task_id}", headers=as_("carol"))).status_code == 404
+    assert (await client.get(f"{TES}/tasks/{task_id}", headers=as_("alice"))).status_code == 200
+    assert (await client.delete(f"{TESP}/tasks/{task_id}", headers=as_("bob"))).status_code == 204
+    assert (await client.get(f"{TES}/tasks/{task_id}", headers=as_("alice"))).status_code == 404
+
+
+async def test_a_cancel_names_who_asked(client: httpx.AsyncClient) -> None:
+    task_id = await create_as(client, "alice")
+    await client.post(f"{TES}/tasks/{task_id}:cancel", headers=as_("bob"))
+    history = (await client.get(f"{TESP}/tasks/{task_id}/history", headers=as_("alice"))).json()["history"]
+    assert history[-1]["reason"] == "canceled by bob"
+
+
+SEEN = {
+    "alice": {"alice", "bob"},
+    "bob": {"alice", "bob"},
+    "carol": {"carol"},
+    "dave": {"dave"},
+    "root": {"alice", "bob", "carol", "dave", "elsewhere"},
+    "elsewhere": {"elsewhere"},
+    "alice, reading": {"alice", "bob"},
+}
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "",
+        "view=BASIC&",
+        "view=FULL&",
+        "tag_key=k&tag_value=1&",
+        "state=QUEUED&",
+        "name_prefix=of&view=BASIC&",
+    ],
+)
+async def test_lists_show_ones_own_and_those_of_ones_groups(client: httpx.AsyncClient, query: str) -> None:
+    made: dict[str, str] = {}
+    for number in range(15):
+        sender = ("alice", "bob", "carol", "dave", "elsewhere")[number % 5]
+        made[await create_as(client, sender, name=f"of {sender}", tags={"k": str(number % 2)})] = sender
+    wanted = [task_id for task_id in reversed(made) if "tag" not in query or list(made).index(task_id) % 2]
+    for sender, owners in SEEN.items():
+        shown: list[str] = []
+        token = ""
+        while True:
+            path = f"{TES}/tasks?{query}page_size=2&page_token={token}"
+            page = (await client.get(path, headers=as_(sender))).json()
+            assert len(page["tasks"]) <= 2
+            shown += [task["id"] for task in page["tasks"]]
+            token = page.get("next_page_token", "")
+            if not token:
+                break
+        assert shown == [task_id for task_id in wanted if made[task_id] in owners], sender
+
+
+async def test_a_key_is_of_its_owner(client: httpx.AsyncClient) -> None:
+    ids: dict[str, str] = {}
+    for sender in ("alice", "bob", "elsewhere", "alice"):
+        headers = as_(sender) | {"Idempotency-Key": "k"}
+        answer = await client.post(f"{TES}/tasks", json=TASK | {"name": sender}, headers=headers)
+        assert answer.status_code == 200, answer.text
+        assert ids.setdefault(sender, answer.json()["id"]) == answer.json()["id"]
+        bulk = await client.post(f"{TESP}/tasks:bulk", json={"tasks": [TASK]}, headers=headers)
+        [one] = bulk.json()["tasks"]
+        assert ids.setdefault(f"{sender} in bulk", one["id"]) == one["id"]
+    assert len(set(ids.values())) == 6
+
+
+async def test_a_credential_for_some_users_is_for_no_others(store: TaskStore, settings: Settings) -> None:
+    table = {"url_prefix": "https://data.org/", "users": ["alice"], "username": "u", "password": "hush"}
+    more = Settings.model_validate(
+        {"data_dir": settings.data_dir, "credentials": {"lab": table | {"by_name_only": True}}}
+    )
+    asks = TASK | {"resources": {"backend_parameters": {"credentials": "lab"}}}
+    async with connect(build_api(store, Bell(), more, {}, authenticators=[ByName()])) as client:
+        for sender, valid in (("alice", True), ("bob", False), ("elsewhere", False)):
+            answer = await client.post(f"{TESP}/tasks:validate", json=asks, headers=as_(sender))
+            assert answer.json()["valid"] is valid, answer.text
+            created = await client.post(f"{TES}/tasks", json=asks, headers=as_(sender))
+            assert created.status_code == (200 if valid else 400)
+
+
+async def test_admins_of_the_settings_see_all(store: TaskStore, settings: Settings) -> None:
+    auth = {"admins": ["dave", "https://idp.example.org#alice"]}
+    more = Settings.model_validate({"data_dir": settings.data_dir, "auth": auth})
+    async with connect(build_api(store, Bell(), more, {}, authenticators=[ByName()])) as client:
+        task_id = await create_as(client, "bob")
+        for sender, status in (("dave", 200), ("elsewhere", 200), ("alice", 200), ("carol", 404)):
+            assert (await client.get(f"{TES}/tasks/{task_id}", headers=as_(sender))).status_code == status
+
+
+async def test_what_is_shown_of_a_task_tells_nothing_of_groups(client: httpx.AsyncClient) -> None:
+    task_id = await create_as(client, "alice", tags={"k": "v"})
+    shown = (await client.get(f"{TES}/tasks/{task_id}?view=FULL", headers=as_("alice"))).json()
+    assert shown["tags"] == {"k": "v"}
+    assert "lab" not in json.dumps(shown)
