@@ -45,8 +45,8 @@ def build_api(
 ) -> FastAPI:
     """The API over an opened store.
 
-    Without `authenticators` nobody has to log in. `checks` are those of the destinations, by name, for `/readyz`;
-    `routing` are their rules. `app.state.drain` is what ends the taking of new tasks.
+    Without `authenticators` nobody has to log in. `checks` are those of the destinations, by name, for
+    `/readyz`; `routing` are their rules. `app.state.drain` is what ends the taking of new tasks.
     """
     root_path = settings.server.root_path
     creation = Creation(store, bell, settings, routing)
