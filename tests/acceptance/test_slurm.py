@@ -64,7 +64,7 @@ def overtime(server: TespServer, slurm: Slurm) -> str:
     """A task whose time is over; Slurm looks for such jobs every half minute."""
     task_id = server.create(task(SLEEP, "small", preemptible=True))
     server.wait(task_id, states={"RUNNING"})
-    slurm.run("scontrol", "update", f"JobId={slurm.job_of(task_id)}", "EndTime=now")
+    slurm.end_now(submitted(slurm, task_id))
     return task_id
 
 
