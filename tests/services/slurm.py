@@ -27,6 +27,10 @@ PartitionName=urgent Nodes=node PriorityTier=10 PreemptMode=OFF
 """
 
 
+class SlurmFailed(Exception):
+    """A command of Slurm's says that it failed; the text is what it said."""
+
+
 class Slurm:
     """`with Slurm() as slurm:`; who has `slurm.environment` can use sbatch and its like.
 
@@ -98,10 +102,12 @@ class Slurm:
             process.wait()
 
     def run(self, *argv: str) -> str:
-        """What a command of Slurm's prints. Raises: subprocess.CalledProcessError."""
+        """What a command of Slurm's prints. Raises: SlurmFailed."""
         done = subprocess.run(
-            argv, env=os.environ | self.environment, check=True, capture_output=True, text=True, timeout=30
+            argv, env=os.environ | self.environment, check=False, capture_output=True, text=True, timeout=60
         )
+        if done.returncode:
+            raise SlurmFailed(f"{' '.join(argv)}: {done.stderr}")
         return done.stdout
 
     def jobs(self, *options: str) -> list[str]:
@@ -118,6 +124,17 @@ class Slurm:
         words = self.run("scontrol", "show", "job", job_id).split()
         return dict(word.split("=", 1) for word in words if "=" in word)
 
+    def end_now(self, job_id: str) -> None:
+        """Let the time of a running job be over; Slurm looks for such jobs every half minute."""
+
+        def is_set() -> bool:
+            with contextlib.suppress(SlurmFailed):  # a busy controller may not have heard of its start yet
+                self.run("scontrol", "update", f"JobId={job_id}", "EndTime=now")
+                return True
+            return False
+
+        poll(is_set, timeout_s=START_TIMEOUT_S, why=f"job {job_id} has no end: {self.logs}")
+
     def drain(self) -> None:
         """Let the node take no new jobs."""
         self.run("scontrol", "update", "NodeName=node", "State=DRAIN", "Reason=test")
@@ -126,7 +143,7 @@ class Slurm:
         """Let it take jobs again. A controller that has just come back refuses, or says so and does it."""
 
         def takes_jobs() -> bool:
-            with contextlib.suppress(subprocess.CalledProcessError):
+            with contextlib.suppress(SlurmFailed):
                 if "DRAIN" not in self.run("scontrol", "show", "node", "node"):
                     return True
                 self.run("scontrol", "update", "NodeName=node", "State=RESUME")
@@ -139,7 +156,7 @@ class Slurm:
         assert not dead, f"{dead} ended: {self.logs}"
         try:
             return self.run("sinfo", "--noheader", "--partition=main", "--format=%t").strip() == "idle"
-        except subprocess.CalledProcessError:
+        except SlurmFailed:
             return False
 
     def _write_config(self) -> None:
@@ -199,5 +216,5 @@ class Slurm:
             self.run("scancel", "--user=root")
             while self.jobs() and time.monotonic() < deadline:
                 time.sleep(0.1)
-        except subprocess.SubprocessError:
+        except (SlurmFailed, subprocess.SubprocessError):
             pass  # slurmd's end leaves them be; the test that left them has failed already
