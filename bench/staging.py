@@ -88,7 +88,7 @@ def _large(folder: Path, options: argparse.Namespace, figures: dict[str, float])
         ratios, ceilings = {}, {}
         for name, (task, by_hand) in contests.items():
             before_s = store.processor_s()
-            ours, theirs = take_turns(task, by_hand, options.rounds)
+            ours, theirs = take_turns(options.rounds, task, by_hand)
             ours_s, theirs_s = ours.seconds, theirs.seconds
             for label, spent in ((name, ours), (f"{name}_by_hand", theirs)):
                 figures[f"{label}_mb_per_s"] = size_bytes / 1e6 / spent.seconds
@@ -157,14 +157,18 @@ def _small(
         _fill(folder, url, count)
         curl_in = _curl(folder, "wanted", f"{url}/lab/small", "output", count)
         curl_out = _curl(folder, "sent", f"{url}/lab/sink/curl", "upload-file", count)
-        for name, place in (("http", f"{url}/lab/"), ("s3", "s3://lab/")):
-            fetch = partial(_task_tree_in, server, f"{place}small/", count, figures)
-            send = partial(_task_tree_out, server, f"{place}sink/task/", count, figures)
-            for contest, task, by_hand in ((name, fetch, curl_in), (f"{name}_out", send, curl_out)):
-                ours, theirs = take_turns(task, by_hand, options.rounds)
-                label = f"{contest}_over_curl_{1000 * latency_s:g}ms"
-                figures[f"small_{label}_s"], figures[f"small_{label}_curl_s"] = ours.seconds, theirs.seconds
-                ratios[f"small_{label}"] = round(theirs.seconds / ours.seconds, 3)
+        places = {"http": f"{url}/lab/", "s3": "s3://lab/"}
+        for way, transfer, there, curl in (
+            ("", _task_tree_in, "small/", curl_in),
+            ("_out", _task_tree_out, "sink/task/", curl_out),
+        ):
+            tasks = [partial(transfer, server, place + there, count, figures) for place in places.values()]
+            *ours, by_hand = take_turns(options.rounds, *tasks, curl)
+            label = f"{1000 * latency_s:g}ms"
+            figures[f"small_curl{way}_{label}_s"] = by_hand.seconds
+            for name, spent in zip(places, ours, strict=True):
+                figures[f"small_{name}{way}_{label}_s"] = spent.seconds
+                ratios[f"small_{name}{way}_over_curl_{label}"] = round(by_hand.seconds / spent.seconds, 3)
     return ratios
 
 

@@ -39,11 +39,10 @@ def server_with(s3_url: str) -> Iterator[TespServer]:
         yield server
 
 
-def take_turns(one: Callable[[], Spent], other: Callable[[], Spent], rounds: int) -> tuple[Spent, Spent]:
+def take_turns(rounds: int, *sides: Callable[[], Spent]) -> list[Spent]:
     """The medians of each, after a round that warms up."""
-    taken = [(one(), other()) for _ in range(rounds + 1)][1:]
-    medians = [Spent(*map(statistics.median, zip(*each, strict=True))) for each in zip(*taken, strict=True)]
-    return medians[0], medians[1]
+    taken = [[side() for side in sides] for _ in range(rounds + 1)][1:]
+    return [Spent(*map(statistics.median, zip(*each, strict=True))) for each in zip(*taken, strict=True)]
 
 
 def time_command(command: str) -> Spent:

@@ -55,20 +55,23 @@ class Signatures:
 
 
 class SigningAhead:
-    """Lends what another lender does, and gets the signatures of the PUTs to these URLs many at a time."""
+    """Lends what another lender does; signatures for PUTs and HEADs of these URLs it gets many at a time."""
 
     def __init__(self, lender: Lender, urls: Iterable[str]) -> None:
         self._lender = lender
         self._numbers = {url: number for number, url in enumerate(dict.fromkeys(urls))}
         self._urls = list(self._numbers)
-        self._puts = Signatures(len(self._urls), lambda number: Ask("put", self._urls[number]), lender)
+        self._ahead = {operation: self._all_of(operation) for operation in ("put", "head")}
+
+    def _all_of(self, operation: str) -> Signatures:
+        return Signatures(len(self._urls), lambda number: Ask(operation, self._urls[number]), self._lender)
 
     def login_for(self, url: str) -> Login | None:
         return self._lender.login_for(url)
 
     def sign(self, asks: Sequence[Ask]) -> list[Signed]:
-        if len(asks) == 1 and asks[0].operation == "put" and asks[0].url in self._numbers:
-            return [self._puts.take(self._numbers[asks[0].url])]
+        if len(asks) == 1 and asks[0].operation in self._ahead and asks[0].url in self._numbers:
+            return [self._ahead[asks[0].operation].take(self._numbers[asks[0].url])]
         return self._lender.sign(asks)
 
     def listing_of(self, url: str) -> list[Listed] | None:

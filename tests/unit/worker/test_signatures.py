@@ -62,10 +62,18 @@ def test_a_file_that_nothing_is_lent_for_stops_no_other() -> None:
         lender.sign([Ask("put", "s3://lab/bad")])
 
 
-def test_only_the_puts_are_signed_ahead() -> None:
+def test_puts_and_what_asks_for_their_sizes_are_signed_ahead() -> None:
     signing = Signing()
     lender = SigningAhead(signing, ["s3://lab/a", "s3://lab/b"])
-    for operation in ("head", "put"):
-        lender.sign([Ask(operation, "s3://lab/a")])
-    lender.sign([Ask("put", "s3://lab/b")])
-    assert signing.batches == [["s3://lab/a"], ["s3://lab/a", "s3://lab/b"]]
+    for url in ("s3://lab/a", "s3://lab/b"):
+        for operation in ("put", "head", "create_upload"):
+            lender.sign([Ask(operation, url)])
+    both = ["s3://lab/a", "s3://lab/b"]
+    assert signing.batches == [both, both, ["s3://lab/a"], ["s3://lab/b"]]
+
+
+def test_no_size_is_asked_for_beforehand() -> None:
+    signing = Signing()
+    lender = SigningAhead(signing, ["s3://lab/a"])
+    lender.sign([Ask("put", "s3://lab/a")])
+    assert signing.batches == [["s3://lab/a"]]
