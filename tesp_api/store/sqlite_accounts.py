@@ -1,7 +1,8 @@
 """Users and tokens in a SQLite file of their own, beside that of the tasks.
 
 The tasks' file belongs to one server; this one is opened by the command line too, while the server runs, so
-it is locked by SQLite alone. It is asked seldom: each call runs in a thread, in a transaction.
+it is locked by SQLite alone. It is asked seldom: each call runs in one thread, in a transaction; a thread of
+its own, so that nobody waits for it behind what is slow.
 """
 
 import asyncio
@@ -9,8 +10,8 @@ import json
 import os
 import sqlite3
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from threading import Lock
 from typing import Any, TypeVar
 
 from tesp_api.errors import AccountRefused, StoreError, StoreUnavailable
@@ -52,7 +53,7 @@ class SqliteAccounts:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._connection: sqlite3.Connection | None = None
-        self._one_at_a_time = Lock()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="sqlite-accounts")
 
     async def open(self) -> None:
         """See `Accounts.open`.
@@ -60,12 +61,13 @@ class SqliteAccounts:
         Raises:
             StoreError: the folder cannot be used, or a newer TESP made the file.
         """
-        await asyncio.to_thread(self._open)
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._open)
 
     async def aclose(self) -> None:
         connection, self._connection = self._connection, None
+        await asyncio.to_thread(self._thread.shutdown)
         if connection is not None:
-            await asyncio.to_thread(connection.close)
+            connection.close()
 
     async def add_user(self, user: User) -> None:
         groups = json.dumps(list(user.groups))
@@ -160,23 +162,27 @@ class SqliteAccounts:
             raise translated(error) from error
 
     async def _run(self, work: Callable[[sqlite3.Connection], T], *, writes: bool = False) -> T:
-        return await asyncio.to_thread(self._work, work, writes)
+        connection = self._connection
+        if connection is None:
+            raise StoreUnavailable("the store is not open")
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._thread, _in_transaction, connection, work, writes)
 
-    def _work(self, work: Callable[[sqlite3.Connection], T], writes: bool) -> T:
-        with self._one_at_a_time:
-            if self._connection is None:
-                raise StoreUnavailable("the store is not open")
-            try:
-                # Who reads first and writes then is not waited for, should another have written between.
-                self._connection.execute("BEGIN IMMEDIATE" if writes else "BEGIN")
-                done = work(self._connection)
-                self._connection.execute("COMMIT")
-                return done
-            except sqlite3.Error as error:
-                raise translated(error) from error
-            finally:
-                if self._connection.in_transaction:
-                    self._connection.execute("ROLLBACK")
+
+def _in_transaction(
+    connection: sqlite3.Connection, work: Callable[[sqlite3.Connection], T], writes: bool
+) -> T:
+    try:
+        # Who reads first and writes then is not waited for, should another have written between.
+        connection.execute("BEGIN IMMEDIATE" if writes else "BEGIN")
+        done = work(connection)
+        connection.execute("COMMIT")
+        return done
+    except sqlite3.Error as error:
+        raise translated(error) from error
+    finally:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
 
 
 def _make_for_owner_of(folder: Path, file: Path) -> None:
