@@ -69,10 +69,11 @@ def another(task: Task, ending: Ending, rules: RetrySettings, at: datetime) -> A
         return None
     most = min(rules.max_attempts, _asked(task.request) or rules.max_attempts)
     alike = 1 + sum(_metadata(log).get("cause") == cause for log in task.logs[: task.attempt - 1])
-    if task.attempt >= most or alike >= getattr(rules, cause):
+    last = min(most, task.attempt + getattr(rules, cause) - alike)
+    if task.attempt >= last:
         return None
     pause_s = min(rules.pause_s * 2 ** (task.attempt - 1), rules.pause_max_s)
-    told = f"another attempt follows after {pause_s:g} s ({cause}; this was attempt {task.attempt} of {most})"
+    told = f"another attempt follows after {pause_s:g} s ({cause}; this was attempt {task.attempt} of {last})"
     return Again(cause, at + timedelta(seconds=pause_s), told)
 
 

@@ -64,7 +64,9 @@ async def test_what_is_tried_again(
         first, second = task.logs
         assert [len(log["logs"]) for log in (first, second)] == [begun, 1]
         assert f"failed: {cause}" in first["system_logs"]
+        last = 5 if cause == "ended_by_site" else 2  # by the limit of the cause, not by that of all
         assert "another attempt follows after 0.01 s" in first["system_logs"][-1]
+        assert f"this was attempt 1 of {last})" in first["system_logs"][-1]
         assert first["end_time"]
         assert first["metadata"]["cause"] == cause.replace("ended_by_site", "preempted")
         assert "system_logs" not in second
