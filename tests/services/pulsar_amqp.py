@@ -20,7 +20,7 @@ from tesp_api.pulsar.processes import kill_tree, processes_in
 from tests.services.install import PULSAR_VENV, install, requirements
 from tests.services.rabbitmq import RabbitMQ
 
-START_TIMEOUT_S = 90.0
+START_TIMEOUT_S = 180.0
 _POLL_S = 0.05
 _LOGGING = """[app:main]
 app_config = app.yml

@@ -21,7 +21,7 @@ from tesp_api.pulsar.processes import all_pids, kill_tree, processes_in, read_st
 from tests.services.install import PULSAR_VENV, install, requirements
 
 PRIVATE_TOKEN = "stock-pulsar-token"
-START_TIMEOUT_S = 90.0
+START_TIMEOUT_S = 180.0
 STOP_TIMEOUT_S = 10.0
 POLL_S = 0.05
 

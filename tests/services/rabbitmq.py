@@ -15,7 +15,7 @@ from typing import Self
 from tests.services.authority import Authority
 from tests.services.tesp import free_port
 
-START_TIMEOUT_S = 90.0
+START_TIMEOUT_S = 180.0
 USER, PASSWORD = "tesp", "hush-hush-broker"
 _PROGRAMS = Path("/usr/lib/rabbitmq/bin")
 _POLL_S = 0.05

@@ -16,7 +16,7 @@ import httpx
 
 from tesp_api.pulsar.processes import kill_tree, processes_in
 
-START_TIMEOUT_S = 60.0
+START_TIMEOUT_S = 180.0
 LOOPBACK_ALLOWED = {"TESP_API_TRANSFERS__LOCAL_NETWORKS": '@json ["127.0.0.0/8", "::1/128"]'}
 """The servers that tests start are on loopback; a test that wants it denied overrides this."""
 FINAL = {"COMPLETE", "EXECUTOR_ERROR", "SYSTEM_ERROR", "CANCELED", "PREEMPTED"}
