@@ -69,11 +69,17 @@ def _check_command(command: list[str]) -> list[str]:
 
 
 def _check_env(env: dict[str, str]) -> dict[str, str]:
-    for name, value in env.items():
-        if not name or "=" in name or not name.isprintable():
-            raise refusal(f"{name[:80]!r} cannot be the name of an environment variable")
-        if _argument_fault(f"{name}={value}"):
-            raise refusal(f"the value of {name[:80]!r} {_argument_fault(f'{name}={value}')}")
+    """One fault for the whole object, which names all that is wrong with it."""
+    faults = []
+    if wrong := [name for name in env if not name or "=" in name or not name.isprintable()]:
+        faults.append("not the names of environment variables: " + _some(wrong))
+    if long := [name for name, value in env.items() if _argument_fault(f"{name}={value}")]:
+        faults.append(
+            f"longer than Linux allows ({_ARGUMENT_MAX_BYTES} bytes), pass them as an input's content: "
+            + _some(long)
+        )
+    if faults:
+        raise refusal("; ".join(faults))
     return env
 
 

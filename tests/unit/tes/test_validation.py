@@ -197,6 +197,14 @@ def test_all_faults_are_named_at_once_whatever_their_kind() -> None:
     }
 
 
+def test_all_variables_that_are_wrong_are_named() -> None:
+    env = {"A=B": "c", "GOOD": "x", "LONG": "x" * 200_000, "": "y", "LONGER": "x" * 300_000}
+    said = faults_of(executor(env=env))["executors[0].env"]
+    assert "not the names of environment variables: 'A=B', ''" in said
+    assert "'LONG', 'LONGER'" in said
+    assert "GOOD" not in said and "xxx" not in said
+
+
 def test_thousands_of_faults_are_cut_short() -> None:
     faults = faults_of({"inputs": [{"path": "a"}] * 9999})
     assert len(faults) == 101
