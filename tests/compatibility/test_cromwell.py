@@ -54,7 +54,7 @@ async def test_unknown_backend_parameters_are_told_in_the_system_logs_and_not_ke
     await finish(store, await start(store, task_id), b"")
     shown = (await api.get(f"{TES}/tasks/{task_id}?view=FULL")).json()
     assert "backend_parameters" not in shown["resources"]
-    assert "internal_path_prefix" in shown["logs"][0]["system_logs"][0]
+    assert "internal_path_prefix" in shown["logs"][0]["system_logs"][1]
 
 
 async def test_unknown_backend_parameters_are_refused_if_it_is_strict(api: httpx.AsyncClient) -> None:

@@ -18,7 +18,7 @@ from tesp_api.store.base import TaskStore
 from tests.integration.api.life import EVENTS, TES, V1, create, finish, lines_of, start
 
 DOCUMENT = openapi_document("0")
-NOT_FOR_CLIENTS = {("/", "get"), ("/docs", "get"), ("/openapi.json", "get")}
+NOT_FOR_CLIENTS = {(path, "get") for path in ("/", "/docs", "/docs/oauth2-redirect", "/openapi.json")}
 
 RICH: dict[str, Any] = {
     "name": "rich",

@@ -75,7 +75,7 @@ async def test_a_dropped_backend_parameter_is_told_in_system_logs(
     await finish(store, await start(store, task_id), b"")
     full = await get(client, TES, task_id, "FULL")
     assert full["resources"] == {}
-    assert "'VmSize'" in full["logs"][0]["system_logs"][0]
+    assert "'VmSize'" in full["logs"][0]["system_logs"][1]
 
 
 async def test_cancel_answers_at_once_and_each_prefix_shows_its_states(
