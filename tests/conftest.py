@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
 from argon2 import PasswordHasher
 
@@ -10,6 +11,12 @@ from tests.services.mongod import Mongod
 from tests.services.moto import Moto
 from tests.services.radosgw import Radosgw
 from tests.services.s3_servers import S3Place
+
+# How long an example takes says more of the machine than of the code.
+hypothesis.settings.register_profile(
+    "patient", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("patient")
 
 
 @pytest.fixture(scope="session")

@@ -244,8 +244,8 @@ async def test_a_claim_whose_answer_was_lost_is_driven_all_the_same(
 ) -> None:
     claim = stage.store.claim
 
-    async def lossy(owner: str, *, lease_s: float, new_limit: int) -> list[Task]:
-        if await claim(owner, lease_s=lease_s, new_limit=new_limit):
+    async def lossy(owner: str, **how: Any) -> list[Task]:
+        if await claim(owner, **how):
             raise StoreUnavailable("the answer was lost")
         return []
 
