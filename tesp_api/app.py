@@ -171,6 +171,7 @@ def build_transports(settings: Settings, mailbox: Mailbox | None = None) -> Mapp
                 site.private_token.get_secret_value() if site.private_token else None,
                 manager=site.manager,
                 python=site.site_python,
+                connections=site.rest_connections,
             )
     return transports
 

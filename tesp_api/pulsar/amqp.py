@@ -56,6 +56,7 @@ class AmqpPulsar:
         self.name = name
         self.bell: str | None = None
         self.min_pause_s = MIN_PAUSE_S
+        self.status_first = False
         self._inbox = Inbox(mailbox)
         self._python = python
         self._broker = Broker(name, url, manager, self._hear if listens else None, ca)

@@ -45,6 +45,7 @@ class EmbeddedPulsar:
 
     def __init__(self, name: str, folder: Path, python: str = sys.executable) -> None:
         self.min_pause_s = 0.0
+        self.status_first = False
         self.name = name
         self.bell: str | None = doorbell_name(folder)
         self._doorbell = Doorbell(self.bell, self._heard)
@@ -69,7 +70,9 @@ class EmbeddedPulsar:
 
     async def launch(self, order: JobOrder) -> None:
         await self._in_thread(self._pulsar.launch, order)
-        self._news_of(order.job_id).event.set()  # whoever waits now has a process to watch
+        event = self._news_of(order.job_id).event
+        event.set()  # whoever waits now has a process to watch; whoever waits later knows it
+        event.clear()
 
     async def status(self, job_id: str) -> JobStatus:
         return await self._in_thread(self._pulsar.job(job_id).status)

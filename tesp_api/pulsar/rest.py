@@ -25,7 +25,7 @@ from tesp_api.pulsar.job_files import (
     last_words,
     worker_command,
 )
-from tesp_api.pulsar.rest_http import PulsarFault, PulsarHttp, in_path
+from tesp_api.pulsar.rest_http import CONNECTIONS, PulsarFault, PulsarHttp, in_path
 
 LOST = "lost"
 SET_UP = "preprocessing"  # set up but not launched, as far as Pulsar knows
@@ -43,13 +43,16 @@ STATES = {
 STILL_DUE = ("queued", "running")
 CLEAN_TRIES = 8
 CLEAN_PAUSE_S = 0.02
+FRESH_S = 2.0
+"""A Pulsar that answered so recently is well: its 500 means that there is no such file."""
 
 
 class RestPulsar:
     """The `PulsarTransport` of a Pulsar at `url`, which may have a path before its own.
 
     `manager` names one of Pulsar's managers, None means its default one. `python` is the
-    interpreter at the site, a name on its PATH or a path. `timeout_s` bounds each request.
+    interpreter at the site, a name on its PATH or a path. `timeout_s` bounds each request, of which so many
+    are sent at once as there are `connections`.
     """
 
     def __init__(
@@ -60,11 +63,13 @@ class RestPulsar:
         manager: str | None = None,
         python: str = "python3",
         timeout_s: float = 30.0,
+        connections: int = CONNECTIONS,
     ) -> None:
         self.min_pause_s = 0.0
+        self.status_first = True
         self.name = name
         self.bell: str | None = None
-        self._http = PulsarHttp(name, url, private_token, timeout_s)
+        self._http = PulsarHttp(name, url, private_token, timeout_s, connections)
         self._manager = manager
         self._root = f"/managers/{in_path(manager)}" if manager is not None else ""
         self._command = worker_command(python)
@@ -90,14 +95,14 @@ class RestPulsar:
     async def launch(self, order: JobOrder) -> None:
         """Set up, upload, submit: as much of it as is not done yet.
 
-        Pulsar is asked first, because an upload overwrites the worker in place, under a job that may
-        be running it.
+        Pulsar is asked first unless the job is new, because an upload overwrites the worker in place, under
+        a job that may be running it.
 
         Raises:
             PulsarRefused: also when this Pulsar invents job ids (`assign_ids: uuid`): a job that is
                 submitted again would run again there.
         """
-        state = await self._state_or_none(order.job_id)
+        state = LOST if order.is_new else await self._state_or_none(order.job_id)
         if state in (LOST, SET_UP):
             if state == SET_UP and await self._has_started(order.job_id):
                 return
@@ -130,7 +135,8 @@ class RestPulsar:
             return await self._http.send("GET", self._job(job_id, "/files"), query)
         except PulsarFault:
             # a missing file; one that cannot be read closes the connection instead
-            await self.check()
+            if self._http.answered_s_ago > FRESH_S:
+                await self.check()
             return None
 
     async def let_go(self, job_id: str, name: str) -> None:
