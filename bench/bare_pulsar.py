@@ -1,6 +1,6 @@
 """Clients of Pulsar and nothing else: what TESP's rates are measured beside.
 
-Each runs jobs with the very worker archive and task.json that TESP sends, so many at a time, by the same calls
+Each runs jobs with the very worker archive and task.json that TESP sends, as many at once, by the same calls
 of Pulsar and with the same pauses: set up, place both files, submit; ask until the job is over; read what the
 worker wrote; clean.
 """
@@ -99,7 +99,7 @@ class BareRest:
         heartbeat = self._read(job, "tesp/heartbeat")
         return heartbeat is not None and bool(json.loads(heartbeat)["ended"])
 
-    def _read(self, job: str, name: str) -> bytes | None:
+    def _read(self, job: str, name: str) -> Any:
         return self._ask("GET", f"{job}/files", missing=500, type="output_metadata", name=name)
 
     def _ask(self, method: str, path: str, body: bytes | None = None, missing: int = 0, **query: str) -> Any:

@@ -84,6 +84,15 @@ class Task:
 
 
 @dataclass(frozen=True, slots=True)
+class Standing:
+    """Where a task stands, without its documents."""
+
+    state: State
+    attempt: int
+    job: Job | None
+
+
+@dataclass(frozen=True, slots=True)
 class OnceKey:
     """A client's promise that requests with this `key` are one and the same: `body_digest` checks it."""
 
@@ -186,6 +195,13 @@ class TaskStore(Protocol):
 
     async def get_state(self, task_id: str) -> State:
         """The task's state alone (MINIMAL view): reads no document.
+
+        Raises:
+            TaskNotFound: there is none with this id.
+        """
+
+    async def get_standing(self, task_id: str) -> Standing:
+        """The task's state, attempt and job alone: reads no document.
 
         Raises:
             TaskNotFound: there is none with this id.

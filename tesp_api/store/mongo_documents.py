@@ -33,7 +33,7 @@ from bson.int64 import Int64
 from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.asynchronous.database import AsyncDatabase
 
-from tesp_api.store.base import Claim, HistoryEntry, Job, OnceKey, Task
+from tesp_api.store.base import Claim, HistoryEntry, Job, OnceKey, Standing, Task
 from tesp_api.tes.states import State
 
 Document = dict[str, Any]
@@ -154,6 +154,12 @@ def to_task(document: Mapping[str, Any]) -> Task:
         warnings=tuple(from_json(document["warnings"])),
         sealed=document.get("sealed", ""),
     )
+
+
+def to_standing(document: Mapping[str, Any]) -> Standing:
+    """A document, of which these fields were read at least."""
+    job = document.get("job")
+    return Standing(State(document["state"]), document["attempt"], job and Job(job["destination"], job["id"]))
 
 
 def to_history(document: Mapping[str, Any]) -> list[HistoryEntry]:

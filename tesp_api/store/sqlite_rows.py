@@ -8,7 +8,7 @@ from typing import Any
 
 import pydantic_core
 
-from tesp_api.store.base import Claim, HistoryEntry, Job, Task
+from tesp_api.store.base import Claim, HistoryEntry, Job, Standing, Task
 from tesp_api.tes.states import State
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -67,6 +67,17 @@ def read_state(connection: sqlite3.Connection, task_id: str) -> State | None:
     """The task's state; None for an unknown task."""
     row = connection.execute("SELECT state FROM tasks WHERE id = ?", (task_id,)).fetchone()
     return None if row is None else State(row[0])
+
+
+def read_standing(connection: sqlite3.Connection, task_id: str) -> Standing | None:
+    """Where the task stands; None for an unknown task."""
+    row = connection.execute(
+        "SELECT state, attempt, destination, job_id FROM tasks WHERE id = ?", (task_id,)
+    ).fetchone()
+    if row is None:
+        return None
+    state, attempt, destination, job_id = row
+    return Standing(State(state), attempt, None if job_id is None else Job(destination, job_id))
 
 
 def read_tags(connection: sqlite3.Connection, task_id: str) -> list[tuple[bytes, bytes]]:
