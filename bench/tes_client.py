@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from contextlib import closing
 from typing import Any
 
+import httpx
+
 from bench.http_client import Connection, get_request, post_request
 
 _LOOK_S = 0.1
@@ -43,3 +45,24 @@ class TesClient:
             if time.perf_counter() - began > _PATIENCE_S:
                 raise SystemExit(f"{count} tasks take longer than {_PATIENCE_S:g} s")
             time.sleep(_LOOK_S)
+
+
+def run_at_peer(url: str, document: Mapping[str, Any], count: int) -> float:
+    """As `TesClient.run`, at any TES server: each task is asked for by its id, since not all have tags."""
+    with httpx.Client(timeout=60, trust_env=False) as client:
+        began = time.perf_counter()
+        waiting = [
+            client.post(f"{url}/tasks", json=document).raise_for_status().json()["id"] for _ in range(count)
+        ]
+        while waiting:
+            task_id = waiting[0]
+            state = client.get(f"{url}/tasks/{task_id}").raise_for_status().json()["state"]
+            if any(bad in state.encode() for bad in _BAD):
+                raise SystemExit(f"task {task_id} of {url} ended {state}")
+            if state == "COMPLETE":
+                waiting.pop(0)
+            elif time.perf_counter() - began > _PATIENCE_S:
+                raise SystemExit(f"{count} tasks at {url} take longer than {_PATIENCE_S:g} s")
+            else:
+                time.sleep(_LOOK_S)
+        return time.perf_counter() - began

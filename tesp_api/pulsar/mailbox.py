@@ -21,7 +21,7 @@ class Mailbox(Protocol):
 
 
 class MemoryMailbox:
-    """A mailbox for one process and its life; beyond `most_bytes` it forgets jobs, the longest silent first."""
+    """A mailbox for one process and its life; beyond `most_bytes` it forgets jobs, the most silent first."""
 
     def __init__(self, most_bytes: float = math.inf) -> None:
         self._most_bytes = most_bytes

@@ -9,7 +9,7 @@ import json
 import logging
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -32,6 +32,12 @@ _UNSTARTED_GRACE_S = 2.0
 
 _CHUNK_PAUSES_S = (0.1, 0.5, 2.0)
 """A Pulsar that fails for a moment looks as if a file were missing: a chunk is asked for so often."""
+
+_SLOW_FROM_S = 120.0
+"""Beyond a tenth of that, the pauses grow as the square of a job's age."""
+
+_LOOKS_PER_S = 200.0
+"""At a Pulsar whose jobs' news are not heard of otherwise."""
 
 _GONE = (JobState.ENDED, JobState.UNKNOWN)
 
@@ -56,6 +62,7 @@ class FollowJob:
     outputs: GatewayOutputs
     health: Health
     deadlines: Deadlines
+    crowd: Callable[[str], int]
 
     state: State = field(init=False)
     _events: EventCopy = field(init=False)
@@ -93,6 +100,7 @@ class FollowJob:
             with self.health.watch(self.transport.name):
                 await self.transport.launch(self.order)
             if self.order.is_new:
+                self._began_at = time.monotonic()
                 await self._wait()  # nothing can be there yet
         while True:
             ending = await self._look()
@@ -329,9 +337,16 @@ class FollowJob:
     # -- small parts
 
     async def _wait(self) -> None:
-        """Wait for news, a ring or the next look, which comes the later the longer the job has run."""
+        """Wait for news, a ring or the next look.
+
+        That comes the later the longer the job has run: after a tenth of its age at first, and after 30 s, if
+        `poll_max_s` allows as much, once it has run a minute.
+        """
         age_s = self._age_s
-        pause_s = min(max(self.timing.poll_min_s, age_s / 10, age_s**2 / 120), self.timing.poll_max_s)
+        pause_s = max(self.timing.poll_min_s, age_s / 10, age_s**2 / _SLOW_FROM_S)
+        if not self.transport.bell:  # many jobs that must be asked for share what their Pulsar can answer
+            pause_s = max(pause_s, self.crowd(self.transport.name) / _LOOKS_PER_S)
+        pause_s = min(pause_s, self.timing.poll_max_s)
         pause_s = min(pause_s, max(self._left_s, self.timing.poll_min_s))
         pause_s = max(pause_s, self.transport.min_pause_s)
         if self._is_stopping:

@@ -32,7 +32,7 @@ _log = logging.getLogger(__name__)
 class Surroundings:
     """What running a task needs: the store, the ways to the sites, the rules, what gives workers access to
     storage, what moves files for them, who answers, the place for a new job, how long the task may be in a
-    state, a bell of its own, and how to give the place to others."""
+    state, a bell of its own, how to give the place to others, and how many jobs a destination has."""
 
     store: TaskStore
     transports: Mapping[str, PulsarTransport]
@@ -44,6 +44,7 @@ class Surroundings:
     deadlines: Deadlines
     wake: asyncio.Event
     leave: Callable[[], None]
+    crowd: Callable[[str], int]
 
     def transport_to(self, destination: str) -> PulsarTransport:
         """The way to a destination.
@@ -212,6 +213,7 @@ async def _follow(task: Task, claim: Claim, around: Surroundings, log: AttemptLo
         outputs=GatewayOutputs(_passage(task, claim, around, log)),
         health=around.health,
         deadlines=around.deadlines,
+        crowd=around.crowd,
     )
     return await job.follow()
 

@@ -230,6 +230,7 @@ class Scheduler:
             Deadlines(task.id, task.request, self.settings.deadlines, self.store),
             driven.wake,
             partial(self._leave, driven),
+            self._places.jobs_at,
         )
         pause_s = _RETRY_MIN_S
         bugs: list[Exception] = []

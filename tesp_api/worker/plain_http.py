@@ -101,7 +101,7 @@ class PlainConnection:
         return str(line, "latin-1").rstrip("\r\n")
 
     def _exactly(self, size_bytes: int) -> bytes:
-        data = self._file.read(size_bytes)
+        data: bytes = self._file.read(size_bytes)
         if len(data) < size_bytes:
             raise ConnectionError("the server closed the connection")
         return data
