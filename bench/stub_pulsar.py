@@ -1,8 +1,8 @@
 """A Pulsar that runs nothing: its REST API with a latency, and the files that workers would write.
 
 `python -m bench.stub_pulsar PORT LATENCY_S`. A job's worker begins with its submission, beats as real ones
-do, and ends when the benchmark says so. It is one process without threads, so that a small machine can have ten
-thousand jobs, and counts how often it is asked for each of them.
+do, and ends when the benchmark says so. It is one process without threads, so that a small machine can have
+ten thousand jobs, and counts how often it is asked for each of them.
 """
 
 import asyncio
@@ -187,6 +187,8 @@ class _Protocol(asyncio.Protocol):
 
     def _answer(self, method: str, target: str) -> None:
         status, body = self._pulsar.answer(method, target)
+        if self._transport.is_closing():
+            return
         self._transport.write(b"HTTP/1.1 %d .\r\nContent-Length: %d\r\n\r\n" % (status, len(body)) + body)
 
 
