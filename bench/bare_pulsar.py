@@ -20,6 +20,7 @@ from urllib.parse import urlencode
 
 import aio_pika
 
+from tesp_api.pulsar.amqp_broker import queue_name
 from tesp_api.pulsar.base import JobOrder
 from tesp_api.pulsar.job_files import TASK_FILE, WORKER_FILE, worker_command
 from tesp_api.runner.job_plan import plan_job
@@ -183,8 +184,8 @@ def pulsar_app(folder: Path) -> Iterator[Any]:
 class BareAmqp:
     """By messages; the result comes in Pulsar's last one. There is no message that cleans."""
 
-    def __init__(self, url: str, python: str = "python3") -> None:
-        self._url = url
+    def __init__(self, url: str, manager: str, python: str = "python3") -> None:
+        self._url, self._manager = url, manager
         worker, place = f"../tool_files/{WORKER_FILE}.b64", f"../tool_files/{WORKER_FILE}"
         unpack = f"base64 -d {worker} > {place}.part && mv {place}.part {place}"
         self._command = f"{unpack} && {worker_command(python)}"
@@ -205,7 +206,7 @@ class BareAmqp:
         async with await aio_pika.connect(self._url) as connection:
             channel = await connection.channel(publisher_confirms=True)
             exchange = await channel.declare_exchange("pulsar", aio_pika.ExchangeType.DIRECT, durable=True)
-            queue = await channel.declare_queue("pulsar__status_update", durable=True)
+            queue = await channel.declare_queue(queue_name(self._manager, "status_update"), durable=True)
             await queue.bind(exchange, queue.name)
             await queue.consume(hear)
             slots = asyncio.Semaphore(at_once)
@@ -218,7 +219,7 @@ class BareAmqp:
                         content_type="application/json",
                         delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
                     )
-                    await exchange.publish(message, "pulsar__setup", mandatory=True)
+                    await exchange.publish(message, queue_name(self._manager, "setup"), mandatory=True)
                     body = await future
                     sources = {one["type"]: one for one in body["realized_dynamic_file_sources"]}
                     files = json.loads(sources["home.json"]["contents"])["files"]

@@ -101,15 +101,13 @@ def _rest() -> Iterator[tuple[Side, Side]]:
 
 @contextmanager
 def _amqp() -> Iterator[tuple[Side, Side]]:
-    """Each side has a broker and a Pulsar, as status updates go to whoever comes first."""
-    with ExitStack() as stack:
-        brokers = [stack.enter_context(RabbitMQ()) for _ in range(2)]
-        for broker in brokers:
-            stack.enter_context(AmqpStockPulsar(broker))
-        site = {"kind": "amqp", "url": brokers[0].url}
-        bare = BareAmqp(brokers[1].url)
-        tesp = stack.enter_context(_tesp(site))
-        yield tesp, lambda count: bare.run(_orders(site, count), AT_ONCE)
+    """One broker and one Pulsar, of which each side has a manager: updates go to whoever hears them first."""
+    managers = {name: {"type": "queued_python"} for name in ("_default_", "bare")}
+    with RabbitMQ() as broker, AmqpStockPulsar(broker, managers=managers):
+        site = {"kind": "amqp", "url": broker.url}
+        bare = BareAmqp(broker.url, "bare")
+        with _tesp(site) as tesp:
+            yield tesp, lambda count: bare.run(_orders(site, count), AT_ONCE)
 
 
 @contextmanager

@@ -16,6 +16,8 @@ TASK_FILE = "task.json"
 TESP_FOLDER = "tesp"  # below `metadata`
 STARTED_FILE = "started"
 RESULT_FILE = "result.json"
+HEARTBEAT_FILE = "heartbeat"
+EVENTS_FILE = "events.ndjson"
 
 JOB_ID = re.compile(r"[A-Za-z0-9-]{1,255}")
 INPUT_NAME = re.compile(r"[A-Za-z0-9-]{1,64}")

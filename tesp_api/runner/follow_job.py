@@ -36,6 +36,9 @@ _CHUNK_PAUSES_S = (0.1, 0.5, 2.0)
 _SLOW_FROM_S = 120.0
 """Beyond a tenth of that, the pauses grow as the square of a job's age."""
 
+_RING_LOST_S = 0.5
+"""Where workers ring, a look without a ring is only for one that was not heard."""
+
 _LOOKS_PER_S = 200.0
 """At a Pulsar whose jobs' news are not heard of otherwise."""
 
@@ -344,7 +347,9 @@ class FollowJob:
         """
         age_s = self._age_s
         pause_s = max(self.timing.poll_min_s, age_s / 10, age_s**2 / _SLOW_FROM_S)
-        if not self.transport.bell:  # many jobs that must be asked for share what their Pulsar can answer
+        if self.transport.bell:
+            pause_s = max(pause_s, min(_RING_LOST_S, self.timing.poll_max_s))
+        else:  # many jobs that must be asked for share what their Pulsar can answer
             pause_s = max(pause_s, self.crowd(self.transport.name) / _LOOKS_PER_S)
         pause_s = min(pause_s, self.timing.poll_max_s)
         pause_s = min(pause_s, max(self._left_s, self.timing.poll_min_s))
