@@ -15,6 +15,7 @@ from typing import Any, cast
 
 from tesp_api.errors import JobLost, TransitionRefused
 from tesp_api.pulsar.base import JobOrder, JobState, JobStatus, PulsarTransport
+from tesp_api.runner import polling
 from tesp_api.runner.attempt_log import UNSHOWN, AttemptLog, Ending
 from tesp_api.runner.deadlines import Deadlines
 from tesp_api.runner.event_copy import EventCopy
@@ -32,15 +33,6 @@ _UNSTARTED_GRACE_S = 2.0
 
 _CHUNK_PAUSES_S = (0.1, 0.5, 2.0)
 """A Pulsar that fails for a moment looks as if a file were missing: a chunk is asked for so often."""
-
-_SLOW_FROM_S = 120.0
-"""Beyond a tenth of that, the pauses grow as the square of a job's age."""
-
-_RING_LOST_S = 0.5
-"""Where workers ring, a look without a ring is only for one that was not heard."""
-
-_LOOKS_PER_S = 200.0
-"""At a Pulsar whose jobs' news are not heard of otherwise."""
 
 _GONE = (JobState.ENDED, JobState.UNKNOWN)
 
@@ -340,18 +332,10 @@ class FollowJob:
     # -- small parts
 
     async def _wait(self) -> None:
-        """Wait for news, a ring or the next look.
-
-        That comes the later the longer the job has run: after a tenth of its age at first, and after 30 s, if
-        `poll_max_s` allows as much, once it has run a minute.
-        """
+        """Wait for news, a ring or the next look, which comes the later the longer the job has run."""
         age_s = self._age_s
-        pause_s = max(self.timing.poll_min_s, age_s / 10, age_s**2 / _SLOW_FROM_S)
-        if self.transport.bell:
-            pause_s = max(pause_s, min(_RING_LOST_S, self.timing.poll_max_s))
-        else:  # many jobs that must be asked for share what their Pulsar can answer
-            pause_s = max(pause_s, self.crowd(self.transport.name) / _LOOKS_PER_S)
-        pause_s = min(pause_s, self.timing.poll_max_s)
+        rings, crowd = bool(self.transport.bell), self.crowd(self.transport.name)
+        pause_s = polling.pause_s(age_s, self.timing, rings=rings, crowd=crowd)
         pause_s = min(pause_s, max(self._left_s, self.timing.poll_min_s))
         pause_s = max(pause_s, self.transport.min_pause_s)
         if self._is_stopping:
