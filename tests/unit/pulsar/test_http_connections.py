@@ -72,7 +72,8 @@ async def test_a_connection_serves_one_request_after_the_other() -> None:
     ("answer", "expected"),
     [
         (
-            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3;x\r\nyes\r\n2\r\n!!\r\n0\r\nT: u\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+            b"3;x\r\nyes\r\n2\r\n!!\r\n0\r\nT: u\r\n\r\n",
             (200, b"yes!!"),
         ),
         (b"HTTP/1.0 200 OK\r\n\r\nuntil the end", (200, b"until the end")),
