@@ -12,7 +12,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-import psutil
+import psutil  # type: ignore[import-untyped]
 
 from bench.http_client import get_request, throughput
 from bench.report import print_report
@@ -94,7 +94,7 @@ def _answers_per_cpu_s(server: TespServer, request: bytes, seconds: float) -> fl
     began = time.monotonic()
     answered = throughput(server.port, request, CONNECTIONS, seconds) * (time.monotonic() - began)
     after = process.cpu_times()
-    return answered / (after.user + after.system - before.user - before.system)
+    return float(answered / (after.user + after.system - before.user - before.system))
 
 
 if __name__ == "__main__":

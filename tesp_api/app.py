@@ -4,6 +4,7 @@ import logging
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from functools import partial
+from types import MappingProxyType
 
 from fastapi import FastAPI
 
@@ -43,6 +44,9 @@ from tesp_api.store.sqlite_accounts import SqliteAccounts
 
 _log = logging.getLogger(__name__)
 
+_REPORTED_BYTES = 64 * 1024**2
+"""Of each REST destination: enough for the news of some ten thousand jobs."""
+
 
 def create_app(settings: Settings | None = None) -> FastAPI:
     """The whole server as an ASGI application; its lifespan opens and closes everything behind it.
@@ -54,13 +58,19 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     bell = Bell()
     store = build_store(settings)
     accounts = build_accounts(settings)
-    transports = build_transports(settings, StoreMailbox(store))
+    # A REST site's files can be read anew, so what is reported of them is only kept in memory.
+    reported = {
+        name: MemoryMailbox(_REPORTED_BYTES)
+        for name, one in settings.destinations.items()
+        if one.kind == "rest"
+    }
+    transports = build_transports(settings, StoreMailbox(store), reported)
     server_key = ServerKey(settings)
     work_orders = WorkOrders(server_key)
     credentials = Credentials(settings.credentials)
     logins = Logins(credentials, Sealer(server_key))
     signer = S3Signer()
-    endpoints = ChannelEndpoints(store, work_orders, credentials, logins, signer, bell)
+    endpoints = ChannelEndpoints(store, work_orders, credentials, logins, signer, bell, reported)
     channel = ChannelListener(build_channel(endpoints), settings)
     lender = StorageLender(
         settings, work_orders, credentials, logins, signer, socket=settings.data_dir / SOCKET_NAME
@@ -182,8 +192,15 @@ class StoreMailbox:
         await self._store.drop_reports(job_id, name)
 
 
-def build_transports(settings: Settings, mailbox: Mailbox | None = None) -> Mapping[str, PulsarTransport]:
-    """A transport for each destination, not yet open. Without a mailbox, they are only good for `check`."""
+def build_transports(
+    settings: Settings,
+    mailbox: Mailbox | None = None,
+    reported: Mapping[str, Mailbox] = MappingProxyType({}),
+) -> Mapping[str, PulsarTransport]:
+    """A transport for each destination, not yet open. Without a mailbox, they are only good for `check`.
+
+    `reported` are mailboxes of single REST destinations.
+    """
     transports: dict[str, PulsarTransport] = {}
     for name, site in settings.destinations.items():
         if site.kind == "embedded":
@@ -206,6 +223,8 @@ def build_transports(settings: Settings, mailbox: Mailbox | None = None) -> Mapp
                 site.private_token.get_secret_value() if site.private_token else None,
                 manager=site.manager,
                 python=site.site_python,
+                connections=site.rest_connections,
+                mailbox=reported.get(name),
             )
     return transports
 

@@ -84,7 +84,7 @@ class SchedulerSettings(_Table):
     lease_s: Seconds = Field(30.0, description="a runner that is silent so long loses its tasks to others")
     scan_s: Seconds = Field(1.0, description="the store is looked at so often even if nobody rings")
     poll_min_s: Seconds = Field(0.05, description="a job's files are looked at so often at first")
-    poll_max_s: Seconds = Field(5.0, description="... and so often in the end, when nothing happens")
+    poll_max_s: Seconds = Field(30.0, description="... and so often in the end, when nothing happens")
     heartbeat_s: Seconds = Field(5.0, description="the worker shows so often that it lives")
     lost_after_s: Seconds = Field(60.0, description="a worker silent so long is lost: SYSTEM_ERROR")
     cancel_grace_s: Seconds = Field(3.0, description="given to the worker before Pulsar kills the job")
@@ -366,6 +366,12 @@ class DestinationSettings(_Table):
     )
     containers: ContainerSettings = ContainerSettings()
     file_roots: tuple[FileRoot, ...] = ()
+    connections: int | None = Field(
+        None,
+        ge=1,
+        le=1000,
+        description="rest: requests at one time; 4, and more of them with more than 400 `max_running`",
+    )
     channel_url: str | None = Field(
         None,
         description="what this site calls the channel, if not channel.url; amqp: it reaches none, unless set",
@@ -386,6 +392,8 @@ class DestinationSettings(_Table):
             raise ValueError('manager does not belong to kind = "embedded"')
         if self.kind != "rest" and self.private_token:
             raise ValueError('private_token belongs to kind = "rest"')
+        if self.kind != "rest" and self.connections:
+            raise ValueError('connections belongs to kind = "rest"')
         if self.kind != "amqp" and self.broker_ca:
             raise ValueError('broker_ca belongs to kind = "amqp"')
         if self.kind == "amqp" and self.staging == "gateway":
@@ -424,6 +432,11 @@ class DestinationSettings(_Table):
         if self.kind == "amqp":
             return f"behind the broker at {host}"
         return f"at {parts.scheme}://{host}{parts.path}"
+
+    @property
+    def rest_connections(self) -> int:
+        """A stock Pulsar has four threads: more requests would only wait there. But 10,000 jobs need more."""
+        return self.connections or min(64, max(4, self.max_running // 100))
 
     @property
     def max_ram_mb(self) -> int | None:

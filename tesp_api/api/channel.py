@@ -6,8 +6,11 @@ from the API. The protocol is described in `tesp_api.worker`.
 
 import asyncio
 import logging
+import re
 import threading
-from typing import Any
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, Protocol
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -24,15 +27,25 @@ from tesp_api.storage.logins import Logins
 from tesp_api.storage.s3_grants import Ask, S3Grants
 from tesp_api.storage.s3_signing import S3Signer, SignedRequest
 from tesp_api.storage.work_orders import WorkOrder, WorkOrders
-from tesp_api.store.base import Task, TaskStore
+from tesp_api.store.base import Job, Standing, Task, TaskStore
 from tesp_api.tes.states import FINAL, State
 
 _log = logging.getLogger(__name__)
 
 _MOST_GRANTS = 16
+_HEARTBEAT = "heartbeat"
+_BEAT_NUMBER = re.compile(rb'"beat": ?\d+')
 
 _TO_CLEAN_UP = frozenset({"abort_upload"})
 """What a worker may still ask while its task is being canceled: nothing is brought in or out any more."""
+
+
+class ReportKeeper(Protocol):
+    """Keeps what workers report, as the store's `put_report` and `read_report` do."""
+
+    async def put(self, job_id: str, name: str, data: bytes) -> None: ...
+
+    async def get(self, job_id: str, name: str) -> bytes | None: ...
 
 
 class ChannelEndpoints:
@@ -46,13 +59,16 @@ class ChannelEndpoints:
         logins: Logins,
         signer: S3Signer,
         bell: Bell,
+        keepers: Mapping[str, ReportKeeper] = MappingProxyType({}),
     ) -> None:
+        """`keepers` are for the reports of some destinations; those of others are kept in the store."""
         self._store = store
         self._work_orders = work_orders
         self._credentials = credentials
         self._logins = logins
         self._signer = signer
         self._bell = bell
+        self._keepers = keepers
         self._grants: dict[str, S3Grants] = {}
         self._lock = threading.Lock()
 
@@ -101,24 +117,36 @@ class ChannelEndpoints:
         Of a task that has ended meanwhile nobody needs to hear, nor to read in the log that a worker came.
         """
         try:
-            task = await self._task_of(request)
+            task_id, standing = await self._standing_of(request)
         except AttemptOver as refusal:
             return _answer({"detail": str(refusal)}, refusal.http_status)
         parts = read_report(await read_object(request))
-        again = [part.name for part in parts if not await self._keep(task, part)]
-        self._bell.ring(task.id)
-        return _answer({"cancel": task.state is State.CANCELING, "again": again})
+        job = standing.job
+        is_news = job is None or await self._is_news(job, parts)
+        again = [part.name for part in parts if job is not None and not await self._keep(job, part)]
+        if is_news:
+            self._bell.ring(task_id)
+        return _answer({"cancel": standing.state is State.CANCELING, "again": again})
 
-    async def _keep(self, task: Task, part: ReportPart) -> bool:
-        """Add the part to the file; False if what comes before it is not there. May be repeated."""
-        if task.job is None:
+    async def _is_news(self, job: Job, parts: list[ReportPart]) -> bool:
+        """Whether there is more than a sign of life, which whoever follows the job finds when he looks."""
+        if [part.name for part in parts] != [_HEARTBEAT]:
             return True
+        keeper = self._keepers.get(job.destination)
+        before = await (keeper.get if keeper else self._store.read_report)(job.job_id, _HEARTBEAT)
+        return before is None or _without_its_number(before) != _without_its_number(parts[0].data)
+
+    async def _keep(self, job: Job, part: ReportPart) -> bool:
+        """Add the part to the file; False if what comes before it is not there. May be repeated."""
+        keeper = self._keepers.get(job.destination)
         before = b""
         if part.offset:
-            before = await self._store.read_report(task.job.job_id, part.name) or b""
+            get = keeper.get if keeper else self._store.read_report
+            before = await get(job.job_id, part.name) or b""
             if len(before) < part.offset:
                 return False
-        await self._store.put_report(task.job.job_id, part.name, before[: part.offset] + part.data)
+        put = keeper.put if keeper else self._store.put_report
+        await put(job.job_id, part.name, before[: part.offset] + part.data)
         return True
 
     def _sign_all(self, task: Task, asks: list[Ask]) -> list[SignedRequest]:
@@ -139,7 +167,12 @@ class ChannelEndpoints:
             return grants
 
     async def _task_of(self, request: Request) -> Task:
-        """The task of the work order, which must be at the attempt that the order is for.
+        """The whole task, for what depends on its document. Raises: as `_standing_of`."""
+        task_id, _ = await self._standing_of(request)
+        return await self._store.get(task_id)
+
+    async def _standing_of(self, request: Request) -> tuple[str, Standing]:
+        """Where the task of the work order stands, which must be at the attempt that the order is for.
 
         Raises:
             WorkOrderRefused: there is none, or not one of this server.
@@ -147,14 +180,14 @@ class ChannelEndpoints:
         """
         order = self._order_of(request)
         try:
-            task = await self._store.get(order.task_id)
+            standing = await self._store.get_standing(order.task_id)
         except TaskNotFound:
             raise _does_not_exist(order) from None
-        if task.attempt != order.attempt:
-            raise AttemptOver(f"task {task.id} is at attempt {task.attempt}, not {order.attempt}")
-        if task.state in FINAL:
-            raise AttemptOver(f"task {task.id} has ended {task.state}")
-        return task
+        if standing.attempt != order.attempt:
+            raise AttemptOver(f"task {order.task_id} is at attempt {standing.attempt}, not {order.attempt}")
+        if standing.state in FINAL:
+            raise AttemptOver(f"task {order.task_id} has ended {standing.state}")
+        return order.task_id, standing
 
     def _order_of(self, request: Request) -> WorkOrder:
         """The work order that came with the request.
@@ -189,6 +222,10 @@ def build_channel(endpoints: ChannelEndpoints) -> Starlette:
 
 def _does_not_exist(order: WorkOrder) -> AttemptOver:
     return AttemptOver(f"task {order.task_id} does not exist any more")
+
+
+def _without_its_number(beat: bytes) -> bytes:
+    return _BEAT_NUMBER.sub(b"", beat, count=1)
 
 
 def _require_going_on(task: Task) -> None:

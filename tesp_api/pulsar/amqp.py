@@ -8,7 +8,7 @@ its end. What else is wanted of a site that reaches nothing but the broker is fe
 import asyncio
 import base64
 import shlex
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -57,12 +57,14 @@ class AmqpPulsar:
         self.name = name
         self.bell: str | None = None
         self.min_pause_s = MIN_PAUSE_S
+        self.status_first = False
         self._inbox = Inbox(mailbox)
         self._python = python
         self._broker = Broker(name, url, manager, self._hear if listens else None, ca, alone=alone)
         self._prober = Prober(self._submit_probe, self._inbox.find_answer)
         self._files = FilesByProbe(self._prober)
         self._waiting: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
+        self._asking: Counter[str] = Counter()
 
     async def open(self) -> None:
         await self._broker.open()
@@ -95,6 +97,7 @@ class AmqpPulsar:
             return status_of(before)
         event = asyncio.Event()
         self._waiting[job_id].add(event)
+        self._asking[job_id] += 1
         try:
             await self._broker.send("status", {"request": "status", "job_id": job_id})
             async with asyncio.timeout(STATUS_TIMEOUT_S):
@@ -104,6 +107,8 @@ class AmqpPulsar:
             raise PulsarUnavailable(f"Pulsar {self.name!r} does not say how job {job_id} is") from None
         finally:
             self._forget(job_id, event)
+            self._asking[job_id] -= 1
+            self._asking += Counter()  # those that nobody asks for any more go
         return status_of(now or b"{}")
 
     async def read_file(self, job_id: str, name: str) -> bytes | None:
@@ -189,7 +194,8 @@ class AmqpPulsar:
         }
         if not job_id.startswith(PROBE):
             await self._inbox.take(job_id, body, sent)
-            self._wake(job_id)
+            if body.get("status") not in GOING_ON or self._asking[job_id]:
+                self._wake(job_id)  # of a job that runs there is nothing to read without a probe
         elif body.get("status") not in GOING_ON:
             answer = sent.get(ANSWER_FILE, "")
             if not self._prober.answered(job_id, answer):

@@ -1,5 +1,6 @@
 """What has come from a site by itself: Pulsar's words on jobs, and the files that workers sent home."""
 
+import asyncio
 import base64
 import json
 import secrets
@@ -97,8 +98,10 @@ class Inbox:
     async def _take_home(self, job_id: str, text: str) -> None:
         """The heartbeat, which says that it has ended, comes last."""
         files = _read_home(text)
-        for name in sorted(files, key=lambda name: name == HEARTBEAT):
-            await self.mailbox.put(job_id, name, files[name])
+        beat = files.pop(HEARTBEAT, None)
+        await asyncio.gather(*(self.mailbox.put(job_id, name, data) for name, data in files.items()))
+        if beat is not None:
+            await self.mailbox.put(job_id, HEARTBEAT, beat)
 
 
 def _read_home(text: str) -> dict[str, bytes]:

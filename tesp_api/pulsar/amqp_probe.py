@@ -8,6 +8,7 @@ import asyncio
 import base64
 import json
 import secrets
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,6 +19,7 @@ ANSWER_FILE = "answer.json"
 ANSWER_TIMEOUT_S = 30.0
 MOST_ERRANDS = 200
 _FIND_EVERY_S = 0.5
+_REMOVALS_WAIT_S, _REMOVALS_LOOK_S = 1.0, 0.05
 PROBE = "tesp-probe-"
 """How the ids of all probes begin."""
 
@@ -139,6 +141,7 @@ class Prober:
     async def _work(self) -> None:
         try:
             while self._waiting:
+                await self._gather_removals()
                 some, self._waiting = self._waiting[:MOST_ERRANDS], self._waiting[MOST_ERRANDS:]
                 open_ones = [(errand, future) for errand, future in some if not future.done()]
                 if open_ones:
@@ -147,6 +150,15 @@ class Prober:
             self._running = None
             for _, future in self._waiting:
                 future.cancel()
+
+    async def _gather_removals(self) -> None:
+        """Wait for a while if nobody waits for more than a removal: one job removes many."""
+        over_at = time.monotonic() + _REMOVALS_WAIT_S
+        while all(errand["do"] == "remove" for errand, _ in self._waiting):
+            left_s = over_at - time.monotonic()
+            if left_s <= 0 or len(self._waiting) >= MOST_ERRANDS:
+                return
+            await asyncio.sleep(min(left_s, _REMOVALS_LOOK_S))
 
     async def _probe(self, asked: list[tuple[Errand, asyncio.Future[Answer]]]) -> None:
         try:

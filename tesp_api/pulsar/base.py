@@ -36,13 +36,15 @@ class JobStatus:
 class JobOrder:
     """All that a site needs to run one attempt: `worker` is a zipapp, `task_json` its only input.
 
-    `params` are for the scheduler behind Pulsar's manager, which gets them as they are.
+    `params` are for the scheduler behind Pulsar's manager, which gets them as they are. `is_new` says for
+    certain that nothing of the job has been sent yet, by nobody.
     """
 
     job_id: str
     worker: bytes
     task_json: bytes
     params: Mapping[str, str] = field(default_factory=dict)
+    is_new: bool = False
 
 
 class PulsarTransport(Protocol):
@@ -59,6 +61,10 @@ class PulsarTransport(Protocol):
 
     min_pause_s: float
     """Rest so long between two looks at a job's files where each look costs the site a job; 0 elsewhere."""
+
+    status_first: bool
+    """Whether a job that was launched just now is better asked for by `status` than by a file that may be
+    missing."""
 
     async def open(self) -> None:
         """Start what this transport needs. Called once, before anything else."""

@@ -6,6 +6,7 @@ not Pulsar, which after a restart says `running` for ever and kills whatever has
 
 import asyncio
 import contextlib
+import json
 import logging
 import os
 import sys
@@ -17,6 +18,8 @@ from typing import ParamSpec, TypeVar
 from tesp_api.errors import PulsarUnavailable
 from tesp_api.pulsar.base import JobOrder, JobState, JobStatus
 from tesp_api.pulsar.doorbell import Doorbell, doorbell_name
+from tesp_api.pulsar.job_files import EVENTS_FILE, HEARTBEAT_FILE, RESULT_FILE
+from tesp_api.pulsar.local_job import LocalJob
 from tesp_api.pulsar.local_pulsar import LocalPulsar
 from tesp_api.pulsar.processes import Process, open_pidfd
 
@@ -45,12 +48,14 @@ class EmbeddedPulsar:
 
     def __init__(self, name: str, folder: Path, python: str = sys.executable) -> None:
         self.min_pause_s = 0.0
+        self.status_first = False
         self.name = name
         self.bell: str | None = doorbell_name(folder)
         self._doorbell = Doorbell(self.bell, self._heard)
         self._pulsar = LocalPulsar(folder, python)
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix=f"pulsar-{name}")
         self._news: dict[str, _News] = {}
+        self._ahead: dict[str, dict[str, bytes | None]] = {}
         self._stream = asyncio.Semaphore(1)
 
     async def open(self) -> None:
@@ -69,13 +74,22 @@ class EmbeddedPulsar:
 
     async def launch(self, order: JobOrder) -> None:
         await self._in_thread(self._pulsar.launch, order)
-        self._news_of(order.job_id).event.set()  # whoever waits now has a process to watch
+        event = self._news_of(order.job_id).event
+        event.set()  # whoever waits now has a process to watch; whoever waits later knows it
+        event.clear()
 
     async def status(self, job_id: str) -> JobStatus:
         return await self._in_thread(self._pulsar.job(job_id).status)
 
     async def read_file(self, job_id: str, name: str) -> bytes | None:
-        return await self._in_thread(self._pulsar.job(job_id).read, name)
+        kept = self._ahead.get(job_id)
+        if kept and name in kept:
+            return kept.pop(name)
+        job = self._pulsar.job(job_id)
+        if name != HEARTBEAT_FILE:
+            return await self._in_thread(job.read, name)
+        beat, self._ahead[job_id] = await self._in_thread(_look, job)
+        return beat
 
     async def let_go(self, job_id: str, name: str) -> None:
         """Nothing is held here: files are read from the site."""
@@ -121,6 +135,7 @@ class EmbeddedPulsar:
     async def clean(self, job_id: str) -> None:
         await self._in_thread(self._pulsar.clean, job_id)
         self._news.pop(job_id, None)
+        self._ahead.pop(job_id, None)
 
     def _news_of(self, job_id: str) -> _News:
         return self._news.setdefault(job_id, _News())
@@ -140,6 +155,13 @@ class EmbeddedPulsar:
             return await loop.run_in_executor(self._threads, lambda: function(*args, **kwargs))
         except OSError as exc:
             raise PulsarUnavailable(f"the embedded Pulsar failed: {exc}") from exc
+
+
+def _look(job: LocalJob) -> tuple[bytes | None, dict[str, bytes | None]]:
+    """The heartbeat, and with a last one what is read next: each way to a thread has its price."""
+    beat = job.read(HEARTBEAT_FILE)
+    is_last = beat is not None and bool(json.loads(beat).get("ended"))
+    return beat, {name: job.read(name) for name in (EVENTS_FILE, RESULT_FILE)} if is_last else {}
 
 
 @contextlib.contextmanager

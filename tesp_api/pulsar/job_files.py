@@ -18,6 +18,8 @@ TASK_FILE = "task.json"
 TESP_FOLDER = "tesp"  # below `metadata`
 STARTED_FILE = "started"
 RESULT_FILE = "result.json"
+HEARTBEAT_FILE = "heartbeat"
+EVENTS_FILE = "events.ndjson"
 NOT_SUBMITTED = "preprocessing_failed"
 """The mark in the job's directory with which Pulsar remembers that."""
 

@@ -1,5 +1,6 @@
 """Where that is kept which a site sends by itself, until somebody asks for it."""
 
+import math
 from typing import Protocol
 
 
@@ -20,19 +21,26 @@ class Mailbox(Protocol):
 
 
 class MemoryMailbox:
-    """A mailbox for one process and its life."""
+    """A mailbox for one process and its life; beyond `most_bytes` it forgets jobs, the most silent first."""
 
-    def __init__(self) -> None:
+    def __init__(self, most_bytes: float = math.inf) -> None:
+        self._most_bytes = most_bytes
+        self._bytes = 0
         self._files: dict[str, dict[str, bytes]] = {}
 
     async def put(self, job_id: str, name: str, data: bytes) -> None:
-        self._files.setdefault(job_id, {})[name] = data
+        files = self._files.pop(job_id, {})
+        self._bytes += len(data) - len(files.get(name, b""))
+        self._files[job_id] = {**files, name: data}
+        while self._bytes > self._most_bytes:
+            await self.drop(next(iter(self._files)))
 
     async def get(self, job_id: str, name: str) -> bytes | None:
         return self._files.get(job_id, {}).get(name)
 
     async def drop(self, job_id: str, name: str | None = None) -> None:
-        if name is None:
+        files = self._files.get(job_id, {})
+        for dropped in [*files] if name is None else [name]:
+            self._bytes -= len(files.pop(dropped, b""))
+        if not files:
             self._files.pop(job_id, None)
-        else:
-            self._files.get(job_id, {}).pop(name, None)

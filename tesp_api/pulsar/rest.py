@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tesp_api.errors import PulsarRefused, PulsarUnavailable
+from tesp_api.pulsar.amqp_inbox import Inbox
 from tesp_api.pulsar.base import JobOrder, JobState, JobStatus
 from tesp_api.pulsar.job_files import (
     RESULT_FILE,
@@ -25,7 +26,8 @@ from tesp_api.pulsar.job_files import (
     told,
     worker_command,
 )
-from tesp_api.pulsar.rest_http import PulsarFault, PulsarHttp, in_path
+from tesp_api.pulsar.mailbox import Mailbox, MemoryMailbox
+from tesp_api.pulsar.rest_http import CONNECTIONS, PulsarFault, PulsarHttp, in_path
 
 LOST = "lost"
 SET_UP = "preprocessing"  # set up but not launched, as far as Pulsar knows
@@ -44,13 +46,16 @@ STATES = {
 STILL_DUE = ("queued", "running")
 CLEAN_TRIES = 8
 CLEAN_PAUSE_S = 0.02
+FRESH_S = 2.0
+"""A Pulsar that answered so recently is well: its 500 means that there is no such file."""
 
 
 class RestPulsar:
     """The `PulsarTransport` of a Pulsar at `url`, which may have a path before its own.
 
     `manager` names one of Pulsar's managers, None means its default one. `python` is the
-    interpreter at the site, a name on its PATH or a path. `timeout_s` bounds each request.
+    interpreter at the site, a name on its PATH or a path. `timeout_s` bounds each request, of which so many
+    are sent at once as there are `connections`. What workers report lies in the `mailbox`.
     """
 
     def __init__(
@@ -61,11 +66,15 @@ class RestPulsar:
         manager: str | None = None,
         python: str = "python3",
         timeout_s: float = 30.0,
+        connections: int = CONNECTIONS,
+        mailbox: Mailbox | None = None,
     ) -> None:
         self.min_pause_s = 0.0
+        self.status_first = True
         self.name = name
         self.bell: str | None = None
-        self._http = PulsarHttp(name, url, private_token, timeout_s)
+        self._http = PulsarHttp(name, url, private_token, timeout_s, connections)
+        self._inbox = Inbox(mailbox or MemoryMailbox())
         self._manager = manager
         self._root = f"/managers/{in_path(manager)}" if manager is not None else ""
         self._command = worker_command(python)
@@ -91,14 +100,14 @@ class RestPulsar:
     async def launch(self, order: JobOrder) -> None:
         """Set up, upload, submit: as much of it as is not done yet.
 
-        Pulsar is asked first, because an upload overwrites the worker in place, under a job that may
-        be running it.
+        Pulsar is asked first unless the job is new, because an upload overwrites the worker in place, under
+        a job that may be running it.
 
         Raises:
             PulsarRefused: also when this Pulsar invents job ids (`assign_ids: uuid`): a job that is
                 submitted again would run again there.
         """
-        state = await self._state_or_none(order.job_id)
+        state = LOST if order.is_new else await self._state_or_none(order.job_id)
         if state in (LOST, SET_UP):
             if state == SET_UP and await self._has_started(order.job_id):
                 return
@@ -123,16 +132,19 @@ class RestPulsar:
         return JobStatus(STATES[state], certain=False, detail=told(answer))
 
     async def read_file(self, job_id: str, name: str) -> bytes | None:
-        query = {"type": "output_metadata", "name": f"{TESP_FOLDER}/{check_file_name(name)}"}
+        if (reported := await self._inbox.file(check_job_id(job_id), check_file_name(name))) is not None:
+            return reported
+        query = {"type": "output_metadata", "name": f"{TESP_FOLDER}/{name}"}
         try:
             return await self._http.send("GET", self._job(job_id, "/files"), query)
         except PulsarFault:
             # a missing file; one that cannot be read closes the connection instead
-            await self.check()
+            if self._http.answered_s_ago > FRESH_S:
+                await self.check()
             return None
 
     async def let_go(self, job_id: str, name: str) -> None:
-        """Nothing is held here: files are read from the site."""
+        """Only what workers report is held here, and that is little."""
 
     async def write_file(self, job_id: str, name: str, data: bytes) -> None:
         """Not atomic: a reader at the site may see the first part of a large file.
@@ -199,6 +211,7 @@ class RestPulsar:
 
     async def clean(self, job_id: str) -> None:
         self._set_up_here.discard(job_id)
+        await self._inbox.forget(job_id)
         # asking for the status first makes Pulsar see the end and drop its own record of the job;
         # it then still writes into the directory for a moment, which its delete would stumble over
         for attempt in range(CLEAN_TRIES):

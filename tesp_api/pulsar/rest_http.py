@@ -1,18 +1,26 @@
 """HTTP to a stock Pulsar: the token, the limits, and what each answer and failure means to us.
 
-Pulsar takes its token only as a query parameter. Here it is added below httpx's client, so that no
-log line, no exception and no `request.url` above ever holds it.
+Pulsar takes its token only as a query parameter. Here it is added below httpx's client, and on the way into
+`HttpConnections`, so that no log line, no exception and no `request.url` above ever holds it.
 """
 
 import asyncio
+import base64
+import logging
+import math
+import time
 from collections.abc import AsyncIterator, Callable
+from http.client import HTTPException, RemoteDisconnected
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, unquote, urlencode
 
 import httpx
 
 from tesp_api.errors import PulsarError, PulsarRefused, PulsarUnavailable
+from tesp_api.pulsar.http_connections import HttpConnections, NotConnected, Server, TooLarge
 from tesp_api.pulsar.job_files import PIECE_BYTES, READ_MAX_BYTES
+
+_log = logging.getLogger(__name__)
 
 CONNECTIONS = 4  # a stock Pulsar has four threads; more requests would only wait there
 KEEPALIVE_S = 1.0  # gunicorn closes an idle connection after 2 s: be first
@@ -21,6 +29,12 @@ BINARY = {"Content-Type": "application/octet-stream"}
 
 # Foreign exceptions, the nearest class in an exception's ancestry decides
 FOREIGN_ERRORS: dict[type[Exception], tuple[type[PulsarError], str]] = {
+    NotConnected: (PulsarUnavailable, "cannot be reached"),
+    TimeoutError: (PulsarUnavailable, "does not answer in time"),
+    OSError: (PulsarUnavailable, "broke the connection off"),
+    EOFError: (PulsarUnavailable, "broke the connection off"),
+    RemoteDisconnected: (PulsarUnavailable, "closed the connection without an answer"),
+    HTTPException: (PulsarUnavailable, "sent something that is not HTTP"),
     httpx.ConnectTimeout: (PulsarUnavailable, "cannot be reached in time"),
     httpx.PoolTimeout: (PulsarUnavailable, "is busy with our other requests"),
     httpx.TimeoutException: (PulsarUnavailable, "does not answer in time"),
@@ -41,17 +55,30 @@ class PulsarFault(PulsarUnavailable):
 
 
 class PulsarHttp:
-    """Sends requests to `url`; errors name the site, never the token."""
+    """Sends requests to `url`, as many at once as `connections`; errors name the site, never the token.
 
-    def __init__(self, name: str, url: str, private_token: str | None, timeout_s: float) -> None:
+    Small ones go by `HttpConnections`, files of any size by httpx.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        url: str,
+        private_token: str | None,
+        timeout_s: float,
+        connections: int = CONNECTIONS,
+    ) -> None:
         self._name = name
+        self._timeout_s = timeout_s
+        self._token = private_token
+        self._answered_at = -math.inf
         try:
             base = httpx.URL(url)
         except httpx.InvalidURL as exc:
             raise translate(name, exc) from None
         auth = (base.username, base.password) if base.userinfo else None
         transport: httpx.AsyncBaseTransport = httpx.AsyncHTTPTransport(
-            limits=httpx.Limits(max_connections=CONNECTIONS, keepalive_expiry=KEEPALIVE_S)
+            limits=httpx.Limits(max_connections=connections, keepalive_expiry=KEEPALIVE_S)
         )
         if private_token is not None:
             transport = TokenTransport(private_token, transport)
@@ -61,10 +88,19 @@ class PulsarHttp:
             transport=transport,
             timeout=httpx.Timeout(timeout_s, connect=min(timeout_s, CONNECT_TIMEOUT_S)),
         )
-        self._slots = asyncio.Semaphore(CONNECTIONS)
+        self._slots = asyncio.Semaphore(connections)
+        self._base = base
+        self._connections: HttpConnections | None = None
 
     async def aclose(self) -> None:
         await self._client.aclose()
+        if self._connections is not None:
+            await self._connections.aclose()
+
+    @property
+    def answered_s_ago(self) -> float:
+        """Since when Pulsar has not answered anything with success; infinity if it never has."""
+        return time.monotonic() - self._answered_at
 
     async def send(
         self, method: str, path: str, query: dict[str, str] | None = None, body: bytes | None = None
@@ -76,22 +112,49 @@ class PulsarHttp:
             PulsarUnavailable: it could not be asked, or is passing through a bad time.
             PulsarRefused: it will not do this: a wrong token, not a Pulsar at all.
         """
-        headers = {} if body is None else BINARY
+        target = self._base.raw_path.decode().rstrip("/") + path
         try:
-            async with (
-                self._slots,
-                self._client.stream(method, path, params=query, content=body, headers=headers) as answer,
-            ):
-                if answer.status_code != httpx.codes.OK:
-                    raise judge(self._name, answer.status_code)
-                data = bytearray()
-                async for piece in answer.aiter_bytes():
-                    data += piece
-                    if len(data) > READ_MAX_BYTES:
-                        raise PulsarRefused(f"Pulsar {self._name!r} answers with more than anybody writes")
-                return bytes(data)
-        except (httpx.HTTPError, httpx.InvalidURL) as exc:
+            connections = self._connections = self._connections or self._connect()
+            async with self._slots:
+                status, data = await connections.exchange(
+                    method, self._with_token(target, query), body, READ_MAX_BYTES
+                )
+        except TooLarge:
+            raise PulsarRefused(f"Pulsar {self._name!r} answers with more than anybody writes") from None
+        except (OSError, EOFError, HTTPException, httpx.UnsupportedProtocol) as exc:
             raise translate(self._name, exc) from exc
+        _log.debug("HTTP Request: %s %s %d", method, target, status)
+        if status != httpx.codes.OK:
+            raise judge(self._name, status)
+        self._answered_at = time.monotonic()
+        return data
+
+    def _with_token(self, target: str, query: dict[str, str] | None) -> str:
+        token = {} if self._token is None else {"private_token": self._token}
+        whole = urlencode({**(query or {}), **token}, quote_via=quote)
+        return f"{target}?{whole}" if whole else target
+
+    def _connect(self) -> HttpConnections:
+        """Raises: httpx.UnsupportedProtocol: the URL is neither http nor https."""
+        base = self._base
+        if base.scheme not in ("http", "https") or not base.host:
+            raise httpx.UnsupportedProtocol("")
+        is_tls = base.scheme == "https"
+        headers = {"Host": base.netloc.decode(), "Accept": "*/*", "User-Agent": "tesp"}
+        if base.userinfo:
+            login = f"{unquote(base.username)}:{unquote(base.password)}".encode()
+            headers["Authorization"] = f"Basic {base64.b64encode(login).decode()}"
+        return HttpConnections(
+            Server(
+                base.raw_host.decode(),
+                base.port or (443 if is_tls else 80),
+                httpx.create_ssl_context() if is_tls else None,
+                headers,
+            ),
+            timeout_s=self._timeout_s,
+            connect_s=min(self._timeout_s, CONNECT_TIMEOUT_S),
+            keepalive_s=KEEPALIVE_S,
+        )
 
     async def send_file(self, path: str, query: dict[str, str], source: Path) -> None:
         """POST a file of any size as the body, read as it is sent. Raises: as `send`."""

@@ -9,12 +9,13 @@ import json
 import logging
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
 
 from tesp_api.errors import JobLost, PulsarRefused, TransitionRefused
 from tesp_api.pulsar.base import JobOrder, JobState, JobStatus, PulsarTransport
+from tesp_api.runner import polling
 from tesp_api.runner.attempt_log import UNSHOWN, AttemptLog, Ending
 from tesp_api.runner.deadlines import Deadlines
 from tesp_api.runner.event_copy import EventCopy
@@ -26,6 +27,7 @@ from tesp_api.runner.manifest import keep_manifest
 from tesp_api.settings import LogSettings, SchedulerSettings
 from tesp_api.store.base import Changes, Claim, Stream, Task, TaskStore
 from tesp_api.tes.states import TRANSITIONS, State
+from tesp_api.tes.times import now
 
 _log = logging.getLogger(__name__)
 
@@ -69,6 +71,7 @@ class FollowJob:
     outputs: GatewayOutputs
     health: Health
     deadlines: Deadlines
+    crowd: Callable[[str], int]
 
     state: State = field(init=False)
     _events: EventCopy = field(init=False)
@@ -84,10 +87,13 @@ class FollowJob:
     _told_at: float | None = field(init=False, default=None)
     _killed_at: float | None = field(init=False, default=None)
     _passed: str = field(init=False, default="")
+    _events_bytes: int = field(init=False, default=-1)
     _left_s: float = field(init=False, default=0.0)
 
     def __post_init__(self) -> None:
         self.state = self.task.state
+        if not self.order.is_new:  # looked at as seldom as by whoever followed it before
+            self._began_at -= max(0.0, (now() - self.task.created_at).total_seconds())
         self._events = EventCopy(self.store, self.claim, self.task.attempt)
         job_id, destination = self.order.job_id, self.transport.name
         self._held = HeldJob(self.task.id, self.claim, job_id, destination, self.store)
@@ -103,9 +109,13 @@ class FollowJob:
             PulsarUnavailable, PulsarRefused, StoreUnavailable, ClaimLost: as they come.
         """
         await self._look_at_deadline()
+        await self._heed_ring()
         if self.state is State.QUEUED and not self._has_begun and not self._passed:
             with self.health.watch(self.transport.name):
                 await self.transport.launch(self.order)
+            if self.order.is_new:
+                self._began_at = time.monotonic()
+                await self._wait()  # nothing can be there yet
         while True:
             ending = await self._look()
             if ending is not None:
@@ -121,19 +131,21 @@ class FollowJob:
             self._passed = await self.deadlines.passed(self.state)
 
     async def _look(self) -> Ending | None:
-        heartbeat = await self._read_json("heartbeat")
+        status = await self._status() if self._asks_first else None
+        is_pending = status is not None and status.state is JobState.PENDING
+        heartbeat = None if is_pending else await self._read_json("heartbeat")
         self._count_silence()
         if heartbeat is None:
-            ending = await self._judge_unstarted()
+            ending = await self._judge_unstarted(status or await self._status())
             if ending is not None:
                 return ending
         elif heartbeat != self._heartbeat:
             self._heartbeat, self._silent_s, self._has_begun = heartbeat, 0.0, True
-            await self._take_events(ended=heartbeat["ended"])
-            await asyncio.gather(
-                self._copy_logs(heartbeat["logs"]), self._events.keep(at_once=heartbeat["ended"])
-            )
-            if heartbeat["ended"]:
+            ended = heartbeat["ended"]
+            if heartbeat["events_bytes"] != self._events_bytes or ended:
+                await self._take_events(ended=ended)
+            await asyncio.gather(self._copy_logs(heartbeat["logs"]), self._events.keep(at_once=ended))
+            if ended:
                 return await self._take_result()
         else:
             ending = await self._judge_silence()
@@ -154,6 +166,7 @@ class FollowJob:
             if state is not None:
                 await self._move(state)
         self._events.take(whole)
+        self._events_bytes = len(whole)
         if grew and not ended:  # at the end the result brings all of it
             await self.store.update(self.task.id, Changes(log=self.log.as_json()), claim=self.claim)
 
@@ -181,7 +194,7 @@ class FollowJob:
         )
         if result.get("left"):
             result = await self._send_outputs(result)
-            self.state = (await self.store.get(self.task.id)).state  # a cancel may have come meanwhile
+            self.state = await self.store.get_state(self.task.id)  # a cancel may have come meanwhile
         ending = self.log.add_result(result)
         lost += await keep_manifest(self.store, self.claim, self.task.attempt, result)
         self.log.system_logs += lost
@@ -215,6 +228,8 @@ class FollowJob:
 
         A chunk that cannot be had is asked for again with the next heartbeat, or at once if it is `final`.
         """
+        if not size_bytes:
+            return []
         where = (self.task.attempt, executor, stream)
         lost = []
         if (executor, stream) not in self._copied_bytes:
@@ -259,19 +274,28 @@ class FollowJob:
 
     # -- what silence means
 
-    async def _judge_unstarted(self) -> Ending | None:
+    @property
+    def _age_s(self) -> float:
+        return time.monotonic() - self._began_at
+
+    @property
+    def _asks_first(self) -> bool:
+        """Of a job that was launched just now; what Pulsar has forgotten is `pending` there for ever."""
+        return self.transport.status_first and not self._has_begun and self._age_s < self.timing.heartbeat_s
+
+    async def _judge_unstarted(self, status: JobStatus) -> Ending | None:
         """Raise NeverStarted once it is clear that the worker will not begin.
 
         Without a heartbeat it may have begun all the same: it died at once, or its files are gone. That
         is judged as silence, since what has begun is never begun again.
         """
-        status = await self._status()
         now = time.monotonic()
         if status.state not in _NOT_RUNNING:
             self._over_since = None
         elif self._over_since is None:
             self._over_since = now
-        if not self._has_begun and status.state not in (JobState.PENDING, JobState.WAITING):
+        is_due = status.state in _NOT_RUNNING or self._age_s >= 2 * self.timing.heartbeat_s
+        if not self._has_begun and status.state not in (JobState.PENDING, JobState.WAITING) and is_due:
             self._has_begun = await self._read("started") is not None
             self._silent_s = 0.0
         if self._has_begun:
@@ -357,8 +381,9 @@ class FollowJob:
 
     async def _wait(self) -> None:
         """Wait for news, a ring or the next look, which comes the later the longer the job has run."""
-        age_s = time.monotonic() - self._began_at
-        pause_s = min(max(self.timing.poll_min_s, age_s / 10), self.timing.poll_max_s)
+        age_s = self._age_s
+        rings, crowd = bool(self.transport.bell), self.crowd(self.transport.name)
+        pause_s = polling.pause_s(age_s, self.timing, rings=rings, crowd=crowd)
         pause_s = min(pause_s, max(self._left_s, self.timing.poll_min_s))
         pause_s = max(pause_s, self.transport.min_pause_s)
         if self._is_stopping:
@@ -372,10 +397,13 @@ class FollowJob:
             ring.cancel()
         if news in done:
             news.result()
-        self._has_news = news in done and time.monotonic() - self._began_at - age_s < pause_s
+        self._has_news = news in done and self._age_s - age_s < pause_s
+        await self._heed_ring()
+
+    async def _heed_ring(self) -> None:
         if self.wake.is_set():
             self.wake.clear()
-            self.state = (await self.store.get(self.task.id)).state
+            self.state = await self.store.get_state(self.task.id)
 
     async def _status(self) -> JobStatus:
         return await self.transport.status(self.order.job_id)

@@ -67,6 +67,10 @@ class Places:
         """What is taken of each destination."""
         return self._loads
 
+    def jobs_at(self, destination: str) -> int:
+        """How many jobs a destination has, of tasks that this process drives."""
+        return self._loads.get(destination, NO_LOAD).jobs
+
     def free(self) -> int:
         """How many more jobs could begin, if they were small."""
         closed = self._closed()

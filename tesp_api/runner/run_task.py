@@ -57,10 +57,11 @@ async def run_task(task: Task, around: Surroundings) -> bool:
             reason = "canceled before it had a job" if task.job is None else "canceled between two attempts"
             await _store_end(task, claim, around, Ending(State.CANCELED, reason), None)
         else:
-            if needs_place(task):
+            is_new = needs_place(task)
+            if is_new:
                 task = await _begin_attempt(task, claim, around)
             log = _new_log(task)
-            ending = judged(task, await _run_attempt(task, claim, around, log), around.settings)
+            ending = judged(task, await _run_attempt(task, claim, around, log, is_new), around.settings)
             try:
                 has_ended = await _conclude(task, claim, around, ending, log)
             except AttemptBegun as error:
@@ -90,7 +91,8 @@ async def _conclude(task: Task, claim: Claim, around: Surroundings, ending: Endi
 
 
 async def _finish(task: Task, claim: Claim, around: Surroundings) -> None:
-    """Leave nothing of an ended task at the site."""
+    """Leave nothing of an ended task at the site; its place is free from its end on."""
+    around.leave()
     if is_given_up(task):
         await close_job(task, around)
     elif task.job is not None:
@@ -135,12 +137,14 @@ async def close_job(task: Task, around: Surroundings) -> None:
     await _clean(task.job, around)
 
 
-async def _run_attempt(task: Task, claim: Claim, around: Surroundings, log: AttemptLog) -> Ending:
-    """Follow the attempt's job, whatever becomes of it."""
+async def _run_attempt(
+    task: Task, claim: Claim, around: Surroundings, log: AttemptLog, is_new: bool
+) -> Ending:
+    """Follow the attempt's job, whatever becomes of it; of a new one nothing has been sent yet."""
     if task.job is not None and not around.reaches(task.job):
         return _left_behind(task, task.job, around)
     try:
-        return await _follow(task, claim, around, log)
+        return await _follow(task, claim, around, log, is_new)
     except NeverStarted as reason:
         message = f"the job ended before the worker began: {reason}"
         may_come = reason.is_unknown and may_come_late(task, around.settings)
@@ -206,19 +210,21 @@ async def _begin_attempt(task: Task, claim: Claim, around: Surroundings) -> Task
     return await around.store.update(task.id, Changes(attempt=attempt, job=job), claim=claim, reason=reason)
 
 
-async def _follow(task: Task, claim: Claim, around: Surroundings, log: AttemptLog) -> Ending:
+async def _follow(task: Task, claim: Claim, around: Surroundings, log: AttemptLog, is_new: bool) -> Ending:
     assert task.job is not None  # noqa: S101 - only called for a task that has one
     transport = around.transport_to(task.job.destination)
-    is_new = task.state is State.QUEUED  # else its order is not sent any more
-    if is_new and around.gateway.serves(task.job.destination):
+    is_sent = task.state is State.QUEUED  # else its order is not sent any more
+    if is_sent and around.gateway.serves(task.job.destination):
         ending = await _bring_inputs(task, claim, around, log)
         if ending is not None:
             return ending
-    lent = await around.lender.lend(task, task.job.destination) if is_new else NOTHING
+        is_new = False
+    lent = await around.lender.lend(task, task.job.destination) if is_sent else NOTHING
+    order = plan_job(task, task.job.destination, around.settings, transport.bell, lent, around.place.needs)
     job = FollowJob(
         task=task,
         claim=claim,
-        order=plan_job(task, task.job.destination, around.settings, transport.bell, lent, around.place.needs),
+        order=replace(order, is_new=is_new),
         transport=transport,
         store=around.store,
         timing=around.settings.scheduler,
@@ -228,6 +234,7 @@ async def _follow(task: Task, claim: Claim, around: Surroundings, log: AttemptLo
         outputs=GatewayOutputs(_passage(task, claim, around, log)),
         health=around.health,
         deadlines=around.deadlines,
+        crowd=around.crowd,
     )
     return await job.follow()
 
@@ -263,7 +270,7 @@ async def _store_end(
             ending = replace(ending, reason=f"{ending.reason} (attempt {task.attempt}, the last)")
         log.close(rfc3339(now()), ending.reason if failed else None)
         log.metadata |= {"cause": ending.cause} if ending.cause else {}
-    current = (await around.store.get(task.id)).state
+    current = await around.store.get_state(task.id)
     while current not in FINAL:
         if current is State.CANCELING and ending.state is not State.CANCELED:
             ending = Ending(State.CANCELED, f"canceled; the job had ended {ending.state}: {ending.reason}")

@@ -12,6 +12,7 @@ import socket
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from tesp_api.bell import Bell
@@ -75,6 +76,7 @@ class Scheduler:
     _places: Places = field(init=False)
     _driven: dict[str, _Driven] = field(init=False, default_factory=dict)
     _look: asyncio.Event = field(init=False, default_factory=asyncio.Event)
+    _may_be_more: bool = field(init=False, default=True)
     _loops: "list[asyncio.Task[None]]" = field(init=False, default_factory=list)
     _strays: Strays = field(init=False)
 
@@ -154,7 +156,8 @@ class Scheduler:
         for task in tasks:
             self._drive(task)
         self._places.settle()
-        if new_limit and sum(_is_new(task) for task in tasks) >= new_limit:
+        self._may_be_more = sum(_is_new(task) for task in tasks) >= new_limit
+        if new_limit and self._may_be_more:
             self._look.set()
 
     async def _lease_loop(self) -> None:
@@ -255,6 +258,8 @@ class Scheduler:
             driven.place,
             driven.deadlines,
             driven.wake,
+            partial(self._leave, driven),
+            self._places.jobs_at,
             self.server,
         )
         pause_s = _RETRY_MIN_S
@@ -331,10 +336,11 @@ class Scheduler:
         return refusal_text(place.needs, place.refused) if place.is_hopeless else ""
 
     def _leave(self, driven: _Driven) -> None:
-        """Give the place of a task that is over to others."""
+        """Give the place of a task that is over to others; look for more if some were left in the store."""
         if self._places.leave(driven.place):
             self._places.settle()
-        self._look.set()
+        if self._may_be_more:
+            self._look.set()
 
     async def _reread(self, task: Task) -> Task:
         """The task as it is now, under the claim that its driver holds; as it was if it is there no more.

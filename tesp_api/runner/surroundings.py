@@ -1,7 +1,7 @@
 """The surroundings of a task that is driven: all that its driver may use."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from tesp_api.errors import PulsarRefused
@@ -19,7 +19,8 @@ from tesp_api.store.base import Job, TaskStore
 class Surroundings:
     """What running a task needs: the store, the ways to the sites, the rules, what gives workers access to
     storage, what moves files for them, who answers, the place for a new job, how long the task may be in a
-    state, and a bell of its own. `server` is our identity where others share the store."""
+    state, a bell of its own, how to give the place to others, and how many jobs a destination has. `server`
+    is our identity where others share the store."""
 
     store: TaskStore
     transports: Mapping[str, PulsarTransport]
@@ -30,6 +31,8 @@ class Surroundings:
     place: Place
     deadlines: Deadlines
     wake: asyncio.Event
+    leave: Callable[[], None]
+    crowd: Callable[[str], int]
     server: str = ""
 
     def reaches(self, job: Job) -> bool:

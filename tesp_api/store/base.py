@@ -131,6 +131,15 @@ class Glance:
 
 
 @dataclass(frozen=True, slots=True)
+class Standing:
+    """Where a task stands, without its documents."""
+
+    state: State
+    attempt: int
+    job: Job | None
+
+
+@dataclass(frozen=True, slots=True)
 class OnceKey:
     """A client's promise that requests with this `key` are one and the same: `body_digest` checks it."""
 
@@ -243,6 +252,13 @@ class TaskStore(Protocol):
 
     async def glance(self, task_id: str) -> Glance:
         """The task's state and whose it is: reads no document.
+
+        Raises:
+            TaskNotFound: there is none with this id.
+        """
+
+    async def get_standing(self, task_id: str) -> Standing:
+        """The task's state, attempt and job alone: reads no document.
 
         Raises:
             TaskNotFound: there is none with this id.

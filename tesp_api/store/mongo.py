@@ -38,6 +38,7 @@ from tesp_api.store.base import (
     OnceKey,
     Page,
     PermitStep,
+    Standing,
     Stream,
     Task,
     TaskQuery,
@@ -47,7 +48,14 @@ from tesp_api.store.mongo_claims import MongoClaims
 from tesp_api.store.mongo_clock import MongoClock
 from tesp_api.store.mongo_connection import connect
 from tesp_api.store.mongo_creation import MongoCreation
-from tesp_api.store.mongo_documents import WITHOUT_THE_REST, Database, Document, to_history, to_task
+from tesp_api.store.mongo_documents import (
+    WITHOUT_THE_REST,
+    Database,
+    Document,
+    to_history,
+    to_standing,
+    to_task,
+)
 from tesp_api.store.mongo_errors import FOREIGN, translated
 from tesp_api.store.mongo_logs import LogKey
 from tesp_api.tes.states import State
@@ -141,6 +149,13 @@ class MongoTaskStore:
         if found is None:
             raise TaskNotFound(task_id)
         return found
+
+    async def get_standing(self, task_id: str) -> Standing:
+        async with self._use() as opened:
+            found = await opened.db.tasks.find_one({"_id": task_id}, {"state": 1, "attempt": 1, "job": 1})
+        if found is None or "state" not in found:
+            raise TaskNotFound(task_id)
+        return to_standing(found)
 
     async def list_tasks(self, query: TaskQuery) -> Page[Task]:
         async with self._use() as opened:

@@ -36,7 +36,7 @@ from bson.int64 import Int64
 from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.asynchronous.database import AsyncDatabase
 
-from tesp_api.store.base import GROUP_TAG, Claim, Glance, HistoryEntry, Job, OnceKey, Permit, Task
+from tesp_api.store.base import GROUP_TAG, Claim, Glance, HistoryEntry, Job, OnceKey, Permit, Standing, Task
 from tesp_api.tes.states import State
 
 Document = dict[str, Any]
@@ -174,6 +174,12 @@ def to_glance(document: Mapping[str, Any]) -> Glance:
 
 def _groups(document: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(json.loads(document["groups"])) if document.get("groups") else ()
+
+
+def to_standing(document: Mapping[str, Any]) -> Standing:
+    """A document, of which these fields were read at least."""
+    job = document.get("job")
+    return Standing(State(document["state"]), document["attempt"], job and Job(job["destination"], job["id"]))
 
 
 def to_history(document: Mapping[str, Any]) -> list[HistoryEntry]:

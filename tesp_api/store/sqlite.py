@@ -34,6 +34,7 @@ from tesp_api.store.base import (
     OnceKey,
     Page,
     PermitStep,
+    Standing,
     Stream,
     Task,
     TaskQuery,
@@ -122,6 +123,12 @@ class SqliteTaskStore:
         if found is None:
             raise TaskNotFound(task_id)
         return found
+
+    async def get_standing(self, task_id: str) -> Standing:
+        standing = await self._read(lambda db: sqlite_rows.read_standing(db, task_id))
+        if standing is None:
+            raise TaskNotFound(task_id)
+        return standing
 
     async def list_tasks(self, query: TaskQuery) -> Page[Task]:
         return await self._read(lambda db: sqlite_lists.read_whole_page(db, query))

@@ -8,7 +8,7 @@ from typing import Any
 
 import pydantic_core
 
-from tesp_api.store.base import GROUP_TAG, Claim, Glance, HistoryEntry, Job, Permit, Task
+from tesp_api.store.base import GROUP_TAG, Claim, Glance, HistoryEntry, Job, Permit, Standing, Task
 from tesp_api.tes.states import State
 
 NO_GROUPS = "[]"
@@ -77,6 +77,17 @@ def read_glance(connection: sqlite3.Connection, task_id: str) -> Glance | None:
 def read_groups(groups_json: str) -> tuple[str, ...]:
     """The groups of a task; those of most tasks are none."""
     return () if groups_json == NO_GROUPS else tuple(json.loads(groups_json))
+
+
+def read_standing(connection: sqlite3.Connection, task_id: str) -> Standing | None:
+    """Where the task stands; None for an unknown task."""
+    row = connection.execute(
+        "SELECT state, attempt, destination, job_id FROM tasks WHERE id = ?", (task_id,)
+    ).fetchone()
+    if row is None:
+        return None
+    state, attempt, destination, job_id = row
+    return Standing(State(state), attempt, None if job_id is None else Job(destination, job_id))
 
 
 def read_tags(connection: sqlite3.Connection, task_id: str) -> list[tuple[bytes, bytes]]:

@@ -74,9 +74,9 @@ home.json:
     {files: {"result.json": base64}}   heartbeat, result.json, events.ndjson, chunks of logs (the last first);
                                        each whole or not there
     POST /channel/v1/report {files: [{name, offset, size_bytes, data}]} -> {cancel, again: ["NAME"]}
-        There is news. Of sites whose files the API cannot read (`site.home`) it comes along: of files of
-        metadata/tesp what is new, in base64, the heartbeat last. `cancel`: make the file `cancel`. `again`:
-        what came before `offset` is not there; send these files from their beginning.
+        There is news, which comes along: of files of metadata/tesp what is new, in base64, the heartbeat
+        last; of logs only where the API cannot read the job's files (`site.home`). `cancel`: make the file
+        `cancel`. `again`: what came before `offset` is not there; send these files from their beginning.
 
 inputs.json:
     {inputs: {"0": [{name, file, size_bytes, sha256}]},   by the number of the task's input; name is "" for

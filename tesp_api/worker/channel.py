@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import base64
-import http.client
 import json
 import os
-import socket
-import ssl
 import threading
 import time
 from typing import Any, Callable, Iterator, NamedTuple, Sequence, TypeVar
@@ -16,6 +13,7 @@ from urllib.parse import unquote, urlsplit
 from .cancellation import Cancellation
 from .errors import Canceled, NotPermitted, ServerAway, StagingError
 from .order import Reach
+from .plain_http import PlainConnection, UnixConnection, http_errors
 from .transfer.lending import Ask, Form, Listed, Login, Signed
 from .urls import Origin, http_origin
 
@@ -33,7 +31,7 @@ Shape = TypeVar("Shape", Login, Signed)
 class Line(NamedTuple):
     """An open connection to the API, what its request targets begin with, and the headers of its proxy."""
 
-    connection: http.client.HTTPConnection
+    connection: Any
     base: str
     headers: dict[str, str]
 
@@ -139,7 +137,7 @@ class Channel:
             status, answer = self._exchange(path, body)
             if status == 200:
                 return json.loads(answer), ""
-        except (OSError, http.client.HTTPException, ValueError) as error:
+        except http_errors() as error:
             reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
             if hasattr(error, "verify_message"):  # what is not trusted now will not be soon
                 raise StagingError(f"The server at {self._reach.url} is not trusted: {reason}") from error
@@ -164,7 +162,7 @@ class Channel:
                 line, is_kept = _open(self._reach), False
             try:
                 answer = _send(line, path, body, self._reach.token)
-            except (OSError, http.client.HTTPException):
+            except http_errors():
                 line.connection.close()
                 if is_kept:
                     continue
@@ -173,49 +171,36 @@ class Channel:
             return answer
 
 
-class UnixConnection(http.client.HTTPConnection):
-    """HTTP over a socket file, whose path may be longer than a socket's address."""
-
-    def __init__(self, path: str) -> None:
-        super().__init__("localhost", timeout=SILENCE_S)
-        self._path = path
-
-    def connect(self) -> None:
-        folder, name = os.path.split(self._path)
-        here = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-            self.sock.settimeout(SILENCE_S)
-            self.sock.connect(f"/proc/self/fd/{here}/{name}")
-        finally:
-            os.close(here)
-
-
 def _open(reach: Reach) -> Line:
     """A connection to be made with its first request, through the site's proxy if it is by HTTP."""
     if reach.url.startswith(UNIX):
-        return Line(UnixConnection(reach.url[len(UNIX) :]), "", {})
+        return Line(UnixConnection(reach.url[len(UNIX) :], SILENCE_S), "", {})
     origin = http_origin(reach.url)
     proxy = _proxy_of(origin)
     if proxy and proxy.scheme != "http":  # as in the transfers' connections
         raise StagingError(f"{reach.url}: its proxy must be an http:// one")
-    near, base = proxy or origin, origin.target.rstrip("/")
+    base = origin.target.rstrip("/")
+    if not proxy:
+        return Line(PlainConnection(origin, SILENCE_S, reach.ca_pem), base, {})
+    import http.client
+
     headers = {}
-    if proxy and proxy.userinfo:
+    if proxy.userinfo:
         headers["Proxy-Authorization"] = f"Basic {base64.b64encode(proxy.userinfo.encode()).decode()}"
     if origin.scheme == "https":
+        import ssl
+
         context = ssl.create_default_context(cadata=reach.ca_pem)
-        connection: http.client.HTTPConnection = http.client.HTTPSConnection(
-            near.host, near.port, timeout=SILENCE_S, context=context
-        )
-        if proxy:
-            connection.set_tunnel(origin.host, origin.port, headers)
-        return Line(connection, base, {})
-    connection = http.client.HTTPConnection(near.host, near.port, timeout=SILENCE_S)
-    return Line(connection, reach.url.rstrip("/") if proxy else base, headers)
+        tunnel = http.client.HTTPSConnection(proxy.host, proxy.port, timeout=SILENCE_S, context=context)
+        tunnel.set_tunnel(origin.host, origin.port, headers)
+        return Line(tunnel, base, {})
+    connection = http.client.HTTPConnection(proxy.host, proxy.port, timeout=SILENCE_S)
+    return Line(connection, reach.url.rstrip("/"), headers)
 
 
 def _proxy_of(origin: Origin) -> Origin | None:
+    if not any(name.lower().endswith("_proxy") for name in os.environ):  # importing what knows takes long
+        return None
     from urllib.request import getproxies, proxy_bypass
 
     url = getproxies().get(origin.scheme)

@@ -23,14 +23,14 @@ FILE_MAX_BYTES = 8 * 1024 * 1024
 class Reporter:
     """Posts news in a thread of its own, so that no work ever waits for the server.
 
-    Where the API cannot read the job's files itself (`site.home`), they are in the reports: of each file what
-    the last report did not have, the heartbeat last. Elsewhere a report only says that there is news.
+    Files are in the reports: of each what the last report did not have, the heartbeat last. Where the API can
+    read the job's files itself (not `site.home`), the logs are left to it, which takes as long as it likes.
     """
 
     def __init__(self, reach: Reach, job: JobDirectory, site: Site) -> None:
         self._reach = reach
         self._job = job
-        self._carries = site.home
+        self._carries_logs = site.home
         self._chunk_bytes = site.log_chunk_bytes
         self._kept_chunks = max(1, (site.log_max_bytes // site.log_chunk_bytes + 1) // 2)
         self._every_s = site.heartbeat_s
@@ -90,9 +90,6 @@ class Reporter:
 
     def _reports(self) -> Iterator[list[dict[str, Any]]]:
         """Lists of parts; the last one ends with the heartbeat: what that announces must be there."""
-        if not self._carries:
-            yield []
-            return
         try:
             with open(self._job.heartbeat, "rb") as file:
                 beat = file.read()
@@ -114,7 +111,8 @@ class Reporter:
         if beat.get("ended"):
             yield "result.json"
         yield "events.ndjson"
-        for log, size_bytes in beat.get("logs", {}).items():
+        logs = beat.get("logs", {}) if self._carries_logs else {}
+        for log, size_bytes in logs.items():
             last = (size_bytes - 1) // self._chunk_bytes
             for chunk in range(self._first_chunk(log), last + 1):
                 if chunk < self._kept_chunks or chunk > last - self._kept_chunks:  # see `LogStream`

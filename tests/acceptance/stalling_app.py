@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, cast
 
 import tesp_api.app
@@ -106,8 +107,10 @@ async def _send(http: PulsarHttp, method: str, path: str, *args: Any, **kwargs: 
     return answer
 
 
-def _stalling_transports(settings: Settings, mailbox: Mailbox | None = None) -> Mapping[str, PulsarTransport]:
-    real: Mapping[str, Any] = _real_transports(settings, mailbox)
+def _stalling_transports(
+    settings: Settings, mailbox: Mailbox | None = None, reported: Mapping[str, Mailbox] = MappingProxyType({})
+) -> Mapping[str, PulsarTransport]:
+    real: Mapping[str, Any] = _real_transports(settings, mailbox, reported)
     return {name: Stalling(transport) for name, transport in real.items()}
 
 

@@ -36,6 +36,7 @@ class FakePulsar:
 
     def __init__(self, name: str = "fake", bell: str | None = None) -> None:
         self.min_pause_s = 0.0
+        self.status_first = False
         self.name = name
         self.bell = bell
         self.is_certain = True

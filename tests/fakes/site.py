@@ -18,6 +18,7 @@ class FakeWorker:
         self._logs: dict[str, int] = {}
         self._executors: list[dict[str, Any]] = []
         self._beat = 0
+        self._events_bytes = 0
 
     def start(self) -> None:
         self.pulsar.put(self.job_id, "started", b'{"pid": 1}')
@@ -26,6 +27,7 @@ class FakeWorker:
     def event(self, event: str, **more: Any) -> None:
         self._events.append({"seq": len(self._events), "at": AT, "event": event, **more})
         lines = "".join(json.dumps(line) + "\n" for line in self._events)
+        self._events_bytes = len(lines.encode())
         self.pulsar.put(self.job_id, "events.ndjson", lines.encode())
         self.beat()
 
@@ -46,7 +48,12 @@ class FakeWorker:
 
     def beat(self, *, ended: bool = False) -> None:
         self._beat += 1
-        heartbeat = {"beat": self._beat, "events_bytes": 0, "logs": self._logs, "ended": ended}
+        heartbeat = {
+            "beat": self._beat,
+            "events_bytes": self._events_bytes,
+            "logs": self._logs,
+            "ended": ended,
+        }
         self.pulsar.put(self.job_id, "heartbeat", json.dumps(heartbeat).encode())
 
     def leave(self, number: int, data: bytes) -> dict[str, Any]:

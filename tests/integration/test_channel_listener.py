@@ -22,7 +22,7 @@ from tesp_api.api import channel_listener
 from tesp_api.api.channel_listener import ChannelListener
 from tesp_api.errors import SettingsError
 from tesp_api.settings import Settings
-from tesp_api.worker.channel import UnixConnection
+from tesp_api.worker.plain_http import UnixConnection
 from tests.services.tesp import free_port
 
 
@@ -45,7 +45,7 @@ async def listening(*arguments: Any, **channel: Any) -> AsyncIterator[ChannelLis
         await listener.aclose()
 
 
-async def get(connection: http.client.HTTPConnection) -> str:
+async def get(connection: http.client.HTTPConnection | UnixConnection) -> str:
     def ask() -> str:
         connection.request("GET", "/x")
         return connection.getresponse().read().decode()

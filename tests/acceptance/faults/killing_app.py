@@ -15,6 +15,7 @@ import threading
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, cast
 
 import tesp_api.app
@@ -280,8 +281,13 @@ def _errands(body: Mapping[str, Any], task_id: str) -> list[str]:
 _real_store, _real_transports = tesp_api.app.build_store, tesp_api.app.build_transports
 
 
-def _killing_transports(settings: Settings, mailbox: Mailbox | None = None) -> Mapping[str, PulsarTransport]:
-    real: Mapping[str, Any] = _real_transports(settings, mailbox)
+_NOTHING_REPORTED: Mapping[str, Mailbox] = MappingProxyType({})
+
+
+def _killing_transports(
+    settings: Settings, mailbox: Mailbox | None = None, reported: Mapping[str, Mailbox] = _NOTHING_REPORTED
+) -> Mapping[str, PulsarTransport]:
+    real: Mapping[str, Any] = _real_transports(settings, mailbox, reported)
     return {name: cast(Any, _killing_transport(transport)) for name, transport in real.items()}
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tesp_api.errors import ClaimLost, TaskNotFound, TaskNotOver, TransitionRefused
-from tesp_api.store.base import Changes, Claim, HistoryEntry, Job, Task, TaskQuery, TaskStore
+from tesp_api.store.base import Changes, Claim, HistoryEntry, Job, Standing, Task, TaskQuery, TaskStore
 from tesp_api.tes.states import FINAL, TRANSITIONS, State
 from tests.contract.task_stores.conftest import Driver, FakeClock
 from tests.factories import make_request, make_task
@@ -68,7 +68,12 @@ async def test_a_reason_may_be_any_text(store: TaskStore, task: Task) -> None:
 
 
 async def test_an_unknown_task_is_not_found(store: TaskStore) -> None:
-    for call in (store.get("no-such"), store.get_state("no-such"), store.request_cancel("no-such", "")):
+    for call in (
+        store.get("no-such"),
+        store.get_state("no-such"),
+        store.get_standing("no-such"),
+        store.request_cancel("no-such", ""),
+    ):
         with pytest.raises(TaskNotFound, match="no-such"):
             await call
     assert await store.history("no-such") == []
@@ -270,6 +275,16 @@ async def test_the_state_can_be_read_alone(store: TaskStore, runner: Driver, cur
     claim = await runner.take(make_task())
     await lead(store, claim, current)
     assert await store.get_state(claim.task_id) is current
+
+
+async def test_where_a_task_stands_can_be_read_alone(store: TaskStore, runner: Driver) -> None:
+    claim = await runner.take(make_task())
+    assert await store.get_standing(claim.task_id) == Standing(State.QUEUED, 0, None)
+    job = Job("somewhere", "job-2")
+    await store.transition(
+        claim.task_id, State.INITIALIZING, claim=claim, reason="test", changes=Changes(attempt=2, job=job)
+    )
+    assert await store.get_standing(claim.task_id) == Standing(State.INITIALIZING, 2, job)
 
 
 async def test_what_a_caller_does_to_its_documents_later_does_not_reach_the_store(store: TaskStore) -> None:

@@ -13,6 +13,7 @@ import pytest
 from tesp_api.api.channel import ChannelEndpoints, build_channel
 from tesp_api.bell import Bell
 from tesp_api.errors import StoreUnavailable
+from tesp_api.pulsar.mailbox import MemoryMailbox
 from tesp_api.settings import CredentialSettings, Settings
 from tesp_api.storage.credentials import Credentials
 from tesp_api.storage.logins import Logins
@@ -71,12 +72,27 @@ def work_orders(settings: Settings) -> WorkOrders:
 
 
 @pytest.fixture
+def keeper() -> MemoryMailbox:
+    """For the reports from the destination "near"."""
+    return MemoryMailbox()
+
+
+@pytest.fixture
+def rings() -> list[str]:
+    """The tasks for which the bell was rung."""
+    return []
+
+
+@pytest.fixture
 async def channel(
-    store: TaskStore, settings: Settings, work_orders: WorkOrders
+    store: TaskStore, settings: Settings, work_orders: WorkOrders, keeper: MemoryMailbox, rings: list[str]
 ) -> AsyncIterator[httpx.AsyncClient]:
     credentials = Credentials({name: CredentialSettings.model_validate(one) for name, one in NAMED.items()})
     logins = Logins(credentials, Sealer(ServerKey(settings)))
-    app = build_channel(ChannelEndpoints(store, work_orders, credentials, logins, S3Signer(), Bell()))
+    bell = Bell()
+    bell.listen(rings.append)
+    keepers = {"near": keeper}
+    app = build_channel(ChannelEndpoints(store, work_orders, credentials, logins, S3Signer(), bell, keepers))
     async with connect(app) as client:
         yield client
 
@@ -367,6 +383,38 @@ async def test_what_the_server_has_lost_is_asked_for_again(stage: Stage) -> None
     answer = await stage.worker.post("report", {"files": [part("events.ndjson", 10, b"more")]})
     assert answer.json()["again"] == ["events.ndjson"]
     assert await kept(stage, "events.ndjson") is None
+
+
+async def test_reports_of_some_destinations_are_kept_elsewhere(stage: Stage, keeper: MemoryMailbox) -> None:
+    job_id = f"{stage.task_id}-1"
+    await stage.store.update(stage.task_id, Changes(job=Job("near", job_id)), claim=stage.held)
+    for offset, data in ((0, b"one "), (4, b"two")):
+        answer = await stage.worker.post("report", {"files": [part("events.ndjson", offset, data)]})
+        assert answer.json()["again"] == []
+    assert await keeper.get(job_id, "events.ndjson") == b"one two"
+    assert await stage.store.read_report(job_id, "events.ndjson") is None
+
+
+async def test_a_sign_of_life_rings_for_nobody(stage: Stage, rings: list[str]) -> None:
+    def beat(number: int, **news: Any) -> list[Any]:
+        says = {"beat": number, "events_bytes": 10, "logs": {}, "ended": False} | news
+        return [part("heartbeat", 0, json.dumps(says).encode())]
+
+    reports = {
+        "the first": beat(1),
+        "alive": beat(2),
+        "an event": [part("events.ndjson", 0, b"{}"), *beat(3)],
+        "alive again": beat(4),
+        "a log": beat(5, logs={"0.stdout": 3}),
+        "the end": beat(6, logs={"0.stdout": 3}, ended=True),
+        "nothing": [],
+    }
+    heard = []
+    for name, files in reports.items():
+        rings.clear()
+        await stage.worker.post("report", {"files": files})
+        heard += [name] * len(rings)
+    assert heard == ["the first", "an event", "a log", "the end", "nothing"]
 
 
 async def test_a_cancel_reaches_the_worker_with_its_next_report(stage: Stage) -> None:
