@@ -190,7 +190,8 @@ def test_a_preempted_job_that_slurm_runs_again_does_nothing(
     )
     poll((shared / "ran").exists, timeout_s=60, why="the task does not run")
     job_id = submitted(slurm, task_id)
-    slurm.run("sbatch", "--partition=urgent", "--cpus-per-task=6", "--mem=100", "--wrap=true")
+    urgent = ("--partition=urgent", "--cpus-per-task=6", "--mem=100", "--output=/dev/null")
+    slurm.run("sbatch", *urgent, "--wrap=true")
     ended = server.wait(task_id)
     assert (ended["state"], len(ended["logs"])) == ("PREEMPTED", 1), told(server, task_id)
     assert "PREEMPTION" in ended["logs"][0]["system_logs"][-1]
