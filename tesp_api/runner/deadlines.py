@@ -12,7 +12,6 @@ from tesp_api.settings import DeadlineSettings
 from tesp_api.store.base import HistoryEntry, TaskStore
 from tesp_api.tes.backend_parameters import backend_parameter
 from tesp_api.tes.states import State
-from tesp_api.tes.times import now
 
 _NAMES = {State.QUEUED: "queued_s", State.INITIALIZING: "initializing_s", State.RUNNING: "running_s"}
 
@@ -20,7 +19,8 @@ _NAMES = {State.QUEUED: "queued_s", State.INITIALIZING: "initializing_s", State.
 class Deadlines:
     """Those of one task. What counts is its history, so that no restart of a server puts them off.
 
-    Its times are read once for each state; from then on the monotonic clock counts, which nobody sets.
+    Its times are read once for each state, by the clock that dates them; from then on the monotonic clock
+    counts, which nobody sets.
     """
 
     def __init__(
@@ -39,10 +39,11 @@ class Deadlines:
         if state not in self._limits_s:
             return math.inf
         if state not in self._ends:
-            since = came_at(state, await self._store.history(self._task_id))
+            history, now = await self._store.dated_history(self._task_id)
+            since = came_at(state, history)
             if since is None:  # it has left the state meanwhile
                 return math.inf
-            passed_s = max(0.0, (now() - since).total_seconds())
+            passed_s = max(0.0, (now - since).total_seconds())
             self._ends[state] = time.monotonic() + self._limits_s[state] - passed_s
         return self._ends[state] - time.monotonic()
 

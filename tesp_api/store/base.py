@@ -298,6 +298,9 @@ class TaskStore(Protocol):
     async def history(self, task_id: str) -> list[HistoryEntry]:
         """The task's whole life, oldest first; empty for an unknown task."""
 
+    async def dated_history(self, task_id: str) -> tuple[list[HistoryEntry], datetime]:
+        """The task's history, and what time it is by the clock that dates it: those of servers differ."""
+
     async def read_log(
         self, task_id: str, attempt: int, executor: int, stream: Stream, *, offset: int, limit: int
     ) -> LogPart:

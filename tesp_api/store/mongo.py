@@ -52,6 +52,7 @@ from tesp_api.store.mongo_documents import (
     WITHOUT_THE_REST,
     Database,
     Document,
+    from_micros,
     to_history,
     to_standing,
     to_task,
@@ -59,6 +60,7 @@ from tesp_api.store.mongo_documents import (
 from tesp_api.store.mongo_errors import FOREIGN, translated
 from tesp_api.store.mongo_logs import LogKey
 from tesp_api.tes.states import State
+from tesp_api.tes.times import now
 
 _NO_CHANGES = Changes()
 _READS_AT_ONCE = 2
@@ -183,6 +185,14 @@ class MongoTaskStore:
         async with self._use() as opened:
             found = await opened.db.tasks.find_one({"_id": task_id}, {"history": 1})
         return to_history(found) if found is not None and "history" in found else []
+
+    async def dated_history(self, task_id: str) -> tuple[list[HistoryEntry], datetime]:
+        wanted = {"history": 1, "now": {"$add": [self._clock.now(), 0]}}
+        async with self._use() as opened:
+            found = await opened.db.tasks.find_one({"_id": task_id}, wanted)
+        if found is None or "history" not in found:
+            return [], now()
+        return to_history(found), from_micros(found["now"])
 
     async def read_log(
         self, task_id: str, attempt: int, executor: int, stream: Stream, *, offset: int, limit: int

@@ -48,7 +48,7 @@ from tesp_api.store.sqlite_rows import to_micros
 from tesp_api.store.sqlite_schema import connect, migrate
 from tesp_api.store.sqlite_writer import SqliteWriter
 from tesp_api.tes.states import State
-from tesp_api.tes.times import now
+from tesp_api.tes.times import SteadyClock, now
 
 DATABASE = "tesp.sqlite3"
 
@@ -60,12 +60,14 @@ _PATIENCE_S = 0.25
 class SqliteTaskStore:
     """A `TaskStore` in `folder`, which is created, for its owner alone, if there is none.
 
-    `clock` decides when leases end and dates the history.
+    `clock` decides when leases end and dates the history. Without one of the caller's, leases are measured by
+    a clock that nobody sets, since no other process ever looks at them.
     """
 
     def __init__(self, folder: Path, *, clock: Callable[[], datetime] = now) -> None:
         self._folder = folder
         self._clock = clock
+        self._lease_clock = SteadyClock() if clock is now else clock
         self._lock = FolderLock(folder)
         self._writer: SqliteWriter | None = None
         self._readers: SqliteReaders | None = None
@@ -149,6 +151,9 @@ class SqliteTaskStore:
 
     async def history(self, task_id: str) -> list[HistoryEntry]:
         return await self._read(lambda db: sqlite_rows.read_history(db, task_id))
+
+    async def dated_history(self, task_id: str) -> tuple[list[HistoryEntry], datetime]:
+        return await self.history(task_id), self._clock()
 
     async def read_log(
         self, task_id: str, attempt: int, executor: int, stream: Stream, *, offset: int, limit: int
@@ -253,7 +258,7 @@ class SqliteTaskStore:
 
     def _lease(self, lease_s: float) -> tuple[int, int]:
         """Now and the end of a lease that begins now, in microseconds; asked for as late as possible."""
-        moment = self._clock()
+        moment = self._lease_clock()
         return to_micros(moment), to_micros(moment + timedelta(seconds=lease_s))
 
     async def _read_glances(self, ids: list[str]) -> list[Glance | None]:

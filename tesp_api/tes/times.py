@@ -1,11 +1,22 @@
 """Points in time: always aware, always UTC."""
 
-from datetime import UTC, datetime
+import time
+from datetime import UTC, datetime, timedelta
 
 
 def now() -> datetime:
     """The present moment, aware, in UTC."""
     return datetime.now(UTC)
+
+
+class SteadyClock:
+    """A clock that nobody sets: it starts at the present moment, and goes on as the monotonic clock does."""
+
+    def __init__(self) -> None:
+        self._began_at, self._began = now(), time.monotonic()
+
+    def __call__(self) -> datetime:
+        return self._began_at + timedelta(seconds=time.monotonic() - self._began)
 
 
 def rfc3339(moment: datetime) -> str:

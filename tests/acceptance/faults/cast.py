@@ -77,7 +77,7 @@ class Cast:
             self.world.let_go(task)
 
     def assert_retired_as_before(self) -> None:
-        """Nothing may change of a task that had ended; the server may have to find its store again first."""
+        """Nothing may change of a task that had ended. The server may need a moment for its store."""
         self._poll(lambda: self.world.state_of(self.tasks["retired"]), "retired")
         assert self.world.server.get(self.tasks["retired"].id) == self._retired
 

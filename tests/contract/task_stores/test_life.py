@@ -293,3 +293,15 @@ async def test_what_a_caller_does_to_its_documents_later_does_not_reach_the_stor
     await store.create(made)
     request["tags"]["a"] = "changed"
     assert (await store.get(made.id)).request["tags"] == {"a": "b"}
+
+
+async def test_a_history_comes_with_the_time_of_the_clock_that_dates_it(
+    store: TaskStore, clock: FakeClock
+) -> None:
+    task = make_task()
+    await store.create(task)
+    clock.advance(90)
+    history, at = await store.dated_history(task.id)
+    assert history == await store.history(task.id)
+    assert at == clock()
+    assert (await store.dated_history("no-such"))[0] == []

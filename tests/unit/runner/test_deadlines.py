@@ -85,7 +85,7 @@ async def test_a_restart_does_not_put_a_deadline_off(tmp_path: Path, monkeypatch
         worker.event("executor_started", executor=0)
         await sites.in_state(task_id, State.RUNNING)
         await sites.stop()
-        monkeypatch.setattr("tesp_api.runner.deadlines.now", lambda: now() + timedelta(hours=1))
+        monkeypatch.setattr(sites.store, "_clock", lambda: now() + timedelta(hours=1))
         await sites.start()
         assert (await sites.ended(task_id)).state is State.SYSTEM_ERROR
 
@@ -101,7 +101,7 @@ async def test_a_clock_that_is_put_forward_ends_no_task(
         worker.event("executor_started", executor=0)
         await sites.in_state(task_id, State.RUNNING)
         claim = (await sites.store.get(task_id)).claim
-        monkeypatch.setattr("tesp_api.runner.deadlines.now", lambda: now() + timedelta(hours=1))
+        monkeypatch.setattr(sites.store, "_lease_clock", lambda: now() + timedelta(hours=1))
         monkeypatch.setattr(sites.store, "_clock", lambda: now() + timedelta(hours=1))
         sites.bell.ring("somebody else's")
 

@@ -218,7 +218,7 @@ async def test_a_lease_that_ended_while_the_machine_slept_makes_no_second_driver
     worker = await stage.worker(task_id)
     worker.start()
     await stage.in_state(task_id, State.INITIALIZING)
-    monkeypatch.setattr(stage.store, "_clock", lambda: now() + timedelta(hours=1))
+    monkeypatch.setattr(stage.store, "_lease_clock", lambda: now() + timedelta(hours=1))
 
     async def claimed_again() -> bool:
         claim = (await stage.store.get(task_id)).claim
