@@ -116,11 +116,11 @@ class RetrySettings(_Table):
     max_attempts: Attempts = Field(
         5, description="of one task, for all causes; it may ask for fewer (backend parameter max_attempts)"
     )
-    never_started: Attempts = Field(3, description="the worker never began")
+    never_started: Attempts = Field(3, description="the worker never began, or no server let it")
     storage_away: Attempts = Field(2, description="a server of files did not answer, often as it was asked")
     staging: Attempts = Field(1, description="a file could not be moved for another reason: it is not there")
     preempted: Attempts = Field(5, description="the site ended the job")
-    lost: Attempts = Field(2, description="the worker vanished; only with run_again")
+    lost: Attempts = Field(2, description="the worker vanished; only with run_again, or before its permit")
     executor: Attempts = Field(2, description="an executor failed; only with run_again")
     run_again: tuple[Literal["storage_away", "staging", "preempted", "lost", "executor"], ...] = Field(
         (), description="causes after which executors that had begun may run once more"

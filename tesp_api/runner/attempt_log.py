@@ -31,7 +31,8 @@ class Ending:
 
     `cause` is why for programs: the worker's (see `tesp_api.worker`), "never_started" or "lost"; "" if none
     matters. Only without `may_have_run` is it certain that no executor has started, if that is what `worker`
-    says, no other one has; without one, if none was permitted to.
+    says, no other one has; without one, if none was permitted to. `is_last` says that no other attempt may
+    follow, since this one cannot be known to be over.
     """
 
     state: State
@@ -39,6 +40,7 @@ class Ending:
     cause: str = ""
     may_have_run: bool = True
     worker: str = ""
+    is_last: bool = False
 
 
 @dataclass(slots=True)

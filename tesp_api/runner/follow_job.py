@@ -37,7 +37,14 @@ _GONE = (JobState.ENDED, JobState.UNKNOWN)
 
 
 class NeverStarted(Exception):
-    """The job is over and its worker never began: nothing of the task has run."""
+    """The job is over and its worker never began: nothing of the task has run.
+
+    If Pulsar does not even know the job, it `is_unknown`: its order may still be on the way there.
+    """
+
+    def __init__(self, reason: str, *, is_unknown: bool = False) -> None:
+        self.is_unknown = is_unknown
+        super().__init__(reason)
 
 
 @dataclass(slots=True)
@@ -260,7 +267,8 @@ class FollowJob:
         if self._has_begun:
             return await self._judge_silence()
         if self._over_since is not None and (status.certain or now - self._over_since >= _UNSTARTED_GRACE_S):
-            raise NeverStarted(status.detail or f"Pulsar says {status.state}")
+            is_unknown = status.state is JobState.UNKNOWN
+            raise NeverStarted(status.detail or f"Pulsar says {status.state}", is_unknown=is_unknown)
         return None
 
     def _count_silence(self) -> None:

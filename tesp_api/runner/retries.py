@@ -39,19 +39,30 @@ def judged(task: Task, ending: Ending, settings: Settings) -> Ending:
 
     A job that the site ended counts as preempted. So does one that vanished from a destination of jobs that
     may be preempted: not every scheduler asks first.
+
+    The last one is what is lost behind a message broker whose workers ask for no permits: the order may lie
+    in a queue, and run whenever it comes out.
     """
     site = settings.destinations.get(task.job.destination) if task.job else None
     is_preemptible = bool((task.request.get("resources") or {}).get("preemptible"))
+    if ending.cause == "lost" and may_come_late(task, settings):
+        ending = replace(ending, is_last=True)
     vanished = ending.cause == "lost" and site is not None and site.preemptible
     if ending.state is not State.SYSTEM_ERROR or not (ending.cause == "ended_by_site" or vanished):
         return ending
     return replace(ending, cause="preempted", state=State.PREEMPTED if is_preemptible else ending.state)
 
 
+def may_come_late(task: Task, settings: Settings) -> bool:
+    """Whether the job's order may lie in a message queue, and its worker run when it comes out of that."""
+    site = settings.destinations.get(task.job.destination) if task.job else None
+    return task.job is not None and not task.job.asks and site is not None and site.kind == "amqp"
+
+
 def another(task: Task, ending: Ending, rules: RetrySettings, at: datetime) -> Again | None:
     """The next attempt, if the task gets one after its present one ended so (as `judged`) at that time."""
     cause = ending.cause
-    if cause not in _CAUSES or ending.state in (State.COMPLETE, State.CANCELED):
+    if ending.is_last or cause not in _CAUSES or ending.state in (State.COMPLETE, State.CANCELED):
         return None
     may_run_again = cause in rules.run_again or ending.state is State.PREEMPTED
     if ending.may_have_run and not may_run_again:

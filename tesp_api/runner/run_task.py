@@ -4,61 +4,32 @@ import asyncio
 import contextlib
 import logging
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from tesp_api.errors import AttemptBegun, JobLost, PulsarRefused, StagingRefused, TransitionRefused
-from tesp_api.pulsar.base import PulsarTransport
 from tesp_api.runner.attempt_log import AttemptLog, Ending
-from tesp_api.runner.deadlines import Deadlines
 from tesp_api.runner.fencing import check_claim
 from tesp_api.runner.follow_job import FollowJob, NeverStarted
-from tesp_api.runner.gateway import Gateway, Passage
+from tesp_api.runner.gateway import Passage
 from tesp_api.runner.gateway_inputs import GatewayInputs
 from tesp_api.runner.gateway_outputs import GatewayOutputs
-from tesp_api.runner.health import Health
 from tesp_api.runner.job_plan import job_id_of, plan_job
-from tesp_api.runner.lending import NOTHING, Lender
-from tesp_api.runner.places import Place
-from tesp_api.runner.retries import NEXT_ATTEMPT_AT, Again, another, is_given_up, judged, needs_place
-from tesp_api.settings import Settings
-from tesp_api.store.base import Changes, Claim, Job, Revocation, Task, TaskStore
+from tesp_api.runner.lending import NOTHING
+from tesp_api.runner.retries import (
+    NEXT_ATTEMPT_AT,
+    Again,
+    another,
+    is_given_up,
+    judged,
+    may_come_late,
+    needs_place,
+)
+from tesp_api.runner.surroundings import Surroundings
+from tesp_api.store.base import Changes, Claim, Job, Revocation, Task
 from tesp_api.tes.states import FINAL, State, route
 from tesp_api.tes.times import now, rfc3339
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Surroundings:
-    """What running a task needs: the store, the ways to the sites, the rules, what gives workers access to
-    storage, what moves files for them, who answers, the place for a new job, how long the task may be in a
-    state, and a bell of its own. `server` is our identity where others share the store."""
-
-    store: TaskStore
-    transports: Mapping[str, PulsarTransport]
-    settings: Settings
-    lender: Lender
-    gateway: Gateway
-    health: Health
-    place: Place
-    deadlines: Deadlines
-    wake: asyncio.Event
-    server: str = ""
-
-    def reaches(self, job: Job) -> bool:
-        """Whether this server can have anything to do with a job: it is in no other server's own Pulsar."""
-        return job.server in ("", self.server)
-
-    def transport_to(self, destination: str) -> PulsarTransport:
-        """The way to a destination.
-
-        Raises:
-            PulsarRefused: the settings do not name it (any more).
-        """
-        if destination not in self.transports:
-            raise PulsarRefused(f"the settings have no destination {destination!r} (any more)")
-        return self.transports[destination]
 
 
 async def run_task(task: Task, around: Surroundings) -> bool:
@@ -172,6 +143,8 @@ async def _run_attempt(task: Task, claim: Claim, around: Surroundings, log: Atte
         return await _follow(task, claim, around, log)
     except NeverStarted as reason:
         message = f"the job ended before the worker began: {reason}"
+        may_come = reason.is_unknown and may_come_late(task, around.settings)
+        cause = "lost" if may_come else "never_started"
     except JobLost as error:
         stored = await around.store.get(task.id)
         may_have_run = stored.permit is not None or stored.job is None or not stored.job.asks
@@ -183,7 +156,7 @@ async def _run_attempt(task: Task, claim: Claim, around: Surroundings, log: Atte
         return Ending(State.CANCELED, "canceled before the worker began")
     if passed := await around.deadlines.passed(state):
         return Ending(State.SYSTEM_ERROR, passed)
-    return Ending(State.SYSTEM_ERROR, message, "never_started", may_have_run=False)
+    return Ending(State.SYSTEM_ERROR, message, cause, may_have_run=cause == "lost")
 
 
 def _left_behind(task: Task, job: Job, around: Surroundings) -> Ending:

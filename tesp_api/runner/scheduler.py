@@ -17,7 +17,6 @@ from typing import Any
 from tesp_api.bell import Bell
 from tesp_api.errors import ClaimLost, PulsarError, PulsarUnavailable, StoreUnavailable, TaskNotFound
 from tesp_api.pulsar.base import PulsarTransport
-from tesp_api.runner import strays
 from tesp_api.runner.deadlines import Deadlines
 from tesp_api.runner.gateway import Gateway
 from tesp_api.runner.health import Health
@@ -25,7 +24,9 @@ from tesp_api.runner.lending import Lender
 from tesp_api.runner.places import Place, Places, would_go_to
 from tesp_api.runner.retries import is_given_up, needs_place
 from tesp_api.runner.routing import Routing, refusal_text
-from tesp_api.runner.run_task import Surroundings, abandon_task, close_job, refuse_task, run_task
+from tesp_api.runner.run_task import abandon_task, close_job, refuse_task, run_task
+from tesp_api.runner.strays import Strays
+from tesp_api.runner.surroundings import Surroundings
 from tesp_api.runner.waiting import find_place, wait_for_attempt
 from tesp_api.settings import Settings
 from tesp_api.store.base import Task, TaskStore
@@ -73,11 +74,12 @@ class Scheduler:
     _driven: dict[str, _Driven] = field(init=False, default_factory=dict)
     _look: asyncio.Event = field(init=False, default_factory=asyncio.Event)
     _loops: "list[asyncio.Task[None]]" = field(init=False, default_factory=list)
-    _removals: "set[asyncio.Task[None]]" = field(init=False, default_factory=set)
+    _strays: Strays = field(init=False)
 
     def __post_init__(self) -> None:
         self.routing = Routing(self.settings)
         self.health = Health(self.transports, self._turned)
+        self._strays = Strays(self.transports, self.store)
         overtakes_max = self.settings.scheduler.overtakes_max
         self._places = Places(
             self.settings.destinations, self.health.closed_destinations, overtakes_max=overtakes_max
@@ -99,14 +101,15 @@ class Scheduler:
             asyncio.create_task(self._lease_loop(), name="renew leases"),
         ]
         if server:
-            self._loops.append(asyncio.create_task(self._stray_loop(), name="remove strays"))
+            self._strays.look_for_own(self.settings.scheduler.lease_s)
 
     async def stop(self) -> None:
         """Let go of all tasks, whose jobs go on, and give up the claims."""
         drivers = [driven.driver for driven in self._driven.values() if driven.driver]
-        for running in [*self._loops, *drivers, *self._removals]:
+        for running in [*self._loops, *drivers]:
             running.cancel()
-        await asyncio.gather(*self._loops, *drivers, *self._removals, return_exceptions=True)
+        await asyncio.gather(*self._loops, *drivers, return_exceptions=True)
+        await self._strays.aclose()
         await self.health.aclose()
         try:
             await self.store.release(self.owner)
@@ -177,17 +180,6 @@ class Scheduler:
             undriven = held.keys() - self._driven.keys()
             await self._drive_forgotten(undriven & forgotten)
             forgotten = undriven
-
-    async def _stray_loop(self) -> None:
-        while True:
-            for transport in self.transports.values():
-                try:
-                    await strays.remove_own(transport, self.store)
-                except (PulsarError, StoreUnavailable) as error:
-                    _log.warning("jobs that others have given up cannot be looked for: %s", error)
-                except Exception:
-                    _log.exception("looking for jobs that others have given up failed")
-            await asyncio.sleep(self.settings.scheduler.lease_s)
 
     async def _drive_forgotten(self, ids: set[str]) -> None:
         """Drive tasks that the store says are ours: the answer to their claim was lost."""
@@ -303,7 +295,7 @@ class Scheduler:
             if self._driven.get(task.id) is driven:
                 del self._driven[task.id]
             if driven.is_lost:
-                self._remove_launched(task.id, driven.place.destination)
+                self._strays.remove_launched(task.id, driven.place.destination)
             self._leave(driven)
 
     async def _find_place(
@@ -331,17 +323,6 @@ class Scheduler:
         if passed := await around.deadlines.passed(State.QUEUED):
             return passed
         return refusal_text(place.needs, place.refused) if place.is_hopeless else ""
-
-    def _remove_launched(self, task_id: str, destination: str | None) -> None:
-        """What this process may have launched there, too late, of a task that is not its own any more."""
-        transport = self.transports.get(destination or "")
-        if transport is None:
-            return
-        removal = asyncio.create_task(
-            strays.remove_launched(task_id, transport, self.store), name=f"remove jobs of {task_id}"
-        )
-        self._removals.add(removal)
-        removal.add_done_callback(self._removals.discard)
 
     def _leave(self, driven: _Driven) -> None:
         """Give the place of a task that is over to others."""

@@ -7,7 +7,7 @@ from dataclasses import replace
 from tesp_api.errors import PulsarUnavailable
 from tesp_api.runner.places import Places
 from tesp_api.runner.retries import next_attempt_at
-from tesp_api.runner.run_task import Surroundings
+from tesp_api.runner.surroundings import Surroundings
 from tesp_api.store.base import Changes, Claim, Task
 from tesp_api.tes.states import State
 from tesp_api.tes.times import now

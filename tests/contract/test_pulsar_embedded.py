@@ -240,3 +240,17 @@ async def test_a_full_or_forbidden_disk_is_unavailable(pulsar: EmbeddedPulsar, t
     (tmp_path / "data" / "staging" / "job-1" / "metadata" / "tesp" / "in-the-way").mkdir(parents=True)
     with pytest.raises(PulsarUnavailable):
         await pulsar.write_file("job-1", "in-the-way", b"")
+
+
+async def test_it_knows_its_own_jobs_also_after_a_restart(pulsar: EmbeddedPulsar, tmp_path: Path) -> None:
+    assert await pulsar.own_jobs() == []
+    await pulsar.set_up("job-2")
+    await pulsar.set_up("job-1")
+    again = EmbeddedPulsar("embedded", tmp_path / "data")
+    await again.open()
+    try:
+        assert await again.own_jobs() == ["job-1", "job-2"]
+    finally:
+        await again.aclose()
+    await pulsar.clean("job-1")
+    assert await pulsar.own_jobs() == ["job-2"]

@@ -545,12 +545,12 @@ async def test_a_long_log_keeps_its_head_and_its_tail(stage: Stage) -> None:
         await until_true(copied)
 
     async def is_cut() -> bool:  # which is done after the last chunk was stored
-        head = await stage.store.read_log(task_id, 1, 0, "stdout", offset=0, limit=10**6)
-        return head.data == data[: 2 * CHUNK]
+        tail = await stage.store.read_log(task_id, 1, 0, "stdout", offset=2 * CHUNK, limit=10**6)
+        return (tail.offset, tail.data) == (8 * CHUNK, data[8 * CHUNK :])
 
     await until_true(is_cut)
-    tail = await stage.store.read_log(task_id, 1, 0, "stdout", offset=2 * CHUNK, limit=10**6)
-    assert (tail.offset, tail.data) == (8 * CHUNK, data[8 * CHUNK :])
+    head = await stage.store.read_log(task_id, 1, 0, "stdout", offset=0, limit=10**6)
+    assert head.data == data[: 2 * CHUNK]
     worker.finish()
     await stage.ended(task_id)
 
