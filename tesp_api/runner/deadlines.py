@@ -57,6 +57,11 @@ class Deadlines:
             return ""
         return f"was {state} for longer than {_NAMES[state]} = {self._limits_s[state]:g} s"
 
+    def entered(self, state: State) -> None:
+        """The task has just come into a state: its time counts from now."""
+        if state in self._limits_s:
+            self._ends[state] = time.monotonic() + self._limits_s[state]
+
     def begin_anew(self) -> None:
         """A new attempt is to come: the task passes through its states once more."""
         self._ends.clear()

@@ -177,6 +177,7 @@ class FollowJob:
         try:
             await self.store.transition(self.task.id, state, claim=self.claim, reason=reason)
             self.state = state
+            self.deadlines.entered(state)
         except TransitionRefused as refusal:
             self.state = refusal.current
 

@@ -146,10 +146,11 @@ class Campaign:
     def _play_one(self, scenario: Scenario, world: World) -> bool:
         began_at = time.monotonic()
         stage = Stage(world, Random(f"{self._seed} {scenario.name}"), scenario.phase)
-        faults, context = [], []
+        faults: list[str] = []
+        context: list[str] = []
         try:
             scenario.run(stage)
-            faults = check_world(world, scenario.end_within_s)
+            faults, context = check_world(world, scenario.end_within_s)
         except Exception:
             faults, context = [traceback.format_exc(limit=-6)], histories(world)
         if faults:

@@ -50,8 +50,9 @@ def _fill(stage: Stage) -> None:
             poll(lambda: world.has_ended(task), timeout_s=120, why=f"{task.name} does not end")  # noqa: B023
         _assert_told(world, cast)
         cast.assert_retired_as_before()
-        if faults := check_world(world, 120):
-            raise AssertionError("\n".join(faults))
+        faults, context = check_world(world, 120)
+        if faults:
+            raise AssertionError("\n".join([*faults, *context]))
 
 
 def _assert_told(world: World, cast: Cast) -> None:

@@ -25,8 +25,10 @@ from tests.acceptance.faults.worlds import PASSWORD, World
 _POLL_S = 0.05
 
 
-def check_world(world: World, within_s: float) -> list[str]:
+def check_world(world: World, within_s: float) -> tuple[list[str], list[str]]:
     """Wait for the world's tasks to end and be cleaned up, and say everything that is wrong with them.
+
+    Their histories come with that, if anything is.
 
     They are deleted from the server then, and the world forgets them.
     """
@@ -39,11 +41,11 @@ def check_world(world: World, within_s: float) -> list[str]:
         else:
             faults += _about(task, [*_faults_of(world, task, ended)])
     faults += _left_at_the_site(world, deadline)
-    faults += histories(world) if faults else []
+    context = histories(world) if faults else []
     for task in world.tasks:
         faults += _about(task, _retire(world, task, deadline))
     world.tasks.clear()
-    return faults
+    return faults, context
 
 
 def histories(world: World) -> list[str]:
