@@ -177,7 +177,8 @@ class Scheduler:
                 if self._driven.get(task_id) is not driven:  # ended meanwhile
                     continue
                 if task_id not in held and driven.driver is not None:
-                    _log.warning("task %s was taken over by another process", task_id)
+                    # the answer to our own retiring it may still be on its way
+                    _log.warning("task %s is no longer claimed by us: retired, or taken over", task_id)
                     driven.is_lost = True
                     driven.driver.cancel()
                 elif held.get(task_id) is State.CANCELING:

@@ -118,7 +118,7 @@ def pid_of(server: TespServer) -> int:
 
 def has_lost(server: TespServer, task_id: str) -> bool:
     """Whether a server knows that it does not drive the task any more."""
-    ends = ("is no longer ours", "was taken over by another process")
+    ends = ("is no longer ours", "is no longer claimed by us")
     return any(f"task {task_id} {end}" in server.log for end in ends)
 
 

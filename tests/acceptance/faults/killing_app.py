@@ -8,6 +8,7 @@ count. The tag is `before:N` or `after:N`; with `never:0` steps are only counted
 `FAULTS_FOLDER/NAME.retired` is there once the task is retired.
 """
 
+import asyncio
 import json
 import os
 import signal
@@ -202,7 +203,12 @@ class Killing:
                 return await method(*args, **kwargs)
             shown = f"{name}:{args[1]}" if name in ("transition", "read_file", "write_file") else name
             step = victims[0].before(self._parts[name], shown, changes=name not in LOOKS)
-            result = await method(*args, **kwargs)
+            try:
+                result = await method(*args, **kwargs)
+            except asyncio.CancelledError:
+                if name == "retire":  # done, and its driver ended before it heard so
+                    victims[0].note(name, values)
+                raise
             victims[0].note(name, values)
             victims[0].after(step)
             return result

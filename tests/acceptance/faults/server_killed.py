@@ -81,6 +81,7 @@ def _kill_at(course: Course, when: str, number: int, stage: Stage) -> None:
     kill.play()
     killed = kill.killed()
     if killed is None:
+        stage.phase = SURVEY  # nothing was killed, so it counts nowhere
         stage.note = f"its steps were only {len(kill.steps())} this time"
     else:
         stage.phase = killed["phase"]
