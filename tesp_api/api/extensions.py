@@ -108,7 +108,7 @@ class ExtensionEndpoints:
     async def read_files(self, request: Request) -> Response:
         """A page of what an attempt has moved, each file with its size and checksum."""
         # The state is read before the files, as for a log.
-        task = await self._store.get(request.path_params["id"])
+        task = await self._tasks.get(sender(request), request.path_params["id"])
         with reading(request.query_params) as query:
             attempt = query.integer("attempt", task.attempt, least=1, most=2**31)
             begin = query.integer("page_token", 0, least=0, most=_OFFSET_MAX_BYTES)

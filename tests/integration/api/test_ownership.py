@@ -76,6 +76,7 @@ OF_A_TASK: dict[str, tuple[str, str, int, set[str], set[str]]] = {
     "log": ("GET", f"{TESP}/tasks/{{id}}/logs/0/stdout", 200, READERS, NO_SCOPE_TO_READ),
     "no such log": ("GET", f"{TESP}/tasks/{{id}}/logs/7/stdout", 404, READERS, NO_SCOPE_TO_READ),
     "events": ("GET", f"{TESP}/tasks/{{id}}/events", 200, READERS, NO_SCOPE_TO_READ),
+    "files": ("GET", f"{TESP}/tasks/{{id}}/files", 200, READERS, NO_SCOPE_TO_READ),
     "history": ("GET", f"{TESP}/tasks/{{id}}/history", 200, READERS, NO_SCOPE_TO_READ),
 }
 NO_SCOPE_TO_SUBMIT = {"alice, reading", "root, reading", "carol, reading"}
