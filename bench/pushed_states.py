@@ -67,7 +67,9 @@ def _latencies_s(server: TespServer, at_once: int) -> list[float]:
 
 def _of_task(server: TespServer, task_id: str, seen: dict[str, float]) -> list[float]:
     answer = server.client.get(f"/tesp/v1/tasks/{task_id}/events").json()
-    happened = {event["event"]: datetime.fromisoformat(event["at"]).timestamp() for event in answer["events"]}
+    happened = {
+        event["event"]: datetime.fromisoformat(event["time"]).timestamp() for event in answer["events"]
+    }
     if not seen.keys() >= _EVENT_OF.keys():
         raise SystemExit(f"task {task_id} was not COMPLETE: {server.get(task_id)}")
     return [seen[state] - happened[event] for state, event in _EVENT_OF.items()]

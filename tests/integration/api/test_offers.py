@@ -1,11 +1,12 @@
 """Clients that offer another protocol with their request: it is answered as if they had not."""
 
+import io
 import json
 import socket
 from collections.abc import Iterator
 from http.client import HTTPResponse
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 import pytest
@@ -22,16 +23,34 @@ WEBSOCKET = (
 BODY = json.dumps(task(name="offered", description="x" * 200_000)).encode()
 
 
+class KeptFile(io.BufferedReader):
+    """What one answer's reader has read ahead of it is there for the next one's."""
+
+    def close(self) -> None:
+        """Stay open, whatever reader is done with it."""
+
+
+class Peer:
+    """A connection, of which any number of answers is read."""
+
+    def __init__(self, opened: socket.socket) -> None:
+        self.sendall = opened.sendall
+        self._file = KeptFile(opened.makefile("rb", buffering=0))
+
+    def makefile(self, _: str) -> KeptFile:
+        return self._file
+
+
 @pytest.fixture
-def connection(tmp_path: Path) -> Iterator[socket.socket]:
+def connection(tmp_path: Path) -> Iterator[Peer]:
     with live_api(Settings.model_validate({"data_dir": str(tmp_path)})) as url:
         place = urlsplit(url)
         with socket.create_connection((place.hostname, place.port), timeout=10) as opened:
-            yield opened
+            yield Peer(opened)
 
 
-def answer(connection: socket.socket) -> tuple[int, Any]:
-    response = HTTPResponse(connection)
+def answer(connection: Peer) -> tuple[int, Any]:
+    response = HTTPResponse(cast(socket.socket, connection))
     response.begin()
     assert response.headers["content-type"] == "application/json"
     return response.status, json.loads(response.read())
@@ -49,7 +68,7 @@ def chunked(body: bytes) -> bytes:
 @pytest.mark.parametrize("pieces", [1, 2, 50])
 @pytest.mark.parametrize("in_chunks", [False, True])
 def test_its_body_is_read_and_the_connection_goes_on(
-    connection: socket.socket, offer: str, pieces: int, in_chunks: bool
+    connection: Peer, offer: str, pieces: int, in_chunks: bool
 ) -> None:
     framing = "Transfer-Encoding: chunked\r\n" if in_chunks else f"Content-Length: {len(BODY)}\r\n"
     request = head("POST", TASKS, offer, framing) + (chunked(BODY) if in_chunks else BODY)
@@ -66,13 +85,13 @@ def test_its_body_is_read_and_the_connection_goes_on(
 @pytest.mark.parametrize("offer", [H2C, WEBSOCKET])
 @pytest.mark.parametrize("framing", ["", "Content-Length: 0\r\n"])
 def test_requests_without_a_body_are_answered_one_after_the_other(
-    connection: socket.socket, offer: str, framing: str
+    connection: Peer, offer: str, framing: str
 ) -> None:
     connection.sendall(head("GET", TASKS, offer, framing) * 3 + head("GET", f"{TASKS}/nobody", offer))
     assert [answer(connection) for _ in range(3)] == [(200, {"tasks": []})] * 3
     assert answer(connection)[0] == 404
 
 
-def test_many_offers_in_one_piece_do_no_harm(connection: socket.socket) -> None:
+def test_many_offers_in_one_piece_do_no_harm(connection: Peer) -> None:
     connection.sendall(head("GET", "/healthz", "Connection: upgrade\r\nUpgrade: x\r\n") * 2000)
     assert answer(connection) == (200, {"status": "alive"})
