@@ -160,8 +160,16 @@ class EmbeddedPulsar:
 def _look(job: LocalJob) -> tuple[bytes | None, dict[str, bytes | None]]:
     """The heartbeat, and with a last one what is read next: each way to a thread has its price."""
     beat = job.read(HEARTBEAT_FILE)
-    is_last = beat is not None and bool(json.loads(beat).get("ended"))
-    return beat, {name: job.read(name) for name in (EVENTS_FILE, RESULT_FILE)} if is_last else {}
+    return beat, {name: job.read(name) for name in (EVENTS_FILE, RESULT_FILE)} if _is_last(beat) else {}
+
+
+def _is_last(beat: bytes | None) -> bool:
+    """Whether it says that the worker has ended; what is no heartbeat says nothing."""
+    try:
+        found = json.loads(beat or b"{}")
+    except ValueError:
+        return False
+    return isinstance(found, dict) and bool(found.get("ended"))
 
 
 @contextlib.contextmanager

@@ -28,6 +28,8 @@ STALLS = [
     "within:launch:submit",  # worker and task.json are there, the job is not submitted
 ]
 AT_THE_SITE = ("staging_in", "executing", "staging_out")
+OVER = {f"{when}:{step}" for when in ("before", "after") for step in ("clean", "retire")}
+"""Their tasks have ended, and their places are free again."""
 PHASES = [*STALLS, *AT_THE_SITE, "queued"]  # "queued" comes last: the others hold every slot by then
 
 
@@ -36,7 +38,7 @@ def environment(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[dict
     """A server of each kind, with a shared folder for tasks to leave their mark in."""
     (tmp_path / "shared").mkdir(mode=0o777)
     with environment_of(request.param, roots={tmp_path / "shared": "rw"}) as settings:
-        yield settings | {"TESP_API_DESTINATIONS__LOCAL__MAX_RUNNING": str(len(PHASES) - 1)}
+        yield settings | {"TESP_API_DESTINATIONS__LOCAL__MAX_RUNNING": str(len(PHASES) - 1 - len(OVER))}
 
 
 def _task(phase: str, web: GatedHttp, shared: Path) -> dict[str, Any]:

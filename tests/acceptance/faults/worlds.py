@@ -66,6 +66,11 @@ class WorldKind:
         return "+".join(parts) + (f" x{self.servers}" if self.servers > 1 else "")
 
     @property
+    def asks(self) -> bool:
+        """Whether workers ask for a permit before they begin."""
+        return self.channel or (self.transport, self.store) == ("embedded", "mongodb")
+
+    @property
     def lends_logins(self) -> bool:
         return self.channel or self.transport == "embedded"
 
