@@ -8,6 +8,11 @@
     ├── AuthenticationBusy          503   it cannot be said now who sends this
     ├── TaskNotFound                404   there is none, or it is another's
     ├── TaskNotOver                 409   only what has ended can be deleted
+    ├── RunNotFound                 404   there is no such workflow run, or it is another's
+    ├── RunNotOver                  409   only a run that has ended can be deleted
+    ├── RunInUse                    409   another run needs this one's files
+    ├── TooManyRuns                 429   so many runs of one user may be there that have not ended
+    ├── RunCanceled                 (an engine may have nothing more done for a run that is being canceled)
     ├── KeyReused                   409   an Idempotency-Key came again with another body
     ├── AccountRefused              409   there is such a user already, or no such user or token
     ├── SettingsError               (stops the start)
@@ -125,6 +130,55 @@ class TaskNotOver(TespError):
         )
 
 
+class RunNotFound(TespError):
+    """There is no such workflow run, or it is not the caller's."""
+
+    http_status = 404
+
+    def __init__(self, run_id: str) -> None:
+        self.run_id = run_id
+        super().__init__(f"there is no run {run_id!r}")
+
+
+class RunNotOver(TespError):
+    """The run has not ended."""
+
+    http_status = 409
+
+    def __init__(self, run_id: str, state: State) -> None:
+        super().__init__(f"run {run_id} is {state}: cancel it, or wait for its end")
+
+
+class RunInUse(TespError):
+    """Another run needs the files of this one."""
+
+    http_status = 409
+
+    def __init__(self, run_id: str, other_id: str) -> None:
+        super().__init__(
+            f"run {other_id} uses files of run {run_id}: delete that one first, or wait for its end"
+        )
+
+
+class TooManyRuns(TespError):
+    """The user has as many runs as the settings allow."""
+
+    http_status = 429
+
+    def __init__(self, live_max: int) -> None:
+        super().__init__(
+            f"you have {live_max} runs that have not ended, which is the most that this server allows: "
+            "cancel one, or wait for an end"
+        )
+
+
+class RunCanceled(TespError):
+    """The run is being canceled: nothing more is done for it."""
+
+    def __init__(self, run_id: str) -> None:
+        super().__init__(f"run {run_id} is being canceled")
+
+
 class KeyReused(TespError):
     """An idempotency key was used before, with another body."""
 
@@ -169,9 +223,9 @@ class TransitionRefused(StoreError):
 
     http_status = 409
 
-    def __init__(self, task_id: str, current: State, wanted: State) -> None:
+    def __init__(self, task_id: str, current: State, wanted: State, *, what: str = "task") -> None:
         self.task_id, self.current, self.wanted = task_id, current, wanted
-        super().__init__(f"task {task_id} is {current} and cannot become {wanted}")
+        super().__init__(f"{what} {task_id} is {current} and cannot become {wanted}")
 
 
 class ClaimLost(StoreError):
