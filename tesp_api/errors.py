@@ -28,6 +28,7 @@
     │   ├── NotLent                 403   the URL is not the attempt's, or has no credential
     │   ├── SealBroken              403   the key that sealed a task's logins is not the server's
     │   └── AttemptOver             410   the attempt has ended
+    ├── StorageUnavailable          503   where workflow runs keep their files does not answer, or is full
     ├── StagingRefused              502 → SYSTEM_ERROR   what is needed of storage cannot be had beforehand
     └── PulsarError                 502 → SYSTEM_ERROR
         ├── PulsarUnavailable       503   ask again later; no task ends because of it alone
@@ -289,6 +290,12 @@ class AttemptOver(ChannelError):
     """The task has ended, is being canceled, or is at a later attempt."""
 
     http_status = 410
+
+
+class StorageUnavailable(TespError):
+    """The storage in which workflow runs keep their files cannot be used now."""
+
+    http_status = 503
 
 
 class StagingRefused(TespError):
