@@ -48,15 +48,20 @@ _REPORTED_BYTES = 64 * 1024**2
 """Of each REST destination: enough for the news of some ten thousand jobs."""
 
 
-def create_app(settings: Settings | None = None) -> FastAPI:
+def create_app(
+    settings: Settings | None = None, engines: Mapping[str, WorkflowEngine] | None = None
+) -> FastAPI:
     """The whole server as an ASGI application; its lifespan opens and closes everything behind it.
+
+    `engines` are the workflow engines, by name, where they are others than those of the settings.
 
     Raises:
         SettingsError: `settings` is None and what the settings file and the environment say is wrong.
     """
     settings = settings or load_settings()
-    bell = Bell()
+    bell, ended, run_bell = Bell(), Bell(), Bell()
     store = build_store(settings)
+    runs = build_run_store(store)
     accounts = build_accounts(settings)
     # A REST site's files can be read anew, so what is reported of them is only kept in memory.
     reported = {
@@ -76,7 +81,27 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         settings, work_orders, credentials, logins, signer, socket=settings.data_dir / SOCKET_NAME
     )
     gateway = Gateway(settings, lambda task: GatewayLender(task, logins, credentials, signer))
-    scheduler = Scheduler(store, transports, settings, bell, lender, gateway)
+    scheduler = Scheduler(store, transports, settings, bell, lender, gateway, ended)
+    work_files = build_work_files(settings, credentials, signer)
+    engines = dict(engines or build_engines(settings))
+    creation = Creation(store, bell, settings, scheduler.routing)
+    look_s = LOOK_ALONE_S if settings.store.kind == "sqlite" else LOOK_BESIDE_OTHERS_S
+    parts = HostParts(
+        runs,
+        store,
+        creation,
+        TaskEnds(store, ended, look_s=look_s),
+        bell,
+        tail_bytes=settings.logs.tail_bytes,
+        log_max_bytes=settings.logs.max_bytes,
+    )
+
+    def files_for(run: EngineRun, owner: str, readable: Sequence[str]) -> RunFiles:
+        return StorageFiles(settings, credentials, signer, owner=owner, run=run, readable=readable)
+
+    conductor = Conductor(parts, engines, settings, run_bell, work_files, files_for)
+    run_creation = RunCreation(runs, work_files, run_bell, settings, engines, creation.place_faults)
+    workflows = Workflows(runs, store, run_creation, work_files, run_bell)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -95,8 +120,12 @@ def create_app(settings: Settings | None = None) -> FastAPI:
                 stack.push_async_callback(transport.aclose)
             await scheduler.start(server_id(settings.data_dir) if is_locked else "")
             stack.push_async_callback(scheduler.stop)
+            await work_files.open()
+            stack.push_async_callback(work_files.aclose)
+            await conductor.start()
+            stack.push_async_callback(conductor.stop)
             if settings.retention.finished_age_s is not None:
-                retention = Retention(store, settings.retention.finished_age_s)
+                retention = Retention(store, settings.retention.finished_age_s, runs=runs)
                 await retention.start()
                 stack.push_async_callback(retention.stop)
             yield
@@ -110,6 +139,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         authenticators=build_authenticators(settings, accounts),
         next_destination=scheduler.next_destination,
         routing=scheduler.routing,
+        workflows=workflows,
         lifespan=lifespan,
     )
 
@@ -119,6 +149,19 @@ def build_store(settings: Settings) -> TaskStore:
     if settings.store.kind == "mongodb":
         return MongoTaskStore(settings.store.url.get_secret_value(), database=settings.store.database)
     return SqliteTaskStore(settings.data_dir)
+
+
+def build_run_store(tasks: TaskStore) -> RunStore:
+    """The workflow runs in the database of that store, which opens and closes it."""
+    if isinstance(tasks, MongoTaskStore):
+        return MongoRunStore(tasks)
+    assert isinstance(tasks, SqliteTaskStore)  # noqa: S101 - there are these two
+    return SqliteRunStore(tasks)
+
+
+def build_engines(settings: Settings) -> Mapping[str, WorkflowEngine]:
+    """The workflow engines by name, be they installed or not."""
+    return {}
 
 
 def build_accounts(settings: Settings) -> Accounts:

@@ -104,6 +104,9 @@ class RunFiles(Protocol):
     async def write(self, url: str, data: bytes) -> None:
         """Make a file beneath the run's `work_url`, and nowhere else."""
 
+    async def aclose(self) -> None:
+        """Let go of what was fetched meanwhile."""
+
 
 class RunHost(Protocol):
     """What a run's engine can have done, all of it in the name of the run's owner."""
