@@ -19,9 +19,10 @@ LogName = Literal["stdout", "stderr"]
 class EngineRun:
     """A run as an engine sees it.
 
-    `workflow_url` is absolute, or relative to `attachments`, the folder with the files of the request, which no
-    engine writes to. `work_dir` is the run's own local folder; what an engine keeps there outlives restarts.
-    `work_url` is where steps leave their files, `file:///.../` or `s3://.../`: the sites reach it.
+    `workflow_url` is absolute, or relative to `attachments`, the folder with the files of the request, which
+    no engine writes to; the sites reach the same files at `work_url` + "attachments/". `work_dir` is the
+    run's own local folder; what an engine keeps there outlives restarts. `work_url`, which ends with a slash,
+    is where steps leave their files, `file:///.../` or `s3://.../`: the sites reach it.
     """
 
     id: str
@@ -50,11 +51,17 @@ class Step:
 @dataclass(frozen=True, slots=True)
 class StepEnd:
     """How the task of a step has ended: its state, and its last attempt's tesTaskLog, with the executors'
-    stdout and stderr as tails."""
+    stdout and stderr as tails.
+
+    `document` is the one with which the task was created. Of a step taken over from another run, the one
+    `reused_from`, it names other places than the step that was submitted: there its files are.
+    """
 
     task_id: str
     state: State
     log: Mapping[str, Any]
+    document: Mapping[str, Any] = field(default_factory=dict)
+    reused_from: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +120,7 @@ class RunHost(Protocol):
         """
 
     async def wait(self, task_id: str) -> StepEnd:
-        """Return when the task has ended; wakes up on events rather than by asking the store again and again."""
+        """Return when the task has ended: events wake it, and it seldom asks the store."""
 
     async def cancel(self, task_id: str, reason: str) -> None:
         """Ask for the end of one of the run's tasks, as for a tool's time limit."""
@@ -129,6 +136,8 @@ class WorkflowEngine(Protocol):
     """As in `workflow_engine` of a request, and in `tesp engine install NAME`."""
     workflow_types: Mapping[str, Sequence[str]]
     """Each type with its versions: {"CWL": ["v1.0", "v1.1", "v1.2"]}."""
+    parameters: Mapping[str, str]
+    """The workflow_engine_parameters that it knows, with what they are if a request does not name them."""
 
     async def version(self) -> str | None:
         """The version of what is installed; None if nothing is."""
