@@ -8,6 +8,7 @@
     ├── AuthenticationBusy          503   it cannot be said now who sends this
     ├── TaskNotFound                404   there is none, or it is another's
     ├── TaskNotOver                 409   only what has ended can be deleted
+    ├── RunCanceled                 (an engine may have nothing more done for a run that is being canceled)
     ├── KeyReused                   409   an Idempotency-Key came again with another body
     ├── AccountRefused              409   there is such a user already, or no such user or token
     ├── SettingsError               (stops the start)
@@ -23,6 +24,7 @@
     │   ├── NotLent                 403   the URL is not the attempt's, or has no credential
     │   ├── SealBroken              403   the key that sealed a task's logins is not the server's
     │   └── AttemptOver             410   the attempt has ended
+    ├── EngineUnusable              503 → SYSTEM_ERROR   a workflow engine is not installed, or cannot be held in check
     ├── StagingRefused              502 → SYSTEM_ERROR   what is needed of storage cannot be had beforehand
     └── PulsarError                 502 → SYSTEM_ERROR
         ├── PulsarUnavailable       503   ask again later; no task ends because of it alone
@@ -123,6 +125,13 @@ class TaskNotOver(TespError):
         super().__init__(
             f"task {task_id} is {state} or still being cleaned up: cancel it, or wait for its end"
         )
+
+
+class RunCanceled(TespError):
+    """The run is being canceled: nothing more is done for it."""
+
+    def __init__(self, run_id: str) -> None:
+        super().__init__(f"run {run_id} is being canceled")
 
 
 class KeyReused(TespError):
@@ -235,6 +244,13 @@ class AttemptOver(ChannelError):
     """The task has ended, is being canceled, or is at a later attempt."""
 
     http_status = 410
+
+
+class EngineUnusable(TespError):
+    """A workflow engine cannot run on this server; the text says what its operator has to do."""
+
+    http_status = 503
+    final_state: ClassVar[State | None] = State.SYSTEM_ERROR
 
 
 class StagingRefused(TespError):
