@@ -24,7 +24,7 @@
     │   ├── NotLent                 403   the URL is not the attempt's, or has no credential
     │   ├── SealBroken              403   the key that sealed a task's logins is not the server's
     │   └── AttemptOver             410   the attempt has ended
-    ├── EngineUnusable              503 → SYSTEM_ERROR   a workflow engine is not installed, or cannot be held in check
+    ├── EngineUnusable              503 → SYSTEM_ERROR   a workflow engine is not installed, or must not run
     ├── StagingRefused              502 → SYSTEM_ERROR   what is needed of storage cannot be had beforehand
     └── PulsarError                 502 → SYSTEM_ERROR
         ├── PulsarUnavailable       503   ask again later; no task ends because of it alone

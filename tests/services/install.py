@@ -3,7 +3,7 @@
 Pulsar's server (pulsar-app) and its library (pulsar-galaxy-lib) ship the same `pulsar` package, so
 the server lives in an environment of its own, outside the one that tests run in. So do the versions
 of py-tes that real clients pin. MongoDB's server comes as a wheel that holds the program; moto's
-versions of botocore are no concern of ours. DRMAA's module is only on the path of a Pulsar that needs it.
+versions of botocore are no concern of ours. cwltest judges conformance tests. DRMAA's module is only on the path of a Pulsar that needs it.
 """
 
 import fcntl
@@ -22,7 +22,8 @@ PY_TES_11_VENV = VENVS / "py-tes-1.1"
 MONGOD_VENV = VENVS / "mongod"
 MOTO_VENV = VENVS / "moto"
 DRMAA_VENV = VENVS / "drmaa"
-ALL = (PULSAR_VENV, PY_TES_04_VENV, PY_TES_11_VENV, MONGOD_VENV, MOTO_VENV, DRMAA_VENV)
+CWLTEST_VENV = VENVS / "cwltest"
+ALL = (PULSAR_VENV, PY_TES_04_VENV, PY_TES_11_VENV, MONGOD_VENV, MOTO_VENV, DRMAA_VENV, CWLTEST_VENV)
 
 
 def service_python() -> str:
@@ -74,3 +75,6 @@ if __name__ == "__main__":
     for made in ALL:
         install(made)
         print(f"{made.name} is installed in {made}")
+    from tests.services.cwl_engine import engines_folder
+
+    print(f"workflow engines are installed in {engines_folder()}")
