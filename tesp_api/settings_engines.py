@@ -10,8 +10,8 @@ class SandboxSettings(Table):
 
     allow_unconfined: bool = Field(
         False,
-        description="without bubblewrap, expand runs nevertheless: with an empty environment, limits and, where "
-        "the server is root, as a user of its own, but in sight of the network and of files that all may read",
+        description="without bubblewrap, expand runs nevertheless: with an empty environment, limits and, "
+        "where the server is root, as a user of its own, but with the network and files that all may read",
     )
     memory_gb: float = Field(2.0, ge=0.25, description="of one run's expansion")
     cpu_s: Seconds = Field(3600.0, description="seconds of processor time of each process of it")

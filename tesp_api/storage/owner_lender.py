@@ -1,4 +1,4 @@
-"""What this server's own reading of a user's files may borrow: that user's credentials, for one URL at a time."""
+"""What this server borrows to read a user's files: that user's credentials, for one URL at a time."""
 
 from collections.abc import Sequence
 

@@ -19,7 +19,7 @@ def verdict(test: ConformanceTest, outcome: EngineOutcome, folder: Path) -> str:
     if outcome.state != State.COMPLETE:
         return f"{outcome.state}: {outcome.reason}"
     use_cwltest()
-    from cwltest.compare import CompareFail, compare  # type: ignore[import-not-found, unused-ignore]
+    from cwltest.compare import CompareFail, compare
 
     try:
         compare(test.output, _laid_out(dict(outcome.outputs), folder))

@@ -90,7 +90,7 @@ def _visit(value: Any, change: Callable[[dict[str, Any]], None]) -> None:
 def _read_yaml(file: Path) -> Any:
     """As plain JSON: what WES sends."""
     use_cwltest()
-    from ruamel.yaml import YAML  # type: ignore[import-not-found, unused-ignore]
+    from ruamel.yaml import YAML
 
     return json.loads(
         json.dumps(YAML(typ="safe", pure=True).load(file.read_text(encoding="utf-8")), default=str)

@@ -12,7 +12,7 @@ from tests.services.install import VENVS
 def engines_folder() -> Path:
     """Where engines are, which is made the first time; safe to call from several processes at once."""
     folder = VENVS / "engines"
-    cwl_environment(Settings(wes={"engines_dir": folder})).install()  # type: ignore[arg-type]
+    cwl_environment(Settings(wes={"engines_dir": folder})).install()
     return folder
 
 

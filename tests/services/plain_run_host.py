@@ -12,7 +12,7 @@ from tesp_api.settings import Settings
 from tesp_api.storage.credentials import Credentials
 from tesp_api.storage.s3_signing import S3Signer
 from tesp_api.tes.states import State
-from tesp_api.wes.engines.base import EngineRun, LogName, Step, StepEnd
+from tesp_api.wes.engines.base import EngineRun, LogName, RunFiles, Step, StepEnd
 from tesp_api.wes.files import StorageFiles
 
 FINAL = {State.COMPLETE, State.EXECUTOR_ERROR, State.SYSTEM_ERROR, State.CANCELED, State.PREEMPTED}
@@ -39,13 +39,14 @@ def engine_run(folder: Path, workflow: str, params: Mapping[str, Any], **changes
 
 
 class PlainRunHost:
-    """`async with PlainRunHost(url, run, settings) as host:`; a step's key makes its task one and the same."""
+    """`async with PlainRunHost(url, run, settings) as host:`; steps with one key have one task."""
 
     def __init__(self, url: str, run: EngineRun, settings: Settings, *, owner: str = "") -> None:
         self._client = httpx.AsyncClient(base_url=url, timeout=60)
         self._run = run
         credentials = Credentials(settings.credentials)
-        self.files = StorageFiles(settings, credentials, S3Signer(), owner=owner, run=run)
+        self._storage = StorageFiles(settings, credentials, S3Signer(), owner=owner, run=run)
+        self.files: RunFiles = self._storage
         self.submitted: list[tuple[Step, str]] = []
         self.logs: dict[LogName, bytes] = {"stdout": b"", "stderr": b""}
 
@@ -61,7 +62,7 @@ class PlainRunHost:
 
     async def wait(self, task_id: str) -> StepEnd:
         path = f"/ga4gh/tes/v1/tasks/{task_id}"
-        while (await self._client.get(path)).json()["state"] not in FINAL:
+        while (await self._client.get(path)).json()["state"] not in FINAL:  # noqa: ASYNC110
             await asyncio.sleep(POLL_S)
         task = (await self._client.get(path, params={"view": "FULL"})).json()
         return StepEnd(task_id, State(task["state"]), (task.get("logs") or [{}])[-1])
@@ -76,5 +77,5 @@ class PlainRunHost:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self.files.aclose()
+        await self._storage.aclose()
         await self._client.aclose()

@@ -22,7 +22,7 @@ _SKIP_BYTES = 256 * 1024
 
 
 def stat(url: str, site: Site) -> Seen:
-    """Always a file: HTTP knows no directories. Asked for is the first byte, since not every server has HEAD."""
+    """Always a file: HTTP knows no directories. The first byte is asked for: not every server has HEAD."""
     return try_often(lambda: _stat(url, site), url, site, FOREIGN)
 
 

@@ -79,9 +79,8 @@ class EngineEnvironment:
         """Raises: EngineUnusable if it is not installed."""
         if not self.is_installed:
             raise EngineUnusable(
-                f"the engine {self.name} is not installed on this server for this version of it (looked for in "
-                f"{self.folder.name} of the engines' folder): its operator installs it by `tesp engine install "
-                f"{self.name}`"
+                f"the engine {self.name} is not installed on this server, or not for this version of it: its "
+                f"operator installs it by `tesp engine install {self.name}`"
             )
 
     def install(self) -> None:

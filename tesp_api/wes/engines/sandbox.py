@@ -1,9 +1,9 @@
 """The sandbox of an engine's process: it evaluates what users wrote, so it sees nothing and reaches nobody.
 
-With bubblewrap: every namespace of its own (no network, no other process), a file system with nothing but the
-engine's environment and the libraries that it needs, all read-only, and a small /tmp. Where the server is root
-it runs as a user that nobody else is. Always: an empty environment, limits of memory, processor time, open
-files and file sizes; a control group where this server may make one.
+With bubblewrap: every namespace of its own (no network, no other process), a file system with nothing but
+the engine's environment and the libraries that it needs, all read-only, and a small /tmp. Where the server is
+root it runs as a user that nobody else is. Always: an empty environment, limits of memory, processor time,
+open files and file sizes; a control group where this server may make one.
 """
 
 import json

@@ -5,7 +5,7 @@ import contextlib
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal
 
 from tesp_api.errors import EngineUnusable, RunCanceled
 from tesp_api.settings import Settings
@@ -17,13 +17,15 @@ from tesp_api.wes.engines.environments import EngineEnvironment
 from tesp_api.wes.engines.sandbox import Sandbox
 
 _HERE = Path(__file__).parent
-_ENDS: Mapping[str, tuple[State, int | None]] = {
+_End = Literal[State.COMPLETE, State.EXECUTOR_ERROR, State.SYSTEM_ERROR]
+_BROKEN: tuple[_End, int | None] = (State.SYSTEM_ERROR, None)
+_ENDS: Mapping[str, tuple[_End, int | None]] = {
     "success": (State.COMPLETE, 0),
     "permanentFail": (State.EXECUTOR_ERROR, 1),
     "temporaryFail": (State.EXECUTOR_ERROR, 1),
     "unsupported": (State.EXECUTOR_ERROR, 33),
-    "systemFail": (State.SYSTEM_ERROR, None),
-    "broken": (State.SYSTEM_ERROR, None),
+    "systemFail": _BROKEN,
+    "broken": _BROKEN,
 }
 """What the expander says of the end, and what a run shows: its state, and the exit code of cwltool."""
 
@@ -87,7 +89,7 @@ class CwlEngine:
                 return EngineOutcome(State.CANCELED, None, reason="the run was canceled")
             if end is None:
                 return EngineOutcome(State.SYSTEM_ERROR, None, reason=await process.death())
-        state, exit_code = _ENDS.get(str(end.get("status")), (State.SYSTEM_ERROR, None))
+        state, exit_code = _ENDS.get(str(end.get("status")), _BROKEN)
         return EngineOutcome(state, exit_code, end.get("outputs") or {}, str(end.get("reason") or ""))
 
     def _parameters_of(self, run: EngineRun) -> dict[str, str]:
@@ -111,13 +113,15 @@ async def _serve(process: ExpanderProcess, errands: Errands) -> dict[str, Any] |
     """
     while True:
         receiving = asyncio.ensure_future(process.receive())
+        awaited: set[asyncio.Future[Any]] = {receiving, errands.failed}
         try:
-            await asyncio.wait({receiving, errands.failed}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(awaited, return_when=asyncio.FIRST_COMPLETED)
             if errands.failed.done():
                 errands.failed.result()
             message = await receiving
         finally:
             receiving.cancel()
         if message is None or message.get("call") == "end":
+            await errands.finish_log()
             return message
-        errands.start(message, process.send)
+        await errands.start(message, process.send)

@@ -7,7 +7,7 @@ the host gives the run's owner, and nothing else.
 import asyncio
 import base64
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Self, cast
+from typing import Any, Self
 
 from tesp_api.errors import InvalidRequest, RunCanceled, StoreError
 from tesp_api.wes.engines.base import FileStat, LogName, RunHost, Step
@@ -17,6 +17,7 @@ MOST_SUBMISSIONS = 16
 
 _READ_MAX_BYTES = 1024**2
 _LOG_MAX_CHARACTERS = 256 * 1024
+_LOG_LINES_MAX = 100
 _NAME_MAX_CHARACTERS = 200
 
 Message = Mapping[str, Any]
@@ -41,31 +42,63 @@ class Errands:
     async def __aenter__(self) -> Self:
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         """Raises what ends the run's execution: RunCanceled, a store that is away."""
-        self._logging = asyncio.Lock()
+        self._lines: asyncio.Queue[tuple[LogName, bytes]] = asyncio.Queue(_LOG_LINES_MAX)
+        self._logging = asyncio.create_task(self._write_log())
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        for task in self._running:
+        for task in (self._logging, *self._running):
             task.cancel()
-        await asyncio.gather(*self._running, return_exceptions=True)
+        await asyncio.gather(self._logging, *self._running, return_exceptions=True)
         if self.failed.done():
             self.failed.exception()
 
-    def start(self, message: Message, send: Send) -> None:
-        """Do it meanwhile, and send the answer."""
+    async def start(self, message: Message, send: Send) -> None:
+        """Do it meanwhile, and send the answer. Lines for the log wait here for those before them."""
+        if message.get("call") == "log":
+            name: LogName = "stdout" if message.get("name") == "stdout" else "stderr"
+            text = str(message.get("text", ""))[:_LOG_MAX_CHARACTERS]
+            await self._lines.put((name, text.encode("utf-8", "replace")))
+            return
         task = asyncio.create_task(self._do(message, send))
         self._running.add(task)
         task.add_done_callback(self._running.discard)
 
+    async def finish_log(self) -> None:
+        """Wait until all that was said is in the run's log, or cannot be."""
+        written = asyncio.ensure_future(self._lines.join())
+        await asyncio.wait({written, self.failed}, return_when=asyncio.FIRST_COMPLETED)
+        written.cancel()
+
     async def _do(self, message: Message, send: Send) -> None:
         try:
-            if message.get("call") == "log":
-                await self._log(message)
-                return
             await send({"id": message.get("id"), **await self._answer(message)})
         except Exception as error:
-            if not self.failed.done():
-                self.failed.set_exception(error)
+            self._fail(error)
+
+    def _fail(self, error: Exception) -> None:
+        if not self.failed.done():
+            self.failed.set_exception(error)
+
+    async def _write_log(self) -> None:
+        """In the order in which it came; what has come meanwhile is written at once."""
+        while True:
+            name, data = await self._lines.get()
+            count = 1
+            try:
+                while not self._lines.empty() and len(data) < _LOG_MAX_CHARACTERS:
+                    other, more = self._lines.get_nowait()
+                    count += 1
+                    if other != name:
+                        await self._host.log(name, data)
+                        name, data = other, b""
+                    data += more
+                await self._host.log(name, data)
+            except Exception as error:
+                self._fail(error)
+                return
+            for _ in range(count):
+                self._lines.task_done()
 
     async def _answer(self, message: Message) -> dict[str, Any]:
         """Raises: RunCanceled, StoreError: they are not the expander's business."""
@@ -116,13 +149,6 @@ class Errands:
             "document": dict(end.document),
             "reused_from": end.reused_from,
         }
-
-    async def _log(self, message: Message) -> None:
-        """In the order in which it came: tasks take a lock in the order in which they began."""
-        name = "stdout" if message.get("name") == "stdout" else "stderr"
-        text = str(message.get("text", ""))[:_LOG_MAX_CHARACTERS]
-        async with self._logging:
-            await self._host.log(cast(LogName, name), text.encode("utf-8", "replace"))
 
 
 def _as_json(stat: FileStat) -> dict[str, Any]:

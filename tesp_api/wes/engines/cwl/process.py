@@ -30,7 +30,7 @@ class ExpanderProcess:
             try:
                 self._process = await asyncio.create_subprocess_exec(
                     *self._launch.argv,
-                    stdin=theirs,
+                    stdin=theirs.fileno(),
                     stdout=asyncio.subprocess.DEVNULL,
                     stderr=asyncio.subprocess.PIPE,
                     env=dict(self._launch.environment),

@@ -115,7 +115,7 @@ def _above(url: str) -> set[str]:
     return found
 
 
-class UrlFsAccess(StdFsAccess):  # type: ignore[misc]
+class UrlFsAccess(StdFsAccess):
     """cwltool's way to files, over the channel; `basedir` is a URL."""
 
     def __init__(self, basedir: str, *, files: RunFiles) -> None:
@@ -123,7 +123,7 @@ class UrlFsAccess(StdFsAccess):  # type: ignore[misc]
         self._files = files
 
     def glob(self, pattern: str) -> list[str]:
-        """The URLs that a pattern matches: below `basedir`, what follows it is a pattern, not percent-encoded."""
+        """The URLs that a pattern matches; what follows `basedir` in it is not percent-encoded."""
         base = self.basedir.rstrip("/")
         if pattern.rstrip("/") == base:
             return [base]
@@ -215,7 +215,7 @@ def _parts(pattern: str) -> list[str]:
     return parts
 
 
-class UrlFetcher(MemoryCachingFetcher):  # type: ignore[misc]
+class UrlFetcher(MemoryCachingFetcher):
     """How schema-salad gets documents: what it does not have comes over the channel."""
 
     schemes = [*SCHEMES, "mailto"]  # noqa: RUF012

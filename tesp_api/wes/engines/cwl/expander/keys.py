@@ -18,7 +18,7 @@ _LENGTH = 40
 
 
 class StepKeys:
-    """Gives keys; the same step that comes up once more gets another one. `base` is where the run's files are."""
+    """Gives keys; a step that comes up once more gets another one. `base` is where the run's files are."""
 
     def __init__(self, base: str, sha1: Callable[[str], str | None]) -> None:
         self._base = base

@@ -211,7 +211,7 @@ class Run:
 def _canonical(url: str) -> str:
     """Percent-encoded just as cwltool does it, which compares."""
     if url.startswith("file://"):
-        return file_uri(uri_file_path(url)).rstrip("/") + "/"
+        return f"{file_uri(uri_file_path(url)).rstrip('/')}/"
     return encoded(url)
 
 

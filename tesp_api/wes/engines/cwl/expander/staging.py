@@ -13,7 +13,7 @@ LITERALS = ("CreateFile", "CreateWritableFile")
 WRITABLE = ("WritableFile", "WritableDirectory")
 
 
-class UrlPathMapper(PathMapper):  # type: ignore[misc]
+class UrlPathMapper(PathMapper):
     """Maps URLs to paths in the container; nothing of it is on this machine.
 
     Each file with its secondary files has a directory of its own, numbered in the order of the inputs.

@@ -27,6 +27,8 @@ INLINE_MAX_BYTES = 64 * 1024
 _NEVER_NAMED = re.compile(r"[^A-Za-z0-9_.-]+")
 _UNSUPPORTED_DOCKER = ("dockerFile", "dockerLoad", "dockerImport")
 _STDERR_LINES = 20
+_TOLD: tuple[str, ...] = ("image", "command", "workdir", "stdin", "stdout", "stderr", "env")
+"""Of an executor, what makes a step what it is."""
 
 
 class Expansion:
@@ -58,7 +60,7 @@ class Expansion:
         self.server.log("stderr", reason + "\n")
 
 
-class TaskTool(CommandLineTool):  # type: ignore[misc]
+class TaskTool(CommandLineTool):
     """A command-line tool whose jobs are tasks."""
 
     def __init__(self, document: Any, loading: Any, *, expansion: Expansion) -> None:
@@ -87,7 +89,7 @@ class TaskTool(CommandLineTool):  # type: ignore[misc]
         )
 
 
-class TaskJob(JobBase):  # type: ignore[misc]
+class TaskJob(JobBase):
     """One step. `run` submits it and returns; the executor's callback is called when its task has ended."""
 
     def __init__(
@@ -125,11 +127,7 @@ class TaskJob(JobBase):  # type: ignore[misc]
         if not self.command_line:
             raise WorkflowException("its command is empty")
         executor = self._executor()
-        told = {
-            key: executor[key]
-            for key in ("image", "command", "workdir", "stdin", "stdout", "stderr", "env")
-            if key in executor
-        }
+        told = {name: executor[name] for name in _TOLD if name in executor}
         if not self._may_be_reused:
             told["run"] = self._expansion.run_id
         key = self._expansion.keys.key(self._step_name, self._tool, told, inputs)
