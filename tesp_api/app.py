@@ -1,7 +1,7 @@
 """The composition root: the only place that names concrete backends."""
 
 import logging
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from functools import partial
 from types import MappingProxyType
@@ -15,6 +15,7 @@ from tesp_api.api.auth.basic import BasicAuthenticator
 from tesp_api.api.auth.oidc import OidcAuthenticator
 from tesp_api.api.channel import ChannelEndpoints, build_channel
 from tesp_api.api.channel_listener import SOCKET_NAME, ChannelListener
+from tesp_api.api.creation import Creation
 from tesp_api.bell import Bell
 from tesp_api.pulsar.amqp import AmqpPulsar
 from tesp_api.pulsar.base import PulsarTransport
@@ -32,15 +33,27 @@ from tesp_api.storage.logins import Logins
 from tesp_api.storage.s3_signing import S3Signer
 from tesp_api.storage.sealing import Sealer
 from tesp_api.storage.server_key import ServerKey
+from tesp_api.storage.work_files import build_work_files
 from tesp_api.storage.work_orders import WorkOrders
 from tesp_api.store.accounts import Accounts
 from tesp_api.store.base import TaskStore
 from tesp_api.store.folder_lock import FolderLock
 from tesp_api.store.mongo import MongoTaskStore
 from tesp_api.store.mongo_accounts import MongoAccounts
+from tesp_api.store.mongo_runs import MongoRunStore
+from tesp_api.store.runs import RunStore
 from tesp_api.store.server_id import server_id
 from tesp_api.store.sqlite import SqliteTaskStore
 from tesp_api.store.sqlite_accounts import SqliteAccounts
+from tesp_api.store.sqlite_runs import SqliteRunStore
+from tesp_api.wes.conductor import Conductor
+from tesp_api.wes.engines.base import EngineRun, RunFiles, WorkflowEngine
+from tesp_api.wes.engines.cwl import CwlEngine
+from tesp_api.wes.files import StorageFiles
+from tesp_api.wes.run_creation import RunCreation
+from tesp_api.wes.run_tasks import HostParts
+from tesp_api.wes.task_ends import LOOK_ALONE_S, LOOK_BESIDE_OTHERS_S, TaskEnds
+from tesp_api.wes.workflows import Workflows
 
 _log = logging.getLogger(__name__)
 
@@ -161,7 +174,7 @@ def build_run_store(tasks: TaskStore) -> RunStore:
 
 def build_engines(settings: Settings) -> Mapping[str, WorkflowEngine]:
     """The workflow engines by name, be they installed or not."""
-    return {}
+    return {engine.name: engine for engine in (CwlEngine(settings),)}
 
 
 def build_accounts(settings: Settings) -> Accounts:

@@ -1,17 +1,19 @@
 """The settings of workflow runs (WES)."""
 
 import re
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field, field_validator
 
 from tesp_api.settings_base import Table
+from tesp_api.settings_engines import CwlSettings, SandboxSettings
 
 Bytes = Annotated[int, Field(gt=0)]
 
 
 class WesSettings(Table):
-    """Workflow runs: where their files are, and how many there may be."""
+    """Workflow runs: where their files are, how many there may be, and the engines that expand them."""
 
     work_url: str | None = Field(
         None,
@@ -23,6 +25,11 @@ class WesSettings(Table):
     max_body_bytes: Bytes = Field(
         256 * 1024**2, description="of a request that starts a run, with its attachments"
     )
+    engines_dir: Path | None = Field(
+        None, description="where `tesp engine install` puts engines; engines/ in the data folder, unless set"
+    )
+    sandbox: SandboxSettings = SandboxSettings()
+    cwl: CwlSettings = CwlSettings()
 
     @field_validator("work_url")
     @classmethod
@@ -32,3 +39,8 @@ class WesSettings(Table):
         if re.fullmatch(r"s3://[A-Za-z0-9][A-Za-z0-9._-]+[A-Za-z0-9](/[^\x00-\x1f?#%]*)?", url):
             return url
         raise ValueError("must be an absolute path, file:///path, or s3://bucket/prefix, without % ? and #")
+
+    @field_validator("engines_dir")
+    @classmethod
+    def _resolved(cls, engines_dir: Path | None) -> Path | None:
+        return engines_dir and engines_dir.expanduser().absolute()

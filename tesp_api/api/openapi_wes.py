@@ -165,7 +165,9 @@ def _read_log() -> Json:
     }
     answer = {
         "description": "The bytes.",
-        "headers": {name: {"description": said, "schema": schema} for name, (said, schema) in headers.items()},
+        "headers": {
+            name: {"description": said, "schema": schema} for name, (said, schema) in headers.items()
+        },
         "content": {"text/plain": {"schema": TEXT}},
     }
     limit = {"type": "integer", "minimum": 1, "maximum": LOG_LIMIT_BYTES, "default": LOG_LIMIT_BYTES}
@@ -180,9 +182,7 @@ def _read_log() -> Json:
 
 
 def _read_file() -> Json:
-    text = (
-        "A file of the run, as its outputs name it; with `Range`, a part of it. Of a directory, what is in it."
-    )
+    text = "A file of the run, as its outputs name it; with `Range`, a part. Of a directory, what is in it."
     path = in_path("path", TEXT, "Beneath the run's folder, with slashes in it.")
     answer = {
         "description": "The file, or the directory's list.",

@@ -41,8 +41,8 @@ class RunRequest(_RequestTexts):
     tags: dict[str, str] | None = Field(None, description="For people; kept and shown.")
     workflow_engine_parameters: dict[str, str] | None = Field(
         None,
-        description="Those that service-info names. `resume` is the id of a run that has ended: its steps that "
-        "were COMPLETE are taken over.",
+        description="Those that service-info names. `resume` is the id of a run that has ended: its steps "
+        "that were COMPLETE are taken over.",
     )
 
 

@@ -186,6 +186,4 @@ class RunFileEndpoints:
 
 
 def _no_such_file(run: Run, path: str) -> HTTPException:
-    return HTTPException(
-        404, f"run {run.id} has no file {path[:200]!r} (see {WES}/runs/{run.id})"
-    )
+    return HTTPException(404, f"run {run.id} has no file {path[:200]!r} (see {WES}/runs/{run.id})")

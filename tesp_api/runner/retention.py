@@ -65,7 +65,9 @@ class Retention:
         while True:
             try:
                 if purged := await self.sweep():
-                    _log.info("purged %d tasks and runs that ended over %g s ago", purged, self.finished_age_s)
+                    _log.info(
+                        "purged %d tasks and runs that ended over %g s ago", purged, self.finished_age_s
+                    )
             except StoreUnavailable as error:
                 _log.warning("finished tasks could not be purged: %s", error)
             except Exception:

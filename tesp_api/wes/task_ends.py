@@ -8,6 +8,12 @@ from tesp_api.errors import StoreUnavailable
 from tesp_api.store.base import TaskStore
 from tesp_api.tes.states import FINAL, State
 
+LOOK_ALONE_S = 5.0
+"""Where this server alone drives tasks, every end is rung for; this is for the case that a ring got lost."""
+
+LOOK_BESIDE_OTHERS_S = 0.5
+"""Where other servers drive tasks too."""
+
 
 class TaskEnds:
     """Tells when tasks have ended, be they driven by this server, which rings `ended`, or by another one.

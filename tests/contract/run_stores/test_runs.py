@@ -174,8 +174,8 @@ async def test_old_runs_are_deleted_oldest_end_first(runs: RunStore, clock: Fake
 
 async def test_a_log_grows_at_its_end(runs: RunStore, run: Run) -> None:
     claim = await take(runs, run.id)
-    for part in (b"one ", b"two ", b"three"):
-        await runs.append_log("stdout", part, claim=claim)
+    for data in (b"one ", b"two ", b"three"):
+        await runs.append_log("stdout", data, claim=claim)
     assert await runs.log_size(run.id, "stdout") == 13
     assert await runs.log_size(run.id, "stderr") == 0
     whole = b"one two three"

@@ -1,0 +1,102 @@
+"""The tests of a suite, as runs of ours."""
+
+import functools
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urljoin
+
+from tests.services.install import CWLTEST_VENV, install
+
+
+@dataclass(frozen=True, slots=True)
+class ConformanceTest:
+    """One test: a workflow with its inputs, and what should come of it."""
+
+    id: str
+    doc: str
+    tags: frozenset[str]
+    workflow_url: str
+    params: Mapping[str, Any]
+    output: Any = field(default_factory=dict)
+    should_fail: bool = False
+
+    @property
+    def is_required(self) -> bool:
+        return "required" in self.tags
+
+
+@functools.cache
+def use_cwltest() -> None:
+    """Let cwltest and what it imports be found, after all that is ours."""
+    install(CWLTEST_VENV)
+    found = next(CWLTEST_VENV.glob("lib/python*/site-packages"))
+    sys.path.append(str(found))
+
+
+def load_suite(folder: Path, index: str = "conformance_tests.yaml") -> list[ConformanceTest]:
+    """All tests of an index, in its order; an entry may import another index."""
+    return [
+        ConformanceTest(
+            id=str(item["id"]),
+            doc=str(item.get("doc", "")).strip(),
+            tags=frozenset(item.get("tags") or ()),
+            workflow_url=urljoin(base.as_uri(), item["tool"]),
+            params=_params(base.parent / item["job"]) if item.get("job") else {},
+            output=item.get("output") or {},
+            should_fail=bool(item.get("should_fail")),
+        )
+        for base, item in _entries((folder / index).resolve())
+    ]
+
+
+def _entries(index: Path) -> Iterator[tuple[Path, Mapping[str, Any]]]:
+    for item in _read_yaml(index):
+        if "$import" in item:
+            yield from _entries((index.parent / item["$import"]).resolve())
+        else:
+            yield index, item
+
+
+def _params(job: Path) -> dict[str, Any]:
+    """The inputs, whose files are named by absolute URLs: relative ones begin at the job's own file."""
+    params: dict[str, Any] = _read_yaml(job)
+    _visit(params, lambda item: _make_absolute(item, job))
+    return params
+
+
+def _make_absolute(item: dict[str, Any], job: Path) -> None:
+    for name in ("location", "path"):
+        if name in item:
+            item["location"] = urljoin(job.as_uri(), item[name])
+            if name == "path":
+                del item["path"]
+
+
+def _visit(value: Any, change: Callable[[dict[str, Any]], None]) -> None:
+    if isinstance(value, dict):
+        if value.get("class") in ("File", "Directory"):
+            change(value)
+        for one in list(value.values()):
+            _visit(one, change)
+    elif isinstance(value, list):
+        for one in value:
+            _visit(one, change)
+
+
+def _read_yaml(file: Path) -> Any:
+    """As plain JSON: what WES sends."""
+    use_cwltest()
+    from ruamel.yaml import YAML
+
+    return json.loads(
+        json.dumps(YAML(typ="safe", pure=True).load(file.read_text(encoding="utf-8")), default=str)
+    )
+
+
+def local_name(url: str) -> str:
+    """The last part of a URL, decoded."""
+    return unquote(url.rstrip("/").rpartition("/")[2])
