@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from functools import partial
 from types import MappingProxyType
+from typing import cast
 
 from fastapi import FastAPI
 
@@ -74,7 +75,7 @@ def create_app(
     settings = settings or load_settings()
     bell, ended, run_bell = Bell(), Bell(), Bell()
     store = build_store(settings)
-    runs = build_run_store(store)
+    runs = build_run_store(settings, store)
     accounts = build_accounts(settings)
     # A REST site's files can be read anew, so what is reported of them is only kept in memory.
     reported = {
@@ -164,12 +165,11 @@ def build_store(settings: Settings) -> TaskStore:
     return SqliteTaskStore(settings.data_dir)
 
 
-def build_run_store(tasks: TaskStore) -> RunStore:
+def build_run_store(settings: Settings, tasks: TaskStore) -> RunStore:
     """The workflow runs in the database of that store, which opens and closes it."""
-    if isinstance(tasks, MongoTaskStore):
-        return MongoRunStore(tasks)
-    assert isinstance(tasks, SqliteTaskStore)  # noqa: S101 - there are these two
-    return SqliteRunStore(tasks)
+    if settings.store.kind == "mongodb":
+        return MongoRunStore(cast(MongoTaskStore, tasks))
+    return SqliteRunStore(cast(SqliteTaskStore, tasks))
 
 
 def build_engines(settings: Settings) -> Mapping[str, WorkflowEngine]:

@@ -3,7 +3,7 @@
 Source: WES 1.1, for every name and type.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import BaseModel, Field
 
@@ -109,8 +109,8 @@ class RunTaskLog(Log):
 class RunLog(RunStatus):
     """All of a run."""
 
-    request: RunRequest
-    run_log: Log
+    request: RunRequest = Field(description="As it came.")
+    run_log: Log = Field(description="Of the run as a whole.")
     task_logs_url: Uri = Field(description="Where the steps are, page by page.")
     task_logs: list[RunTaskLog] = Field(description="The first hundred steps.")
     outputs: dict[str, Any] = Field(
@@ -129,49 +129,51 @@ class TaskListResponse(BaseModel):
 class WorkflowTypeVersion(BaseModel):
     """Versions of a language."""
 
-    workflow_type_version: list[str]
+    workflow_type_version: list[str] = Field(description="The versions.")
 
 
 class WorkflowEngineVersion(BaseModel):
     """Versions of an engine."""
 
-    workflow_engine_version: list[str]
+    workflow_engine_version: list[str] = Field(description="The one that is installed.")
 
 
 class DefaultWorkflowEngineParameter(BaseModel):
     """An engine parameter."""
 
-    name: str
-    type: str
-    default_value: str
+    name: str = Field(description="As in workflow_engine_parameters.")
+    type: str = Field(description="Always `string`.")
+    default_value: str = Field(description="What it is if a request does not name it.")
 
 
 class WesServiceInfo(BaseModel):
     """What this server is, and what it can run."""
 
-    id: str
-    name: str
-    type: ServiceType
-    description: str
-    organization: Organization
-    environment: str
-    version: str
-    documentationUrl: Uri  # noqa: N815
-    auth_instructions_url: Uri
-    supported_wes_versions: list[str]
+    id: str = Field(description="In reverse domain name notation.")
+    name: str = Field(description="A name for people.")
+    type: ServiceType = Field(description="The standard that it keeps.")
+    description: str = Field(description="What the server is.")
+    organization: Organization = Field(description="Who runs it.")
+    environment: str = Field(description="What it is for, such as prod or test.")
+    version: str = Field(description="TESP's.")
+    documentationUrl: Uri = Field(description="This documentation.")  # noqa: N815
+    auth_instructions_url: Uri = Field(description="Where it is said how to log in.")
+    supported_wes_versions: list[str] = Field(description="Of the standard.")
     supported_filesystem_protocols: list[str] = Field(description="`run` are outputs of earlier runs.")
     workflow_type_versions: dict[str, WorkflowTypeVersion] = Field(description="Of the engines installed.")
     workflow_engine_versions: dict[str, WorkflowEngineVersion] = Field(description="What is installed.")
-    default_workflow_engine_parameters: list[DefaultWorkflowEngineParameter]
+    default_workflow_engine_parameters: list[DefaultWorkflowEngineParameter] = Field(
+        description="Those of all engines, and `resume`."
+    )
     system_state_counts: dict[str, int] = Field(description=f"How many runs are {_COUNTED}.")
-    tags: dict[str, str]
+    tags: dict[str, str] = Field(description="None.")
 
 
 class RunStep(BaseModel):
     """A step at a glance."""
 
-    name: str
-    task_id: str
+    name: str = Field(description="The step's.")
+    task_id: str = Field(description="As in the run's tasks.")
     state: State = Field(description="UNKNOWN if its task was deleted.")
     reused_from: str | None = Field(None, description="The run from which it was taken over.")
 
@@ -188,14 +190,11 @@ class RunFile(BaseModel):
     """A file in a directory of a run."""
 
     path: str = Field(description="Beneath the directory.")
-    url: Uri
-    size_bytes: str = Field(json_schema_extra={"format": "int64"})
+    url: Uri = Field(description="Where to get it.")
+    size_bytes: str = Field(description="As a string.", json_schema_extra={"format": "int64"})
 
 
 class RunListing(BaseModel):
     """What is in a directory of a run, with all below it."""
 
-    files: list[RunFile]
-
-
-RunLogStream = Literal["stdout", "stderr"]
+    files: list[RunFile] = Field(description="By name.")

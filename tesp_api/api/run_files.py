@@ -19,14 +19,13 @@ from tesp_api.api.queries import reading
 from tesp_api.api.runs import PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX, base_of
 from tesp_api.api.zip_stream import zipped
 from tesp_api.errors import TaskNotFound
+from tesp_api.storage import work_places
 from tesp_api.storage.work_files_local import Found
-from tesp_api.storage.work_places import ATTACHMENTS
 from tesp_api.store.run_states import RUN_FINAL
 from tesp_api.store.runs import Run, RunLogName, StepRecord
 from tesp_api.wes.archives import input_entries, output_entries
 from tesp_api.wes.views import LOG_LIMIT_BYTES, WES, file_url, work_base_of
 from tesp_api.wes.workflows import Workflows
-from tesp_api.worker.urls import extend
 
 _LOGS: dict[str, RunLogName] = {"stdout": "stdout", "stderr": "stderr"}
 _OFFSET_MAX_BYTES = 2**53
@@ -115,7 +114,7 @@ class RunFileEndpoints:
         parts = path.rstrip("/").split("/")
         if not all(part not in ("", ".", "..") and "\0" not in part for part in parts):
             raise _no_such_file(run, path)
-        url = extend(run.work_url, "/".join(parts))
+        url = work_places.file_url(run.work_url, "/".join(parts))
         try:
             found = await self._workflows.files.stat(url, owner=run.owner)
             if found.kind == "directory":
@@ -128,7 +127,9 @@ class RunFileEndpoints:
         """The request, its params, and its attachments, as one zip archive."""
         run = await self._runs.get(sender(request), request.path_params["id"])
         try:
-            attached = await self._workflows.files.walk(f"{run.work_url}{ATTACHMENTS}", owner=run.owner)
+            attached = await self._workflows.files.walk(
+                f"{run.work_url}{work_places.ATTACHMENTS}", owner=run.owner
+            )
         except FileNotFoundError:
             attached = []
         return self._archive(run, "inputs", input_entries(run, attached))

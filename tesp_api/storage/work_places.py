@@ -34,9 +34,14 @@ def run_url(settings: Settings, run_id: str) -> str:
     return f"{base_url(settings)}{run_id}/"
 
 
+def file_url(work_url: str, path: str) -> str:
+    """A file in the folder of a run."""
+    return extend(work_url, path)
+
+
 def attachment_url(work_url: str, name: str) -> str:
     """Where a file of the request that started the run is."""
-    return extend(f"{work_url}{ATTACHMENTS}", name)
+    return file_url(work_url, f"{ATTACHMENTS}/{name}")
 
 
 def is_below(url: str, folder_url: str) -> bool:

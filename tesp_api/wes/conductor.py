@@ -9,6 +9,7 @@ import logging
 import os
 import secrets
 import socket
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from tesp_api.bell import Bell
@@ -42,7 +43,7 @@ class Conductor:
     """One per process. `start` and `stop` belong to the same event loop."""
 
     parts: HostParts
-    engines: dict[str, WorkflowEngine]
+    engines: Mapping[str, WorkflowEngine]
     settings: Settings
     bell: Bell
     work_files: WorkFiles

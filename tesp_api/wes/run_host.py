@@ -128,7 +128,7 @@ class StoreRunHost:
         if earlier is not None:
             record = StepRecord(record.id, record.run_id, step.key, step.name, *earlier)
         kept = await self._parts.runs.put_step(record, claim=self._claim)
-        if kept.reused_from and kept is record:
+        if kept.reused_from and kept == record:
             said = f"{step.name}: taken over from run {kept.reused_from} (task {kept.task_id})\n"
             await self.log("stderr", said.encode(errors="replace"))
         return kept

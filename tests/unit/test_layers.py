@@ -20,7 +20,8 @@ LAYERS = {
         "submit_templates",
         "settings_wes",
     },
-    "settings_wes": {"settings_base"},
+    "settings_wes": {"settings_base", "settings_engines"},
+    "settings_engines": {"settings_base"},
     "settings_auth": {"settings_base"},
     "settings_base": set[str](),
     "settings_sources": {"errors"},
@@ -34,7 +35,7 @@ LAYERS = {
         *("runner", "worker", "pulsar", "store", "storage", "tes", "errors", "settings", "bell"),
         "submit_templates",
     },
-    "wes": {"wes", "store", "storage", "worker", "tes", "errors", "settings", "bell"},
+    "wes": {"settings_engines", "wes", "store", "storage", "worker", "tes", "errors", "settings", "bell"},
     "api": {
         "api",
         "wes",

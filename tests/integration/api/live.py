@@ -15,6 +15,7 @@ from tesp_api.app import build_store
 from tesp_api.bell import Bell
 from tesp_api.cli.http_protocol import LimitedHttpProtocol
 from tesp_api.settings import Settings
+from tests.fakes.workshop import workflows_over
 
 _TIMEOUT_S = 30
 
@@ -30,7 +31,15 @@ def live_api(settings: Settings) -> Iterator[str]:
         yield
         await store.aclose()
 
-    app = build_api(store, Bell(), settings, {}, next_destination=lambda *_: "local", lifespan=lifespan)
+    app = build_api(
+        store,
+        Bell(),
+        settings,
+        {},
+        next_destination=lambda *_: "local",
+        workflows=workflows_over(store, settings),
+        lifespan=lifespan,
+    )
     config = uvicorn.Config(app, http=LimitedHttpProtocol, host="127.0.0.1", port=0, log_level="critical")
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)
