@@ -3,11 +3,11 @@
 Source: WES 1.1, for every name and type.
 """
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
 
-from tesp_api.api.openapi_models import Organization, ServiceType, Uri
+from tesp_api.api.openapi_models import Organization, Uri
 from tesp_api.store.run_states import RUN_TRANSITIONS
 from tesp_api.tes.states import State
 
@@ -146,12 +146,20 @@ class DefaultWorkflowEngineParameter(BaseModel):
     default_value: str = Field(description="What it is if a request does not name it.")
 
 
+class WesServiceType(BaseModel):
+    """The standard that this server keeps."""
+
+    group: Literal["org.ga4gh"] = Field(description="Who made it.")
+    artifact: Literal["wes"] = Field(description="Which interface.")
+    version: str = Field(description="Of the standard.")
+
+
 class WesServiceInfo(BaseModel):
     """What this server is, and what it can run."""
 
     id: str = Field(description="In reverse domain name notation.")
     name: str = Field(description="A name for people.")
-    type: ServiceType = Field(description="The standard that it keeps.")
+    type: WesServiceType = Field(description="The standard that it keeps.")
     description: str = Field(description="What the server is.")
     organization: Organization = Field(description="Who runs it.")
     environment: str = Field(description="What it is for, such as prod or test.")
