@@ -8,6 +8,7 @@ from tesp_api.errors import Fault
 from tesp_api.settings import Settings
 from tesp_api.storage.credentials import begins_with
 from tesp_api.storage.declared import declared_in
+from tesp_api.storage.work_places import WorkPlaces
 from tesp_api.tes.backend_parameters import backend_parameter
 from tesp_api.tes.paths import is_within
 from tesp_api.tes.urls import local_path
@@ -20,6 +21,7 @@ class Needs(NamedTuple):
     """What a task asks for; equal needs are served alike. `near` is the share of its URLs that each
     destination is near, where there is any. `deliverable` names those to which its logins can be given.
     `avoids` is where its attempt before was; it goes there again only if it can go nowhere else.
+    `reached_from` are those that reach the files of its workflow run; None if it names none.
 
     A GB is 10^9 bytes, an MB 10^6, here and in the settings.
     """
@@ -35,6 +37,7 @@ class Needs(NamedTuple):
     near: tuple[tuple[str, float], ...]
     images: tuple[str, ...] = ()
     avoids: str | None = None
+    reached_from: frozenset[str] | None = None
 
 
 def needs_of(document: Mapping[str, Any], settings: Settings, deliverable: frozenset[str]) -> Needs:
@@ -53,6 +56,7 @@ def needs_of(document: Mapping[str, Any], settings: Settings, deliverable: froze
         deliverable=deliverable,
         near=tuple(_nearness(document, settings)),
         images=_images(document, settings),
+        reached_from=WorkPlaces(settings).reached_from(document),
     )
 
 

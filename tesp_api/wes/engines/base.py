@@ -104,6 +104,9 @@ class RunFiles(Protocol):
     async def write(self, url: str, data: bytes) -> None:
         """Make a file beneath the run's `work_url`, and nowhere else."""
 
+    async def aclose(self) -> None:
+        """Let go of what was fetched meanwhile."""
+
 
 class RunHost(Protocol):
     """What a run's engine can have done, all of it in the name of the run's owner."""
@@ -132,12 +135,17 @@ class RunHost(Protocol):
 class WorkflowEngine(Protocol):
     """One kind of engine, used for many runs at once."""
 
-    name: str
-    """As in `workflow_engine` of a request, and in `tesp engine install NAME`."""
-    workflow_types: Mapping[str, Sequence[str]]
-    """Each type with its versions: {"CWL": ["v1.0", "v1.1", "v1.2"]}."""
-    parameters: Mapping[str, str]
-    """The workflow_engine_parameters that it knows, with what they are if a request does not name them."""
+    @property
+    def name(self) -> str:
+        """As in `workflow_engine` of a request, and in `tesp engine install NAME`."""
+
+    @property
+    def workflow_types(self) -> Mapping[str, Sequence[str]]:
+        """Each type with its versions: {"CWL": ["v1.0", "v1.1", "v1.2"]}."""
+
+    @property
+    def parameters(self) -> Mapping[str, str]:
+        """The workflow_engine_parameters that it knows, with what they are if a request names them not."""
 
     async def version(self) -> str | None:
         """The version of what is installed; None if nothing is."""
