@@ -5,7 +5,7 @@ requirements: {InlineJavascriptRequirement: {}}
 inputs:
   file: File
 outputs:
-  lines: {type: int, outputBinding: {glob: lines, loadContents: true, outputEval: $(parseInt(self[0].contents))}}
+  lines: {type: int, outputBinding: {glob: lines, loadContents: true, outputEval: '$(parseInt(self[0].contents))'}}
 stdin: $(inputs.file.path)
 baseCommand: [wc, -l]
 stdout: lines

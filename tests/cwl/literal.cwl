@@ -11,6 +11,6 @@ inputs:
   text: string
 outputs:
   small: {type: File, outputBinding: {glob: small.txt}}
-  size: {type: string, outputBinding: {glob: size, loadContents: true, outputEval: $(self[0].contents.trim())}}
+  size: {type: string, outputBinding: {glob: size, loadContents: true, outputEval: '$(self[0].contents.trim())'}}
 baseCommand: [sh, -c, 'wc -c < large.txt']
 stdout: size

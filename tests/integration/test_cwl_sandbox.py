@@ -28,6 +28,7 @@ from tests.services.tesp import poll
 pytestmark = pytest.mark.services
 
 SECRET = "the-servers-own-secret"
+SOURCE = sys.modules[CwlEngine.__module__].__file__
 ESCAPE = 'const process = globalThis.constructor.constructor("return process")();'
 """A known way out of the context in which node evaluates expressions."""
 
@@ -79,7 +80,7 @@ async def test_its_environment_is_empty(settings: Settings, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
-    "path", ["/etc/hostname", "/etc/passwd", "/root", "/home", "/var", "/usr/bin", "/work", "/proc/1/environ"]
+    "path", ["/etc/hostname", "/etc/passwd", "/root", "/home", "/var", "/usr/bin", SOURCE, "/proc/1/environ"]
 )
 async def test_it_sees_no_files_of_the_server(path: str, settings: Settings, tmp_path: Path) -> None:
     look = "const fs = process.getBuiltinModule('fs');"
@@ -318,4 +319,4 @@ async def test_a_cancellation_stops_it_at_once(settings: Settings, tmp_path: Pat
     execution.cancel()
     with pytest.raises(asyncio.CancelledError):
         await execution
-    assert not [one for one in children if one.is_running()]
+    assert not psutil.wait_procs(children, timeout=10)[1]
