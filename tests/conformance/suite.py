@@ -49,7 +49,7 @@ def load_suite(folder: Path, index: str = "conformance_tests.yaml") -> list[Conf
             tags=frozenset(item.get("tags") or ()),
             workflow_url=urljoin(base.as_uri(), item["tool"]),
             params=_params(item.get("job"), base),
-            output=item.get("output") or {},
+            output=_output(item.get("output") or {}, base),
             should_fail=bool(item.get("should_fail")),
             exit_code=item.get("exit_code"),
             reason=item.get("reason", ""),
@@ -64,6 +64,13 @@ def _entries(index: Path) -> Iterator[tuple[Path, Mapping[str, Any]]]:
             yield from _entries((index.parent / item["$import"]).resolve())
         else:
             yield index, item
+
+
+def _output(output: Any, index: Path) -> Any:
+    """What is expected, or what the file that it imports says."""
+    if isinstance(output, dict) and "$import" in output:
+        return _read_yaml(index.parent / output["$import"])
+    return output
 
 
 def _params(job: Any, index: Path) -> dict[str, Any]:
