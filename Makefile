@@ -12,15 +12,15 @@ SOURCES := poetry.lock pyproject.toml .ci/install .ci/locked_requirements.py .ci
 
 # What the tests start: container runtimes, a static busybox to make an image of, curl for the README, ps,
 # web servers that list directories, an FTP server and what checks its users, what docker/dts takes to build,
-# a Ceph object gateway with the little cluster that it needs, Slurm.
+# a Ceph object gateway with the little cluster that it needs, Slurm, the `python` of CWL's conformance tests.
 TEST_PACKAGES := docker.io iptables podman runc bubblewrap busybox-static curl procps nginx-light apache2-bin \
     vsftpd libpam-pwdfile openssl docker-compose debootstrap faketime \
-    ceph-mon ceph-osd radosgw rabbitmq-server slurm-wlm munge
+    ceph-mon ceph-osd radosgw rabbitmq-server slurm-wlm munge python-is-python3
 # They start a Docker daemon, make users and enter namespaces: that takes root.
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo env "PATH=$$PATH" PYTHONDONTWRITEBYTECODE=1)
 
 .PHONY: help install install-dev demo serve test test-quick test-services fuzz lint bench bench-api bench-auth \
-    bench-staging bench-throughput faults
+    bench-staging bench-throughput conformance faults
 
 help:  ## show this
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "make %-17s%s\n", $$1, $$2}'
@@ -56,6 +56,9 @@ test-quick: $(STAMP)-dev  ## run the tests that need no services
 
 faults: $(STAMP)-dev test-services  ## kill, pause and cut everything in every phase of a task; for an hour or two
 	@$(AS_ROOT) $(PYTHON) -m tests.acceptance.faults $(ARGS)
+
+conformance: $(STAMP)-dev test-services  ## run CWL's conformance suite (SUITE=path of a copy of cwl-v1.2, ARGS="--part 1/8")
+	@$(AS_ROOT) $(PYTHON) -m tests.conformance $(SUITE) $(ARGS)
 
 fuzz: $(STAMP)-dev  ## send the API made-up requests by the thousand, for some minutes
 	@TESP_FUZZ_EXAMPLES=$${TESP_FUZZ_EXAMPLES:-1500} TESP_FUZZ_SEED=$${TESP_FUZZ_SEED:-$$RANDOM} \

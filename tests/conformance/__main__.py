@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from tesp_api.settings import Settings
 from tesp_api.wes.engines.cwl import CwlEngine
+from tests.conformance.images import require_images
 from tests.conformance.judge import UNSUPPORTED_EXIT_CODE, verdict
 from tests.conformance.suite import ConformanceTest, load_suite
 from tests.services.cwl_engine import engine_settings
@@ -35,6 +36,8 @@ def main() -> int:
     """The exit code: 1 if any test failed."""
     options = _options()
     tests = _chosen(load_suite(options.suite), options)
+    if options.runtime == "docker":
+        require_images()
     with tempfile.TemporaryDirectory(prefix="tesp-cwl-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
         roots = [
@@ -61,7 +64,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--part", default="1/1", help="2/8: the second of eight parts")
     parser.add_argument("--parallel", type=int, default=2, help="tests at one time")
     parser.add_argument("--runtime", choices=RUNTIMES, default="bubblewrap")
-    parser.add_argument("--default-image", default="debian:bookworm-slim", help="of tools that name none")
+    parser.add_argument("--default-image", default="docker.io/python:3-slim", help="of tools that name none")
     parser.add_argument("--report", type=Path, help="write the results there, as JSON")
     return parser.parse_args()
 

@@ -39,7 +39,7 @@ def _laid_out(value: Any, folder: Path) -> Any:
         return {name: _laid_out(one, folder / name) for name, one in value.items()}
     folder.mkdir(parents=True, exist_ok=True)
     place = folder / (value.get("basename") or local_name(value["location"]))
-    item = {**value, "location": str(place)}
+    item = {**value, "location": str(place), "path": str(place)}
     if kind == "File":
         shutil.copyfile(unquote(urlsplit(value["location"]).path), place)
         if "secondaryFiles" in value:

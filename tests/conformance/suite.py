@@ -1,5 +1,6 @@
 """The tests of a suite, as runs of ours."""
 
+import copy
 import functools
 import json
 import sys
@@ -23,6 +24,8 @@ class ConformanceTest:
     params: Mapping[str, Any]
     output: Any = field(default_factory=dict)
     should_fail: bool = False
+    exit_code: int | None = None
+    reason: str = ""
 
     @property
     def is_required(self) -> bool:
@@ -45,9 +48,11 @@ def load_suite(folder: Path, index: str = "conformance_tests.yaml") -> list[Conf
             doc=str(item.get("doc", "")).strip(),
             tags=frozenset(item.get("tags") or ()),
             workflow_url=urljoin(base.as_uri(), item["tool"]),
-            params=_params(base.parent / item["job"]) if item.get("job") else {},
-            output=item.get("output") or {},
+            params=_params(item.get("job"), base),
+            output=_output(item.get("output") or {}, base),
             should_fail=bool(item.get("should_fail")),
+            exit_code=item.get("exit_code"),
+            reason=item.get("reason", ""),
         )
         for base, item in _entries((folder / index).resolve())
     ]
@@ -61,10 +66,18 @@ def _entries(index: Path) -> Iterator[tuple[Path, Mapping[str, Any]]]:
             yield index, item
 
 
-def _params(job: Path) -> dict[str, Any]:
-    """The inputs, whose files are named by absolute URLs: relative ones begin at the job's own file."""
-    params: dict[str, Any] = _read_yaml(job)
-    _visit(params, lambda item: _make_absolute(item, job))
+def _output(output: Any, index: Path) -> Any:
+    """What is expected, or what the file that it imports says."""
+    if isinstance(output, dict) and "$import" in output:
+        return _read_yaml(index.parent / output["$import"])
+    return output
+
+
+def _params(job: Any, index: Path) -> dict[str, Any]:
+    """The inputs, or those in a file; their files get absolute URLs, relative ones beginning at that file."""
+    base = index.parent / job if isinstance(job, str) else index
+    params: dict[str, Any] = _read_yaml(base) if isinstance(job, str) else copy.deepcopy(job or {})
+    _visit(params, lambda item: _make_absolute(item, base))
     return params
 
 

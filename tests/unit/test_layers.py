@@ -71,6 +71,10 @@ BESIDE = {
 """Stores of runs that lie in the database of the tasks."""
 
 
+EXPANDER = PACKAGE / "wes" / "engines" / "cwl" / "expander"
+"""It runs in another environment and in a sandbox, where there is nothing of ours but itself."""
+
+
 def modules() -> list[Path]:
     return sorted(PACKAGE.rglob("*.py"))
 
@@ -110,3 +114,9 @@ def test_only_the_composition_root_names_backends(file: Path) -> None:
     own = ".".join(file.relative_to(ROOT).with_suffix("").parts)
     beside = {backend for one, backend in BESIDE if one == own}
     assert not (set(imports(file)) & CONCRETE) - {own} - beside
+
+
+@pytest.mark.parametrize("file", sorted(EXPANDER.glob("*.py")), ids=lambda file: file.name)
+def test_the_expander_imports_nothing_but_itself(file: Path) -> None:
+    own = ".".join(EXPANDER.relative_to(ROOT).parts)
+    assert all(name.startswith(own) for name in imports(file))

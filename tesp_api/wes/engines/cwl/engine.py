@@ -81,7 +81,7 @@ class CwlEngine:
             "parameters": parameters,
             "work_url": run.work_url,
         }
-        async with ExpanderProcess(launch) as process, Errands(host) as errands:
+        async with ExpanderProcess(launch) as process, Errands(run, host) as errands:
             await process.send(order)
             try:
                 end = await _serve(process, errands)

@@ -6,11 +6,15 @@ the host gives the run's owner, and nothing else.
 
 import asyncio
 import base64
+import hashlib
 from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
 from typing import Any, Self
+from urllib.parse import unquote
 
 from tesp_api.errors import InvalidRequest, RunCanceled, StoreError
-from tesp_api.wes.engines.base import FileStat, LogName, RunHost, Step
+from tesp_api.wes.engines.base import EngineRun, FileStat, LogName, RunHost, Step
+from tesp_api.worker.urls import extend, scheme_of
 
 MOST_SUBMISSIONS = 16
 """Of one run at one time: the others wait."""
@@ -25,9 +29,10 @@ Send = Callable[[Message], Awaitable[None]]
 
 
 class Errands:
-    """`async with Errands(host) as errands:`; those that are under way when the block is left are dropped."""
+    """`async with Errands(run, host) as errands:`; what is under way when the block is left is dropped."""
 
-    def __init__(self, host: RunHost) -> None:
+    def __init__(self, run: EngineRun, host: RunHost) -> None:
+        self._run = run
         self._host = host
         self._running: set[asyncio.Task[None]] = set()
         self._submitting = asyncio.Semaphore(MOST_SUBMISSIONS)
@@ -36,6 +41,7 @@ class Errands:
             "read": self._read,
             "list": self._list,
             "write": self._write,
+            "fingerprint": self._fingerprint,
             "run_step": self._run_step,
         }
 
@@ -96,7 +102,6 @@ class Errands:
                 await self._host.log(name, data)
             except Exception as error:
                 self._fail(error)
-                return
             for _ in range(count):
                 self._lines.task_done()
 
@@ -133,6 +138,17 @@ class Errands:
     async def _write(self, message: Message) -> None:
         await self._host.files.write(_text(message, "url"), base64.b64decode(_text(message, "data")))
 
+    async def _fingerprint(self, message: Message) -> str:
+        """Of what came with the request alone: it is on this machine, and may be other than the last time."""
+        url, base = _text(message, "url"), extend(self._run.work_url, "attachments")
+        name = url.removeprefix(base).strip("/")
+        if scheme_of(url) != "s3":
+            name = unquote(name, errors="surrogateescape")
+        path = (self._run.attachments / name).resolve()
+        if not url.startswith(f"{base}/") or not path.is_relative_to(self._run.attachments.resolve()):
+            return ""
+        return await asyncio.to_thread(_digest, path)
+
     async def _run_step(self, message: Message) -> dict[str, Any]:
         """Answered when the step's task has ended."""
         document = message["document"]
@@ -149,6 +165,15 @@ class Errands:
             "document": dict(end.document),
             "reused_from": end.reused_from,
         }
+
+
+def _digest(path: Path) -> str:
+    """The SHA-1 of a file, or of a directory's files with their names. Raises: FileNotFoundError."""
+    if not path.is_dir():
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, lambda: hashlib.sha1(usedforsecurity=False)).hexdigest()
+    found = [(str(one.relative_to(path)), _digest(one)) for one in sorted(path.rglob("*")) if one.is_file()]
+    return hashlib.sha1(repr(found).encode(errors="surrogateescape"), usedforsecurity=False).hexdigest()
 
 
 def _as_json(stat: FileStat) -> dict[str, Any]:

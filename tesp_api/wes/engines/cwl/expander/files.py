@@ -41,18 +41,19 @@ def plain(url: str) -> str:
 
 
 class RunFiles:
-    """What the run may see. What is in the folder of a step that has ended stays as it is, so it is kept."""
+    """What the run may see. What was there once stays as it is while the run goes on, so it is remembered."""
 
     def __init__(self, server: Server) -> None:
         self._server = server
         self._known: dict[str, tuple[str, int | None]] = {}
         self._sha1: dict[str, str] = {}
         self._listings: dict[str, list[str]] = {}
-        self._final: set[str] = set()
+        self._steps: dict[str, str] = {}
+        self._identities: dict[str, str] = {}
 
-    def add_step(self, folder: str, outputs: Mapping[str, tuple[int, str]]) -> None:
+    def add_step(self, folder: str, key: str, outputs: Mapping[str, tuple[int, str]]) -> None:
         """Tell of the folder of a step that has ended, and of the size and SHA-1 of files in it."""
-        self._final.add(folder)
+        self._steps[folder] = key
         for url, (size_bytes, sha1) in outputs.items():
             self._known[url] = ("file", size_bytes)
             if sha1:
@@ -62,14 +63,30 @@ class RunFiles:
         """The SHA-1 of a file, if its step's task has told it."""
         return self._sha1.get(url)
 
+    def identity(self, url: str) -> str:
+        """What tells an input from others, in this run and in one that resumes it.
+
+        That is its content, as far as it is known without moving it: by its SHA-1, by the step that made it,
+        for what came with the request by what the server says; else its URL and size.
+
+        Raises:
+            FileNotFoundError, Refused
+        """
+        url = url.rstrip("/")
+        if url in self._sha1:
+            return self._sha1[url]
+        folder = next(iter(_above(url) & self._steps.keys()), None)
+        if folder is not None:
+            return f"{self._steps[folder]}{url[len(folder) :]}"
+        if url not in self._identities:
+            self._identities[url] = self._server.fingerprint(plain(url)) or f"{url} {self.stat(url)[1]}"
+        return self._identities[url]
+
     def stat(self, url: str) -> tuple[str, int | None]:
         """Kind and size. Raises: FileNotFoundError, Refused."""
         url = url.rstrip("/")
         if url not in self._known:
-            found = self._server.stat(plain(url))
-            if not self._is_final(url):
-                return found
-            self._known[url] = found
+            self._known[url] = self._server.stat(plain(url))
         return self._known[url]
 
     def listing(self, url: str) -> list[str]:
@@ -79,8 +96,6 @@ class RunFiles:
             found = [
                 (encoded(one).rstrip("/"), kind, size) for one, kind, size in self._server.listing(plain(url))
             ]
-            if not self._is_final(url):
-                return [one for one, _, _ in found]
             for one, kind, size in found:
                 self._known.setdefault(one, (kind, size))
             self._listings[url] = [one for one, _, _ in found]
@@ -102,9 +117,6 @@ class RunFiles:
     def write(self, url: str, data: bytes) -> None:
         """Raises: Refused."""
         self._server.write(plain(url), data)
-
-    def _is_final(self, url: str) -> bool:
-        return any(url == folder or url.startswith(f"{folder}/") for folder in _above(url) & self._final)
 
 
 def _above(url: str) -> set[str]:

@@ -1,7 +1,7 @@
 """The key of a step: what it computes, told in such a way that the same step always has the same key.
 
 Left out is all that differs from one expansion to the next: random ids, and where this run keeps its files.
-A file counts by its SHA-1 where that is known, so that a step is found again whose input was made anew.
+Inputs count by what they hold (`RunFiles.identity`), so that a run that resumes another finds its steps.
 """
 
 from __future__ import annotations
@@ -20,22 +20,20 @@ _LENGTH = 40
 class StepKeys:
     """Gives keys; a step that comes up once more gets another one. `base` is where the run's files are."""
 
-    def __init__(self, base: str, sha1: Callable[[str], str | None]) -> None:
+    def __init__(self, base: str, identity: Callable[[str], str]) -> None:
         self._base = base
-        self._sha1 = sha1
+        self._identity = identity
         self._seen: Counter[str] = Counter()
 
     def key(self, name: str, tool: Mapping[str, Any], parts: Mapping[str, Any], inputs: Iterable[Any]) -> str:
         """For a step `name` of a tool; `parts` are what its container is told, `inputs` its files."""
-        told = [name, _RANDOM.sub("~", _as_json(tool)), parts, sorted(map(self._identity, inputs))]
+        told = [name, _RANDOM.sub("~", _as_json(tool)), parts, sorted(map(self._told_of, inputs))]
         digest = hashlib.sha256(_as_json(told).replace(self._base, "~/").encode()).hexdigest()[:_LENGTH]
         self._seen[digest] += 1
         return f"{digest}-{self._seen[digest] - 1}"
 
-    def _identity(self, item: Mapping[str, Any]) -> str:
-        """An input by its place and its content, as far as that is known."""
-        url = item.get("url", "")
-        content = item.get("content", self._sha1(url) or url)
+    def _told_of(self, item: Mapping[str, Any]) -> str:
+        content = item["content"] if "content" in item else self._identity(item["url"])
         return _as_json([item["path"], item["type"], content])
 
 

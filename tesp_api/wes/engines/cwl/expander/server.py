@@ -64,6 +64,10 @@ class Server:
         """URL, kind and size of what is in a directory. Raises: FileNotFoundError, Refused."""
         return [(one["url"], one["kind"], one["size_bytes"]) for one in self._call("list", url=url)]
 
+    def fingerprint(self, url: str) -> str:
+        """The content, as a hash, of what came with the request; "" for all else. Raises: Refused."""
+        return str(self._call("fingerprint", url=url))
+
     def write(self, url: str, data: bytes) -> None:
         """Raises: Refused."""
         if len(data) > WRITE_MAX_BYTES:

@@ -8,6 +8,7 @@ from typing import Any
 
 from cwltool.pathmapper import MapperEnt, PathMapper
 from cwltool.utils import dedup
+from schema_salad.ref_resolver import file_uri
 
 LITERALS = ("CreateFile", "CreateWritableFile")
 WRITABLE = ("WritableFile", "WritableDirectory")
@@ -29,6 +30,7 @@ class UrlPathMapper(PathMapper):
         store_literal: Callable[[str, str], str],
     ) -> None:
         self._store_literal = store_literal
+        self._stored: dict[str, str] = {}
         super().__init__(dedup(referenced_files), basedir, stagedir, separateDirs)
 
     def setup(self, referenced_files: MutableSequence[Any], basedir: str) -> None:
@@ -58,10 +60,20 @@ class UrlPathMapper(PathMapper):
         self.visitlisting(obj.get("secondaryFiles", []), stagedir, basedir, copy=copy, staged=staged)
 
     def reversemap(self, target: str) -> tuple[str, str] | None:
-        """The location of what a step passes on unchanged; a literal becomes a file by that."""
+        """The location of what a step passes on unchanged; a literal becomes a file by that.
+
+        cwltool asks once more about what has its location already, by the path in its file:// URL.
+        """
         for location, entry in self._pathmap.items():
             if entry.target == target:
                 if entry.type in LITERALS:
-                    return location, self._store_literal(posixpath.basename(target), entry.resolved)
+                    url = self._store_literal(posixpath.basename(target), entry.resolved)
+                    self._stored[url] = location
+                    return location, url
                 return location, entry.resolved
-        return None
+        url = file_uri(target)
+        for location, entry in self._pathmap.items():
+            is_directory = (entry.type or "").endswith("Directory")
+            if entry.resolved == url or (is_directory and url.startswith(f"{entry.resolved.rstrip('/')}/")):
+                return location, url
+        return (self._stored[url], url) if url in self._stored else None

@@ -39,7 +39,7 @@ class Expansion:
         self.files = files
         self.work_url = work_url
         self.run_id = run_id
-        self.keys = StepKeys(work_url, files.sha1)
+        self.keys = StepKeys(work_url, files.identity)
         self.failures: list[str] = []
         """Why steps have failed, for people."""
         self.has_system_failure = False
@@ -117,6 +117,9 @@ class TaskJob(JobBase):
         """Submit the task; a step that cannot be one has failed at once."""
         try:
             step = self._step(runtimeContext)
+        except FileNotFoundError as error:
+            self._finish({}, "permanentFail", f"step {self.name} cannot be run: {error.strerror}")
+            return
         except WorkflowException as error:
             self._finish({}, "permanentFail", f"step {self.name} cannot be run: {error}")
             return
@@ -227,7 +230,7 @@ class TaskJob(JobBase):
             self._finish({}, status, f"{task} ended with exit code {exit_code}{_last_lines(log)}")
             return
         try:
-            folder = self._add_outputs(end["document"] or step["document"], log)
+            folder = self._add_outputs(end["document"] or step["document"], step["key"], log)
             outputs = self.collect_outputs(folder, exit_code)
             visit_files(outputs, self._add_sha1)
         except (WorkflowException, OSError, ValueError) as error:
@@ -245,12 +248,13 @@ class TaskJob(JobBase):
             return "temporaryFail"
         return "success" if exit_code == 0 and exit_code not in self.permanentFailCodes else "permanentFail"
 
-    def _add_outputs(self, document: Mapping[str, Any], log: Mapping[str, Any]) -> str:
+    def _add_outputs(self, document: Mapping[str, Any], key: str, log: Mapping[str, Any]) -> str:
         """Make what the task has sent known; returns the URL of its output directory."""
         folder = encoded(document["outputs"][0]["url"].rstrip("/"))
         told = {one["url"]: one for one in json.loads((log.get("metadata") or {}).get("outputs") or "[]")}
         self._expansion.files.add_step(
             folder,
+            key,
             {
                 encoded(one["url"]): (int(one["size_bytes"]), told.get(one["url"], {}).get("sha1", ""))
                 for one in log.get("outputs") or ()
