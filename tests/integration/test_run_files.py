@@ -49,8 +49,8 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
         roots = [{"path": str(folder), "mount": "copy"}]
         yield Place(folder.as_uri(), {"destinations": {"local": {"file_roots": roots}}})
     elif request.param == "ftp":
-        with FtpServer(folder) as server:
-            url = f"ftp://127.0.0.1:{server.port}"
+        with FtpServer(tmp_path) as server:
+            url = f"ftp://127.0.0.1:{server.port}/there"
             login = {"url_prefix": url, "username": USER, "password": PASSWORD}
             yield Place(url, {**LOCAL, "credentials": {"site": login}}, tells_sizes=False)
     elif request.param == "s3":
