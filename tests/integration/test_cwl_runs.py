@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+import psutil  # type: ignore[import-untyped]
 import pytest
 
 from tesp_api.errors import Fault, InvalidRequest, RunCanceled, StoreUnavailable
@@ -373,3 +374,38 @@ async def test_an_engine_that_is_not_installed(tmp_path: Path) -> None:
     outcome = await engine.execute(run, FakeRunHost(run, settings))
     assert (outcome.state, outcome.exit_code) == (State.SYSTEM_ERROR, None)
     assert "`tesp engine install cwl`" in outcome.reason
+
+
+async def test_a_process_is_kept_ready(settings: Settings, tmp_path: Path) -> None:
+    engine, before = CwlEngine(settings), set(psutil.Process().children(recursive=True))
+    await engine.open()
+    try:
+        spare = await children_beside(before)
+        run = prepared(tmp_path, {"tool.cwl": TOOL}, {"word": "x"})
+        during: set[psutil.Process] = set()
+
+        def end(step: Step) -> StepEnd:
+            during.update(psutil.Process().children(recursive=True))
+            return wrote({"out.txt": "x"})(step)  # type: ignore[no-any-return]
+
+        outcome = await engine.execute(run, FakeRunHost(run, settings, end))
+        assert outcome.state == State.COMPLETE, outcome
+        assert spare <= during, "another process than the one that was ready has expanded the run"
+        assert not psutil.wait_procs(spare, timeout=10)[1]
+        following = await children_beside(before)
+        assert not following & spare
+    finally:
+        await engine.aclose()
+    assert not psutil.wait_procs(following, timeout=10)[1]
+
+
+async def children_beside(before: set[psutil.Process]) -> set[psutil.Process]:
+    """New processes of this one, once there are any and they stay the same."""
+    found: set[psutil.Process] = set()
+    for _ in range(200):
+        await asyncio.sleep(0.1)
+        now = set(psutil.Process().children(recursive=True)) - before
+        if now and now == found:
+            return now
+        found = now
+    raise AssertionError("no process is kept ready")

@@ -70,18 +70,22 @@ class Sandbox:
             "installs it, or sets wes.sandbox.allow_unconfined, where every user is trusted"
         )
 
-    def launch(self, run_id: str) -> Launch:
-        """Raises: EngineUnusable if the engine is not installed, or must not run here."""
+    def launch(self, name: str) -> Launch:
+        """The `name` tells one process from the others.
+
+        Raises:
+            EngineUnusable: the engine is not installed, or must not run here.
+        """
         self._environment.require()
         if self.fault:
             raise EngineUnusable(self.fault)
         bwrap = shutil.which("bwrap")
-        user = self._user_of(run_id, confined=bwrap is not None)
+        user = self._user_of(name, confined=bwrap is not None)
         python = [str(self._environment.python), "-I", "-B", "-X", "utf8", "-c", _START]
         options = json.dumps({"user": user})
         path = {"PATH": str(self._environment.folder / "bin")}
         group = create_group(
-            f"tesp-run-{run_id}", None, int(self._settings.memory_gb * 1e9), self._settings.processes_max
+            f"tesp-engine-{name}", None, int(self._settings.memory_gb * 1e9), self._settings.processes_max
         )
         argv = [*python, str(self._code), options]
         if bwrap is not None:
@@ -127,15 +131,15 @@ class Sandbox:
             if not link.is_relative_to(folder):
                 yield link
 
-    def _user_of(self, run_id: str, *, confined: bool) -> int | None:
-        """A user for this run alone, if the server is root and such a user can read the engine's files."""
+    def _user_of(self, name: str, *, confined: bool) -> int | None:
+        """A user for this process alone, if the server is root and any user can read the engine's files."""
         if os.geteuid() != 0:
             return None
         program = self._environment.python.resolve()
         needed = [self._code / "expander" / "main.py", program, self._environment.folder / "pyvenv.cfg"]
         if not all(_is_readable(path, with_folders=not confined) for path in needed):
             return None
-        return _FIRST_USER + zlib.crc32(run_id.encode()) % _USERS
+        return _FIRST_USER + zlib.crc32(name.encode()) % _USERS
 
 
 def _is_readable(path: Path, *, with_folders: bool) -> bool:

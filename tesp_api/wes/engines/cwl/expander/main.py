@@ -41,6 +41,8 @@ _NOT_OURS = ("InplaceUpdateRequirement", "http://commonwl.org/cwltool#Secrets")
 
 def main(channel: int) -> None:
     """Expand what the server sends over this descriptor, and tell it how that ended."""
+    for version in ("v1.0", "v1.2"):  # takes a while, and may be done before there is a run
+        process.get_schema(version)
     server = Server(socket.socket(fileno=channel))
     handler = _ToServer(server)
     cwltool_log.handlers = [handler]
