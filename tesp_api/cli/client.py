@@ -1,7 +1,9 @@
 """A small client of TESP's own HTTP API, for the command line."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 from urllib.parse import urlsplit
@@ -52,48 +54,48 @@ class TespClient:
 
     def create(self, task: dict[str, Any]) -> str:
         """Create the task and return its id."""
-        return str(self._call("POST", f"{_TES}/tasks", json=task).json()["id"])
+        return str(self.call("POST", f"{_TES}/tasks", json=task).json()["id"])
 
     def get(self, task_id: str, view: str = "MINIMAL") -> dict[str, Any]:
         """The task as this view shows it."""
-        return self._json("GET", f"{_TES}/tasks/{_segment(task_id)}", params={"view": view})
+        return self.json("GET", f"{_TES}/tasks/{segment(task_id)}", params={"view": view})
 
     def pages(self, params: list[tuple[str, str]]) -> Iterator[dict[str, Any]]:
         """The pages of a list, asked for one by one as they are wanted."""
         token: str | None = None
         while token != "":
             more = [("page_token", token)] if token else []
-            page = self._json("GET", f"{_TES}/tasks", params=[*params, *more])
+            page = self.json("GET", f"{_TES}/tasks", params=[*params, *more])
             yield page
             token = page.get("next_page_token", "")
 
     def cancel(self, task_id: str) -> None:
         """Ask for the task's cancellation; does nothing for one that has ended."""
-        self._call("POST", f"{_TES}/tasks/{_segment(task_id)}:cancel")
+        self.call("POST", f"{_TES}/tasks/{segment(task_id)}:cancel")
 
     def delete(self, task_id: str) -> None:
         """Delete the task, which must have ended."""
-        self._call("DELETE", f"{_TESP}/tasks/{_segment(task_id)}")
+        self.call("DELETE", f"{_TESP}/tasks/{segment(task_id)}")
 
     def validate(self, task: dict[str, Any]) -> dict[str, Any]:
         """What would become of the task: `valid`, `faults`, `warnings` and, where known, `destination`."""
-        return self._json("POST", f"{_TESP}/tasks:validate", json=task)
+        return self.json("POST", f"{_TESP}/tasks:validate", json=task)
 
     def history(self, task_id: str) -> list[dict[str, Any]]:
         """The states the task went through, oldest first."""
-        answer = self._json("GET", f"{_TESP}/tasks/{_segment(task_id)}/history")
+        answer = self.json("GET", f"{_TESP}/tasks/{segment(task_id)}/history")
         return list(answer["history"])
 
     def events(self, task_id: str, after: int) -> list[dict[str, Any]]:
         """What the worker of the task's last attempt has said, from the event after this one on."""
-        path = f"{_TESP}/tasks/{_segment(task_id)}/events"
-        return list(self._json("GET", path, params={"after": after})["events"])
+        path = f"{_TESP}/tasks/{segment(task_id)}/events"
+        return list(self.json("GET", path, params={"after": after})["events"])
 
     def read_log(self, task_id: str, executor: int, stream: str, offset: int) -> LogRead:
         """A part of the log of an executor of the task's last attempt."""
-        response = self._call(
+        response = self.call(
             "GET",
-            f"{_TESP}/tasks/{_segment(task_id)}/logs/{executor}/{stream}",
+            f"{_TESP}/tasks/{segment(task_id)}/logs/{executor}/{stream}",
             params={"offset": offset},
         )
         headers = response.headers
@@ -103,15 +105,45 @@ class TespClient:
             total=int(headers["x-tesp-log-total"]),
         )
 
-    def _json(self, method: str, path: str, **extra: Any) -> dict[str, Any]:
-        answer = self._call(method, path, **extra).json()
+    def json(self, method: str, path: str, **extra: Any) -> dict[str, Any]:
+        """The object that a request is answered with."""
+        answer = self.call(method, path, **extra).json()
         if not isinstance(answer, dict):
             raise CommandFailed(f"{self.url} answered something else than TES: is it a TESP server?")
         return answer
 
-    def _call(self, method: str, path: str, **extra: Any) -> httpx.Response:
+    def save(self, path: str, file: Path) -> None:
+        """Save what a GET is answered with; the file appears whole.
+
+        Raises:
+            CommandFailed: it cannot be had, or not be written.
+        """
+        partial = file.with_name(f".{file.name}.part")
         try:
+            with self._failures_told(), self._http.stream("GET", path) as response:
+                if response.is_error:
+                    response.read()
+                    self._check(response)
+                with partial.open("wb") as opened:
+                    for data in response.iter_bytes():
+                        opened.write(data)
+            partial.replace(file)
+        except OSError as error:
+            raise CommandFailed(f"{file} cannot be written: {error.strerror}") from None
+        finally:
+            partial.unlink(missing_ok=True)
+
+    def call(self, method: str, path: str, **extra: Any) -> httpx.Response:
+        """A request that went well."""
+        with self._failures_told():
             response = self._http.request(method, path, **extra)
+        self._check(response)
+        return response
+
+    @contextmanager
+    def _failures_told(self) -> Iterator[None]:
+        try:
+            yield
         except httpx.ConnectError:
             raise CommandFailed(
                 f"no server answers at {self.url}: start one with `tesp serve`, or name another with --url",
@@ -121,11 +153,12 @@ class TespClient:
             raise CommandFailed(
                 f"{self.url} does not answer ({type(error).__name__}): {error}", Exit.UNREACHABLE
             ) from None
+
+    def _check(self, response: httpx.Response) -> None:
         if response.status_code == 401:
             raise CommandFailed(self._not_logged_in(_explain(response)))
         if response.is_error:
             raise CommandFailed(_explain(response))
-        return response
 
     def _not_logged_in(self, said: str) -> str:
         ways = "set TESP_TOKEN, or name --token-file or --user"
@@ -144,7 +177,7 @@ def _host_of(url: str) -> str:
     raise CommandFailed(f"{url!r} is not a URL like http://127.0.0.1:8080", Exit.USAGE)
 
 
-def _segment(task_id: str) -> str:
+def segment(task_id: str) -> str:
     """An id as one segment of a path, whatever was typed."""
     if not task_id or set(task_id) & set("/?#%\\") or task_id in {".", ".."}:
         raise CommandFailed(f"{task_id!r} is not the id of a task", Exit.USAGE)

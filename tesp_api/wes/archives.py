@@ -2,13 +2,14 @@
 
 import json
 import posixpath
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Collection, Iterator
 from typing import Any
+from urllib.parse import unquote
 
 from tesp_api.storage.work_files_local import Found
 from tesp_api.storage.work_places import is_below
 from tesp_api.store.runs import Run
-from tesp_api.wes.views import Json, relative_path, work_base_of
+from tesp_api.wes.views import Json, with_urls, work_base_of
 
 Content = Found | bytes
 Walk = Callable[[str], Awaitable[list[Found]]]
@@ -27,19 +28,31 @@ def input_entries(run: Run, attached: list[Found]) -> list[tuple[str, Content]]:
 async def output_entries(run: Run, walk: Walk) -> list[tuple[str, Content]]:
     """Every file that the outputs name in work storage, beneath the output's name, and the outputs as JSON.
 
-    What is there no more is left out.
+    There the files are told by their names in the archive. What is there no more is left out.
     """
     entries: dict[str, Content] = {}
+    names: dict[str, str] = {}
     for name, url in _places(run.outputs, "", work_base_of(run)):
         try:
             found = await walk(url)
         except FileNotFoundError:
             continue
-        last = posixpath.basename(relative_path(url, work_base_of(run)).rstrip("/"))
+        place = _free(posixpath.join(name, posixpath.basename(url.rstrip("/"))), names.values())
+        names.setdefault(url, place)
         for one in found:
-            path = posixpath.join(name, last, one.name) if one.name else posixpath.join(name, last)
-            entries.setdefault(path, one)
-    return [("outputs.json", _json(run.outputs)), *entries.items()]
+            entries.setdefault(posixpath.join(place, one.name) if one.name else place, one)
+    told = with_urls(dict(run.outputs), lambda url: names.get(url, url))
+    return [("outputs.json", _json(told)), *entries.items()]
+
+
+def _free(path: str, taken: Collection[str]) -> str:
+    """The path, with a number in its folder if there is another file of that name already."""
+    folder, name = posixpath.split(unquote(path))
+    number, free = 1, posixpath.join(folder, name)
+    while free in taken:
+        number += 1
+        free = posixpath.join(folder, str(number), name)
+    return free
 
 
 def _places(value: Any, name: str, work_base: str) -> Iterator[tuple[str, str]]:

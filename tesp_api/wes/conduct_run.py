@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from tesp_api.errors import (
     ClaimLost,
+    InvalidRequest,
     RunCanceled,
     RunNotFound,
     StorageUnavailable,
@@ -166,6 +167,8 @@ async def _expand(
         return execution.result()
     except RunCanceled:
         return None
+    except InvalidRequest as error:
+        return _failed(f"a step cannot run here: {error}")
     except (StoreUnavailable, StorageUnavailable, ClaimLost):
         raise
     except Exception as error:

@@ -95,7 +95,7 @@ def task_log(step: StepRecord, task: Task | None, base: str) -> Json:
 
 def shown_outputs(outputs: Mapping[str, Any], base: str, work_base: str) -> Json:
     """The outputs, with the files in work storage told by URLs that the client can get."""
-    shown: Json = _with_urls(dict(outputs), lambda url: file_url(url, base, work_base))
+    shown: Json = with_urls(dict(outputs), lambda url: file_url(url, base, work_base))
     return shown
 
 
@@ -120,13 +120,14 @@ def relative_path(url: str, folder_url: str) -> str:
     return split_s3(url)[1].removeprefix(split_s3(folder_url)[1])
 
 
-def _with_urls(value: Any, shown: Callable[[str], str]) -> Any:
+def with_urls(value: Any, shown: Callable[[str], str]) -> Any:
+    """The value with every text in it as it is `shown`."""
     if isinstance(value, str):
         return shown(value)
     if isinstance(value, list):
-        return [_with_urls(item, shown) for item in value]
+        return [with_urls(item, shown) for item in value]
     if isinstance(value, dict):
-        return {key: _with_urls(item, shown) for key, item in value.items()}
+        return {key: with_urls(item, shown) for key, item in value.items()}
     return value
 
 

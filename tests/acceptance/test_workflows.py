@@ -5,9 +5,12 @@ import json
 import random
 import time
 import zipfile
+from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from tesp_api.cli.main import app as cli
 from tests.acceptance.workflow_runs import (
     TESP,
     get,
@@ -173,3 +176,44 @@ def test_kill_9_at_any_time_repeats_no_step(seed: int) -> None:
         made = tasks(server, run_id)
         assert sorted(task["name"] for task in made) == sorted(["all", *(f"s {n}" for n in range(12))])
         assert [len(task["logs"]) for task in made] == [1] * 13
+
+
+def test_the_command_line(tmp_path: Path) -> None:
+    script = {"steps": [CHAIN[0] | {"inputs": {"/in/data": "$reads"}}], "outputs": {"count": "a/count"}}
+    (tmp_path / "w.json").write_text(json.dumps(script))
+    (tmp_path / "reads.fa").write_text("ACGT")
+    (tmp_path / "params.yml").write_text("reads: {class: File, path: reads.fa}\n")
+    with scripted_server() as server:
+
+        def tesp(*words: str, exit_code: int = 0) -> str:
+            result = CliRunner().invoke(cli, ["run", *words], env={"TESP_URL": server.url})
+            assert result.exit_code == exit_code, result.output
+            return result.stdout
+
+        said = tesp(
+            *("submit", str(tmp_path / "w.json"), str(tmp_path / "params.yml"), "--wait"),
+            *("--type", "script", "--type-version", "v1", "--tag", "project=demo"),
+        )
+        run_id, _, outputs = said.partition("\n")
+        assert json.loads(outputs)["count"]["class"] == "File"
+        assert run_id in tesp("list")
+        assert json.loads(tesp("list", "--json"))["runs"][0]["tags"] == {"project": "demo"}
+        assert "count  COMPLETE" in tesp("get", run_id)
+        assert json.loads(tesp("tasks", run_id, "--json"))["task_logs"][0]["name"] == "count"
+        assert "count" in tesp("tasks", run_id)
+        assert tesp("logs", run_id, "--follow").endswith("count: COMPLETE\n")
+        saved = tesp("outputs", run_id, "--to", str(tmp_path / "got")).strip()
+        assert Path(saved).read_text() == "4\n"
+        tesp("outputs", run_id, "--zip", str(tmp_path / "i.zip"), "--inputs")
+        with zipfile.ZipFile(tmp_path / "i.zip") as archive:
+            assert archive.read("attachments/inputs/0/reads.fa") == b"ACGT"
+        failing = {"steps": [step("no", "exit 3")]}
+        (tmp_path / "w.json").write_text(json.dumps(failing))
+        tesp("submit", str(tmp_path / "w.json"), "--type", "script", "--wait", exit_code=10)
+        (tmp_path / "w.json").write_text(json.dumps({"steps": [step("long", "sleep 300")]}))
+        late = ("submit", str(tmp_path / "w.json"), "--type", "script", "--wait", "--timeout", "1")
+        long_id = tesp(*late, exit_code=4).split()[0]
+        tesp("cancel", long_id)
+        tesp("wait", long_id, exit_code=12)
+        tesp("delete", long_id)
+        tesp("get", long_id, exit_code=1)

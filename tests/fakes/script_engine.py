@@ -113,7 +113,8 @@ class _Expansion:
     def _url_of(self, called: str) -> str:
         if called.startswith("$"):
             value = self._run.workflow_params[called[1:]]
-            return str(value["location"] if isinstance(value, dict) else value)
+            url = str(value["location"] if isinstance(value, dict) else value)
+            return url if "://" in url else f"{self._run.work_url}attachments/{url}"
         return self._places.get(called, f"{self._run.work_url}{called}")
 
     def _outputs(self) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Self
 from tesp_api.bell import Bell
 from tesp_api.errors import ClaimLost, TaskNotFound, TransitionRefused
 from tesp_api.store.base import Changes, Claim, Job, Task, TaskStore
-from tesp_api.tes.states import State
+from tesp_api.tes.states import State, route
 
 AT = "2026-01-01T00:00:00.000000+00:00"
 
@@ -60,11 +60,10 @@ class TaskPlayer:
                     await self._look.wait()
 
     async def _begin(self, task: Task, claim: Claim) -> None:
-        self.begun.append(task.request["name"])
         await self._store.update(task.id, Changes(attempt=1, job=Job("local", f"{task.id}-1")), claim=claim)
-        for state in (State.INITIALIZING, State.RUNNING):
-            with contextlib.suppress(TransitionRefused):
-                await self._store.transition(task.id, state, claim=claim, reason="played")
+        with contextlib.suppress(TransitionRefused):
+            await self._store.transition(task.id, State.INITIALIZING, claim=claim, reason="played")
+            self.begun.append(task.request["name"])
 
     async def _go_on(self, task: Task, claim: Claim) -> None:
         command = task.request["executors"][0]["command"][0]
@@ -84,7 +83,9 @@ class TaskPlayer:
             "outputs": [],
             "system_logs": ["played"],
         }
-        await self._store.transition(task.id, state, claim=claim, reason="played", changes=Changes(log=log))
+        for each in route(task.state, state):
+            changes = Changes(log=log) if each is state else None
+            await self._store.transition(task.id, each, claim=claim, reason="played", changes=changes)
         await self._store.retire(claim)
         del self._held[task.id]
         self._ended.ring(task.id)

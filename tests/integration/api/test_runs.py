@@ -360,7 +360,10 @@ async def test_archives_hold_all_files(
         assert archive.testzip() is None
         assert archive.namelist() == ["outputs.json", "one/x.txt", "all/b/x.txt", "all/b/sub/ü #"]
         assert archive.read("all/b/x.txt") == b"0123456789"
-        assert json.loads(archive.read("outputs.json"))["elsewhere"] == "https://a.org/x"
+        told = json.loads(archive.read("outputs.json"))
+        assert told["elsewhere"] == "https://a.org/x"
+        assert told["one"]["location"] == "one/x.txt"
+        assert told["all"][0]["location"] == "all/b"
     answer = await client.get(f"{TESP}/runs/{run_id}/inputs.zip")
     with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
         assert archive.namelist() == ["request.json", "workflow_params.json", "attachments/w.json"]
