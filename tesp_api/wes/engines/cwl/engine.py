@@ -77,6 +77,13 @@ class CwlEngine:
             return str(error)
         return self._sandbox.fault
 
+    def check(self) -> str:
+        """Like `fault`, by starting something in the sandbox."""
+        if fault := self.fault:
+            return fault
+        failed = self._sandbox.check()
+        return f"the sandbox of workflows does not start on this machine: {failed}" if failed else ""
+
     async def execute(self, run: EngineRun, host: RunHost) -> EngineOutcome:
         """Start an expander and serve it until it has said how the run ended."""
         try:
