@@ -42,7 +42,7 @@ async def vanish(shop: Workshop) -> None:
     async def nothing(_: str) -> None:
         pass
 
-    shop.runs.release = nothing  # type: ignore[method-assign]
+    shop.runs.release = nothing  # type: ignore[method-assign, assignment]
     await shop.conductor.stop()
 
 
