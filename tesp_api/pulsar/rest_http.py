@@ -26,6 +26,8 @@ CONNECTIONS = 4  # a stock Pulsar has four threads; more requests would only wai
 KEEPALIVE_S = 1.0  # gunicorn closes an idle connection after 2 s: be first
 CONNECT_TIMEOUT_S = 5.0
 
+_FAULT_BYTES = 64 * 1024
+
 # Foreign exceptions, the nearest class in an exception's ancestry decides
 FOREIGN_ERRORS: dict[type[Exception], tuple[type[PulsarError], str]] = {
     aiohttp.ClientConnectorError: (PulsarUnavailable, "cannot be reached"),
@@ -83,6 +85,10 @@ class PulsarHttp:
         """Since when Pulsar has not answered anything with success; infinity if it never has."""
         return time.monotonic() - self._answered_at
 
+    def doubt(self) -> None:
+        """Do not count the last answer."""
+        self._answered_at = -math.inf
+
     async def send(
         self, method: str, path: str, query: Mapping[str, str] | None = None, body: bytes | None = None
     ) -> bytes:
@@ -133,9 +139,10 @@ class PulsarHttp:
             ) as answer:
                 _log.debug("HTTP Request: %s %s %d", method, target, answer.status)
                 if answer.status != HTTPStatus.OK:
+                    await answer.content.read(_FAULT_BYTES)  # or its connection could not be used again
                     raise judge(self._name, answer.status)
-                self._answered_at = time.monotonic()
                 yield answer
+                self._answered_at = time.monotonic()
         except aiohttp.ClientError as exc:
             raise translate(self._name, exc) from None
 

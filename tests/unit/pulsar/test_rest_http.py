@@ -190,6 +190,16 @@ async def test_what_is_no_answer_is_an_error_without_the_token(
         assert await http.send("GET", "/") == b"yes"
 
 
+async def test_a_connection_is_used_again_after_an_answer_of_failure() -> None:
+    fault = b"HTTP/1.1 500 Oh\r\nContent-Length: 5000\r\n\r\n" + b"x" * 5000
+    async with serving(fault, fault, OK) as (server, http):
+        for _ in range(2):
+            with pytest.raises(PulsarFault):
+                await http.send("GET", "/files")
+        assert await http.send("GET", "/status") == b"yes"
+    assert server.connections == 1
+
+
 async def test_silence_is_bounded() -> None:
     async with serving(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf", OK, timeout_s=0.2) as (_, http):
         with pytest.raises(PulsarUnavailable, match="does not answer in time"):
