@@ -20,7 +20,7 @@ TEST_PACKAGES := docker.io iptables podman runc bubblewrap busybox-static curl p
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo env "PATH=$$PATH" PYTHONDONTWRITEBYTECODE=1)
 
 .PHONY: help install install-dev demo serve test test-quick test-services fuzz lint bench bench-api bench-auth \
-    bench-staging bench-throughput conformance faults
+    bench-staging bench-throughput bench-wes conformance faults
 
 help:  ## show this
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "make %-17s%s\n", $$1, $$2}'
@@ -80,6 +80,9 @@ bench-auth: $(STAMP)-dev  ## measure gets with logins beside gets without (ARGS=
 
 bench-staging: $(STAMP)-dev test-services  ## measure transfers beside curl and boto3 (ARGS="--bytes 600000000")
 	@$(AS_ROOT) $(PYTHON) -m bench.staging $(ARGS)
+
+bench-wes: $(STAMP)-dev test-services  ## measure workflow runs beside the same tasks (ARGS="--engine cwl")
+	@$(AS_ROOT) $(PYTHON) -m bench.wes $(ARGS)
 
 bench-throughput: $(STAMP)-dev test-services  ## measure tasks a second and 10,000 at once (ARGS="--only rest,live")
 	@$(AS_ROOT) $(PYTHON) -m bench.throughput $(ARGS)

@@ -103,7 +103,8 @@ class ExtensionEndpoints:
         ]
         lines = _in_order(gateway.data.splitlines(), worker.data.splitlines())
         events = [_event(seq, line) for seq, line in enumerate(lines) if seq > after]
-        return json_answer({"events": events, "live": attempt == task.attempt and task.state not in FINAL})
+        live = attempt == task.attempt and task.state not in FINAL
+        return json_answer({"events": events, "attempt": attempt, "live": live})
 
     async def read_files(self, request: Request) -> Response:
         """A page of what an attempt has moved, each file with its size and checksum."""

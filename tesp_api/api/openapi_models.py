@@ -217,6 +217,9 @@ class Events(BaseModel):
     """What was said of an attempt so far."""
 
     events: list[Event] = Field(description="The oldest first.")
+    attempt: int = Field(
+        description="Whose they are; 0 before the first. Each attempt counts its events anew."
+    )
     live: bool = Field(description="Whether more may come.")
 
 

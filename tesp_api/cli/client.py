@@ -86,10 +86,11 @@ class TespClient:
         answer = self.json("GET", f"{_TESP}/tasks/{segment(task_id)}/history")
         return list(answer["history"])
 
-    def events(self, task_id: str, after: int) -> list[dict[str, Any]]:
-        """What the worker of the task's last attempt has said, from the event after this one on."""
+    def events(self, task_id: str, after: int) -> tuple[int, list[dict[str, Any]]]:
+        """The task's last attempt, and what was said of it from the event after this one on."""
         path = f"{_TESP}/tasks/{segment(task_id)}/events"
-        return list(self.json("GET", path, params={"after": after})["events"])
+        told = self.json("GET", path, params={"after": after})
+        return int(told["attempt"]), list(told["events"])
 
     def read_log(self, task_id: str, executor: int, stream: str, offset: int) -> LogRead:
         """A part of the log of an executor of the task's last attempt."""

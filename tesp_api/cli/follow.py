@@ -34,7 +34,7 @@ def _wait_for(
 ) -> None:
     deadline = time.monotonic() + timeout_s if timeout_s is not None else None
     seen: dict[str, str] = {}
-    last_seqs: dict[str, int] = {}
+    heard: dict[str, tuple[int, int]] = {}
     pause_s = _POLL_MIN_S
     waiting = list(dict.fromkeys(task_ids))
     while True:
@@ -45,7 +45,7 @@ def _wait_for(
                 pause_s = _POLL_MIN_S
             seen[task_id] = state
             if shown.are_shown and state in _MOVING:
-                _show_events(client, task_id, last_seqs, shown)
+                _show_events(client, task_id, heard, shown)
         waiting = [task_id for task_id in waiting if seen[task_id] not in FINAL]
         if not waiting or (deadline is not None and time.monotonic() >= deadline):
             return
@@ -53,10 +53,18 @@ def _wait_for(
         pause_s = min(pause_s * 1.2, _POLL_MAX_S)
 
 
-def _show_events(client: TespClient, task_id: str, last_seqs: dict[str, int], shown: TransferBars) -> None:
-    for event in client.events(task_id, last_seqs.get(task_id, -1)):
+def _show_events(
+    client: TespClient, task_id: str, heard: dict[str, tuple[int, int]], shown: TransferBars
+) -> None:
+    """Show what is new; `heard` has the attempt of each task and the last event of it."""
+    before, last_seq = heard.get(task_id, (0, -1))
+    attempt, events = client.events(task_id, last_seq)
+    if attempt != before:  # its events are counted anew
+        shown.forget(task_id)
+        attempt, events = client.events(task_id, -1)
+    for event in events:
         shown.show_event(task_id, event)
-        last_seqs[task_id] = event["seq"]
+    heard[task_id] = (attempt, events[-1]["seq"] if events else last_seq if attempt == before else -1)
 
 
 def copy_logs(

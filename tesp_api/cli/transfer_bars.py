@@ -56,9 +56,13 @@ class TransferBars:
     def show_state(self, task_id: str, state: str) -> None:
         """A line above the bars; those of a task that has ended go, whatever became of its transfers."""
         if state in FINAL:
-            for key in [key for key in self._bars if key[0] == task_id]:
-                self._progress.remove_task(self._bars.pop(key))
+            self.forget(task_id)
         print_state_change(task_id, state, self._console)
+
+    def forget(self, task_id: str) -> None:
+        """Take the task's bars away."""
+        for key in [key for key in self._bars if key[0] == task_id]:
+            self._progress.remove_task(self._bars.pop(key))
 
     def show_event(self, task_id: str, event: Mapping[str, Any]) -> None:
         """Draw, move or take away the bar of the transfer that the event is about, if it is about one."""

@@ -95,6 +95,7 @@ class RestPulsar:
             if self._manager is None:
                 raise
             await self._http.send("GET", "/healthz")  # Pulsar itself is well, so it is the manager
+            self._http.doubt()
             raise PulsarRefused(f"Pulsar {self.name!r} has no manager {self._manager!r}") from None
 
     async def launch(self, order: JobOrder) -> None:

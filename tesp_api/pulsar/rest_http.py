@@ -1,23 +1,23 @@
 """HTTP to a stock Pulsar: the token, the limits, and what each answer and failure means to us.
 
-Pulsar takes its token only as a query parameter. Here it is added below httpx's client, and on the way into
-`HttpConnections`, so that no log line, no exception and no `request.url` above ever holds it.
+Pulsar takes its token only as a query parameter. Here it is added as a request is sent, and no error that
+comes of it is chained to ours, so that no log line and no exception above ever holds it.
 """
 
 import asyncio
-import base64
 import logging
 import math
 import time
-from collections.abc import AsyncIterator, Callable
-from http.client import HTTPException, RemoteDisconnected
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from http import HTTPStatus
 from pathlib import Path
-from urllib.parse import quote, unquote, urlencode
+from urllib.parse import quote, urlencode
 
-import httpx
+import aiohttp
+from yarl import URL
 
 from tesp_api.errors import PulsarError, PulsarRefused, PulsarUnavailable
-from tesp_api.pulsar.http_connections import HttpConnections, NotConnected, Server, TooLarge
 from tesp_api.pulsar.job_files import PIECE_BYTES, READ_MAX_BYTES
 
 _log = logging.getLogger(__name__)
@@ -25,28 +25,20 @@ _log = logging.getLogger(__name__)
 CONNECTIONS = 4  # a stock Pulsar has four threads; more requests would only wait there
 KEEPALIVE_S = 1.0  # gunicorn closes an idle connection after 2 s: be first
 CONNECT_TIMEOUT_S = 5.0
-BINARY = {"Content-Type": "application/octet-stream"}
+
+_FAULT_BYTES = 64 * 1024
 
 # Foreign exceptions, the nearest class in an exception's ancestry decides
 FOREIGN_ERRORS: dict[type[Exception], tuple[type[PulsarError], str]] = {
-    NotConnected: (PulsarUnavailable, "cannot be reached"),
-    TimeoutError: (PulsarUnavailable, "does not answer in time"),
-    OSError: (PulsarUnavailable, "broke the connection off"),
-    EOFError: (PulsarUnavailable, "broke the connection off"),
-    RemoteDisconnected: (PulsarUnavailable, "closed the connection without an answer"),
-    HTTPException: (PulsarUnavailable, "sent something that is not HTTP"),
-    httpx.ConnectTimeout: (PulsarUnavailable, "cannot be reached in time"),
-    httpx.PoolTimeout: (PulsarUnavailable, "is busy with our other requests"),
-    httpx.TimeoutException: (PulsarUnavailable, "does not answer in time"),
-    httpx.ConnectError: (PulsarUnavailable, "cannot be reached"),
-    httpx.NetworkError: (PulsarUnavailable, "broke the connection off"),
-    httpx.RemoteProtocolError: (PulsarUnavailable, "closed the connection without an answer"),
-    httpx.ProxyError: (PulsarUnavailable, "cannot be reached through the proxy"),
-    httpx.DecodingError: (PulsarUnavailable, "sent an answer that cannot be decoded"),
-    httpx.LocalProtocolError: (PulsarRefused, "cannot be asked this"),
-    httpx.UnsupportedProtocol: (PulsarRefused, "has a URL that is neither http nor https"),
-    httpx.TooManyRedirects: (PulsarRefused, "sends us from place to place"),
-    httpx.InvalidURL: (PulsarRefused, "has a URL that cannot be used"),
+    aiohttp.ClientConnectorError: (PulsarUnavailable, "cannot be reached"),
+    aiohttp.ConnectionTimeoutError: (PulsarUnavailable, "cannot be reached in time"),
+    aiohttp.ServerTimeoutError: (PulsarUnavailable, "does not answer in time"),
+    aiohttp.ServerDisconnectedError: (PulsarUnavailable, "closed the connection without an answer"),
+    aiohttp.ClientConnectionError: (PulsarUnavailable, "broke the connection off"),
+    aiohttp.ClientPayloadError: (PulsarUnavailable, "broke the connection off"),
+    aiohttp.ClientResponseError: (PulsarUnavailable, "sent something that is not HTTP"),
+    aiohttp.ClientError: (PulsarUnavailable, "cannot be asked"),
+    aiohttp.InvalidURL: (PulsarRefused, "has a URL that cannot be used"),
 }
 
 
@@ -57,7 +49,10 @@ class PulsarFault(PulsarUnavailable):
 class PulsarHttp:
     """Sends requests to `url`, as many at once as `connections`; errors name the site, never the token.
 
-    Small ones go by `HttpConnections`, files of any size by httpx.
+    All methods belong to one event loop, the constructor to none.
+
+    Raises:
+        PulsarRefused: `url` is none, or neither http nor https.
     """
 
     def __init__(
@@ -70,40 +65,32 @@ class PulsarHttp:
     ) -> None:
         self._name = name
         self._timeout_s = timeout_s
-        self._token = private_token
+        self._token = {} if private_token is None else {"private_token": private_token}
+        self._connections = connections
         self._answered_at = -math.inf
         try:
-            base = httpx.URL(url)
-        except httpx.InvalidURL as exc:
-            raise translate(name, exc) from None
-        auth = (base.username, base.password) if base.userinfo else None
-        transport: httpx.AsyncBaseTransport = httpx.AsyncHTTPTransport(
-            limits=httpx.Limits(max_connections=connections, keepalive_expiry=KEEPALIVE_S)
-        )
-        if private_token is not None:
-            transport = TokenTransport(private_token, transport)
-        self._client = httpx.AsyncClient(
-            base_url=base.copy_with(userinfo=b""),
-            auth=auth,
-            transport=transport,
-            timeout=httpx.Timeout(timeout_s, connect=min(timeout_s, CONNECT_TIMEOUT_S)),
-        )
-        self._slots = asyncio.Semaphore(connections)
-        self._base = base
-        self._connections: HttpConnections | None = None
+            self._url = URL(url)
+        except ValueError:
+            raise PulsarRefused(f"Pulsar {name!r} has a URL that cannot be used") from None
+        if self._url.scheme not in ("http", "https") or not self._url.host:
+            raise PulsarRefused(f"Pulsar {name!r} has a URL that is neither http nor https")
+        self._session: aiohttp.ClientSession | None = None
 
     async def aclose(self) -> None:
-        await self._client.aclose()
-        if self._connections is not None:
-            await self._connections.aclose()
+        if self._session is not None:
+            await self._session.close()
 
     @property
     def answered_s_ago(self) -> float:
         """Since when Pulsar has not answered anything with success; infinity if it never has."""
         return time.monotonic() - self._answered_at
 
+    def doubt(self) -> None:
+        """Do not count the last answer."""
+        self._answered_at = -math.inf
+
     async def send(
-        self, method: str, path: str, query: dict[str, str] | None = None, body: bytes | None = None
+        self, method: str, path: str, query: Mapping[str, str] | None = None, body: bytes | None = None
     ) -> bytes:
         """Return the body of Pulsar's answer; raise for every answer but success.
 
@@ -112,72 +99,70 @@ class PulsarHttp:
             PulsarUnavailable: it could not be asked, or is passing through a bad time.
             PulsarRefused: it will not do this: a wrong token, not a Pulsar at all.
         """
-        target = self._base.raw_path.decode().rstrip("/") + path
-        try:
-            connections = self._connections = self._connections or self._connect()
-            async with self._slots:
-                status, data = await connections.exchange(
-                    method, self._with_token(target, query), body, READ_MAX_BYTES
-                )
-        except TooLarge:
-            raise PulsarRefused(f"Pulsar {self._name!r} answers with more than anybody writes") from None
-        except (OSError, EOFError, HTTPException, httpx.UnsupportedProtocol) as exc:
-            raise translate(self._name, exc) from exc
-        _log.debug("HTTP Request: %s %s %d", method, target, status)
-        if status != httpx.codes.OK:
-            raise judge(self._name, status)
-        self._answered_at = time.monotonic()
-        return data
+        data = bytearray()
+        async with self._answer(method, path, query, body) as answer:
+            async for piece in answer.content.iter_any():
+                data += piece
+                if len(data) > READ_MAX_BYTES:
+                    raise PulsarRefused(f"Pulsar {self._name!r} answers with more than anybody writes")
+        return bytes(data)
 
-    def _with_token(self, target: str, query: dict[str, str] | None) -> str:
-        token = {} if self._token is None else {"private_token": self._token}
-        whole = urlencode({**(query or {}), **token}, quote_via=quote)
-        return f"{target}?{whole}" if whole else target
-
-    def _connect(self) -> HttpConnections:
-        """Raises: httpx.UnsupportedProtocol: the URL is neither http nor https."""
-        base = self._base
-        if base.scheme not in ("http", "https") or not base.host:
-            raise httpx.UnsupportedProtocol("")
-        is_tls = base.scheme == "https"
-        headers = {"Host": base.netloc.decode(), "Accept": "*/*", "User-Agent": "tesp"}
-        if base.userinfo:
-            login = f"{unquote(base.username)}:{unquote(base.password)}".encode()
-            headers["Authorization"] = f"Basic {base64.b64encode(login).decode()}"
-        return HttpConnections(
-            Server(
-                base.raw_host.decode(),
-                base.port or (443 if is_tls else 80),
-                httpx.create_ssl_context() if is_tls else None,
-                headers,
-            ),
-            timeout_s=self._timeout_s,
-            connect_s=min(self._timeout_s, CONNECT_TIMEOUT_S),
-            keepalive_s=KEEPALIVE_S,
-        )
-
-    async def send_file(self, path: str, query: dict[str, str], source: Path) -> None:
+    async def send_file(self, path: str, query: Mapping[str, str], source: Path) -> None:
         """POST a file of any size as the body, read as it is sent. Raises: as `send`."""
         size_bytes = (await asyncio.to_thread(source.stat)).st_size
-        headers = {**BINARY, "Content-Length": str(size_bytes)}
-        try:
-            async with self._slots:
-                answer = await self._client.post(path, params=query, content=_pieces(source), headers=headers)
-        except (httpx.HTTPError, httpx.InvalidURL) as exc:
-            raise translate(self._name, exc) from exc
-        if answer.status_code != httpx.codes.OK:
-            raise judge(self._name, answer.status_code)
+        headers = {"Content-Length": str(size_bytes)}
+        async with self._answer("POST", path, query, _pieces(source), headers):
+            pass
 
-    async def fetch(self, path: str, query: dict[str, str], sink: Callable[[bytes], None]) -> None:
+    async def fetch(self, path: str, query: Mapping[str, str], sink: Callable[[bytes], None]) -> None:
         """GET a body of any size and give it to `sink`, in a thread, as it comes. Raises: as `send`."""
+        async with self._answer("GET", path, query) as answer:
+            async for piece in answer.content.iter_chunked(PIECE_BYTES):
+                await asyncio.to_thread(sink, piece)
+
+    @asynccontextmanager
+    async def _answer(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str] | None,
+        body: bytes | AsyncIterator[bytes] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """An answer of success, whose body is still to be read."""
+        target = self._url.raw_path.rstrip("/") + path
+        whole = urlencode({**(query or {}), **self._token}, quote_via=quote)
+        url = self._url.origin().join(URL(f"{target}?{whole}" if whole else target, encoded=True))
         try:
-            async with self._slots, self._client.stream("GET", path, params=query) as answer:
-                if answer.status_code != httpx.codes.OK:
-                    raise judge(self._name, answer.status_code)
-                async for piece in answer.aiter_bytes(PIECE_BYTES):
-                    await asyncio.to_thread(sink, piece)
-        except (httpx.HTTPError, httpx.InvalidURL) as exc:
-            raise translate(self._name, exc) from exc
+            async with self._opened().request(
+                method, url, data=body, headers=headers, allow_redirects=False
+            ) as answer:
+                _log.debug("HTTP Request: %s %s %d", method, target, answer.status)
+                if answer.status != HTTPStatus.OK:
+                    await answer.content.read(_FAULT_BYTES)  # or its connection could not be used again
+                    raise judge(self._name, answer.status)
+                yield answer
+                self._answered_at = time.monotonic()
+        except aiohttp.ClientError as exc:
+            raise translate(self._name, exc) from None
+
+    def _opened(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            headers = {"User-Agent": "tesp"}
+            if self._url.user is not None or self._url.password is not None:
+                login = aiohttp.encode_basic_auth(self._url.user or "", self._url.password or "", "utf-8")
+                headers["Authorization"] = login
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=self._connections, keepalive_timeout=KEEPALIVE_S),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                headers=headers,
+                timeout=aiohttp.ClientTimeout(
+                    total=None,
+                    sock_connect=min(self._timeout_s, CONNECT_TIMEOUT_S),
+                    sock_read=self._timeout_s,
+                ),
+            )
+        return self._session
 
 
 async def _pieces(source: Path) -> AsyncIterator[bytes]:
@@ -186,29 +171,8 @@ async def _pieces(source: Path) -> AsyncIterator[bytes]:
             yield piece
 
 
-class TokenTransport(httpx.AsyncBaseTransport):
-    """Adds the token to each request on its way out, behind the back of the client and its logging."""
-
-    def __init__(self, private_token: str, inner: httpx.AsyncBaseTransport) -> None:
-        self._token = private_token
-        self._inner = inner
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        tokened = httpx.Request(
-            request.method,
-            request.url.copy_add_param("private_token", self._token),
-            headers=request.headers,
-            stream=request.stream,
-            extensions=request.extensions,
-        )
-        return await self._inner.handle_async_request(tokened)
-
-    async def aclose(self) -> None:
-        await self._inner.aclose()
-
-
 def translate(name: str, exc: Exception) -> PulsarError:
-    """Our error for one of httpx's, by the table."""
+    """Our error for one of aiohttp's, by the table."""
     for ancestor in type(exc).__mro__:
         if ancestor in FOREIGN_ERRORS:
             ours, what = FOREIGN_ERRORS[ancestor]

@@ -93,21 +93,26 @@ def claim_of(run: Run) -> Claim:
 
 
 async def _used_places(run: Run, around: RunSurroundings) -> list[str]:
-    """The folders of the runs whose files this one uses, and of those that they took steps over from."""
-    places: list[str] = []
-    asked, left = set[str](), list(run.uses)
+    """The folders of the runs whose files this one uses, and of those that they took steps over from.
+
+    The former its owner saw when it was created; the latter only if they are the owner's, or shared with a
+    group of theirs.
+    """
+    places: dict[str, str] = {}
+    left = list(run.uses)
     while left:
         used = left.pop()
-        if used in asked:
+        if used in places:
             continue
-        asked.add(used)
         try:
             found = await around.parts.runs.get(used)
         except RunNotFound:
             continue
-        places.append(found.work_url)
-        left += found.uses
-    return places
+        is_shared = not frozenset(found.groups).isdisjoint(run.groups)
+        if used in run.uses or found.owner == run.owner or is_shared:
+            places[used] = found.work_url
+            left += found.uses
+    return list(places.values())
 
 
 async def _outcome(run: Run, claim: Claim, around: RunSurroundings) -> EngineOutcome | None:

@@ -16,10 +16,12 @@ class Link:
     `refuse` is what a host does whose service is gone, `stall` what a network does that loses all packets:
     nobody is told anything, and what was sent arrives once it is healed. With `healed(forgets=True)` it does
     not: connections from before stay silent for ever, as after a router was restarted, and new ones work.
+    With `resets`, the router answers what is sent over one of before with a reset.
     """
 
-    def __init__(self, upstream_port: int, port: int = 0) -> None:
+    def __init__(self, upstream_port: int, port: int = 0, *, resets: bool = False) -> None:
         self._upstream_port = upstream_port
+        self._resets = resets
         self._flows = threading.Event()
         self._flows.set()
         self._lock = threading.Lock()
@@ -34,9 +36,7 @@ class Link:
         _close(self._listener)
         with self._lock:
             for end in self._open:
-                with contextlib.suppress(OSError):
-                    end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-                _shut(end)
+                self._reset(end)
 
     def stall(self) -> None:
         """Let nothing through; connections seem to stay open, and new ones seem to be made."""
@@ -92,6 +92,8 @@ class Link:
             while data := source.recv(65536):
                 self._flows.wait()
                 if source in self._forgotten:
+                    if self._resets:
+                        self._reset(source)
                     return
                 target.sendall(data)
             self._flows.wait()
@@ -108,6 +110,11 @@ class Link:
             for end in ends:
                 self._open.discard(end)
                 end.close()
+
+    def _reset(self, end: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        _shut(end)
 
     def __enter__(self) -> Self:
         return self

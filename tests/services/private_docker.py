@@ -21,7 +21,9 @@ _POLL_S = 0.05
 class PrivateDocker:
     """`with PrivateDocker(folder) as docker:` has `busybox:latest`, and no network for containers.
 
-    All that it keeps is in the folder, which it makes and removes. `docker.host` is what DOCKER_HOST must be.
+    It has a network namespace of its own, since a daemon without a bridge takes away that of the machine's
+    own daemon. All that it keeps is in the folder, which it makes and removes. `docker.host` is what
+    DOCKER_HOST must be.
     With `live_restore`, containers outlive the daemon.
 
     Raises:
@@ -80,7 +82,11 @@ class PrivateDocker:
     def _spawn(self, command: list[str]) -> subprocess.Popen[bytes]:
         with (self.folder / "log").open("ab") as log:
             return subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+                ["unshare", "--net", *command],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
             )
 
     def start(self) -> None:

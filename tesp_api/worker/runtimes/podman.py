@@ -34,6 +34,9 @@ class Podman(Docker):
             launch.on_death.append(self._take_over(self._scratch))
         return launch
 
+    def _is_removed(self, name: str) -> bool:
+        return False
+
     def _remove_command(self, name: str) -> list[str]:
         """Without `--time=0` podman would wait ten seconds for the program to end by itself."""
         return [self._program, "rm", "--force", "--time=0", "--volumes", name]

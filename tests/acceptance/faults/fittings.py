@@ -25,6 +25,10 @@ PLACES = 7
 NOTHING: Mapping[str, str] = MappingProxyType({})
 _PREFIX = "TESP_API_DESTINATIONS__LOCAL__"
 
+RESETTING = ("pulsar-broker",)
+"""Stock Pulsar notices a connection that is silent for ever by TCP's keepalive alone, and that a proxy on the
+same machine answers: here it is told as soon as it sends a heartbeat."""
+
 # a job is known by the name of its task, which is in the URLs of its order
 _HOLD = """hold() {
     for gate in {folder}/gates/"$1".*; do
@@ -91,7 +95,7 @@ class Fittings:
         """A new link, in place of the last one of that name."""
         if name in self._links:
             self._links[name].__exit__(None, None, None)
-        self._links[name] = Link(port)
+        self._links[name] = Link(port, resets=name in RESETTING)
         return self._links[name]
 
     def __contains__(self, name: str) -> bool:

@@ -105,7 +105,7 @@ async def test_the_history_tells_every_state_with_its_reason(
 async def test_events_are_read_while_they_come(client: httpx.AsyncClient, store: TaskStore) -> None:
     task_id = await create(client)
     address = f"/tesp/v1/tasks/{task_id}/events"
-    assert (await client.get(address)).json() == {"events": [], "live": True}
+    assert (await client.get(address)).json() == {"events": [], "attempt": 0, "live": True}
     held = await start(store, task_id)
     await store.append_log(held, 1, 0, "events", 0, lines_of(EVENTS[:2]))
     assert (await client.get(address)).json() == {
@@ -113,9 +113,10 @@ async def test_events_are_read_while_they_come(client: httpx.AsyncClient, store:
             {"seq": 0, "time": AT, "event": "initializing"},
             {"seq": 1, "time": AT, "event": "transfer", **TRANSFER, "ended": False},
         ],
+        "attempt": 1,
         "live": True,
     }
-    assert (await client.get(f"{address}?after=1")).json() == {"events": [], "live": True}
+    assert (await client.get(f"{address}?after=1")).json() == {"events": [], "attempt": 1, "live": True}
     await store.append_log(held, 1, 0, "events", len(lines_of(EVENTS[:2])), lines_of(EVENTS[2:]))
     await finish(store, held, b"")
     for after in (-1, 1, 5, 6, 1000):
@@ -150,9 +151,9 @@ async def test_the_events_of_each_attempt_are_its_own(client: httpx.AsyncClient,
     held = await start(store, task_id)
     await store.append_log(held, 1, 0, "events", 0, lines_of(EVENTS[:1]))
     await store.update(task_id, Changes(attempt=2, job=Job("local", f"{task_id}-2")), claim=held)
-    assert (await client.get(address)).json() == {"events": [], "live": True}
+    assert (await client.get(address)).json() == {"events": [], "attempt": 2, "live": True}
     first = (await client.get(f"{address}?attempt=1")).json()
-    assert (len(first["events"]), first["live"]) == (1, False)
+    assert (len(first["events"]), first["attempt"], first["live"]) == (1, 1, False)
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from tesp_api.api.application import build_api
 from tesp_api.bell import Bell
 from tesp_api.cli.main import app
 from tesp_api.settings import Settings
-from tesp_api.store.base import Changes, Stream
+from tesp_api.store.base import Changes, Job, Stream
 from tesp_api.store.sqlite import SqliteTaskStore
 from tesp_api.tes.states import State
 
@@ -73,13 +73,26 @@ class LiveApi:
 
         self._call(retire())
 
-    def write_log(self, task_id: str, executor: int, stream: Stream, offset: int, data: bytes) -> None:
+    def begin_attempt(self, task_id: str, attempt: int) -> None:
+        """Say that the task is tried once more, as a runner would."""
+
+        async def begin() -> None:
+            claim = (await self._store.get(task_id)).claim
+            assert claim
+            changes = Changes(attempt=attempt, job=Job("local", f"{task_id}-{attempt}"))
+            await self._store.update(task_id, changes, claim=claim)
+
+        self._call(begin())
+
+    def write_log(
+        self, task_id: str, executor: int, stream: Stream, offset: int, data: bytes, attempt: int = 1
+    ) -> None:
         """Append to an executor's log as a runner would."""
 
         async def write() -> None:
             claim = (await self._store.get(task_id)).claim
             assert claim
-            await self._store.append_log(claim, 1, executor, stream, offset, data)
+            await self._store.append_log(claim, attempt, executor, stream, offset, data)
 
         self._call(write())
 

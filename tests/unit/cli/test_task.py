@@ -171,6 +171,32 @@ def test_wait_draws_a_bar_for_each_transfer_and_names_its_task(
     assert "big.bin" not in result.stdout
 
 
+def test_wait_draws_the_bars_of_a_second_attempt_from_its_first_event_on(
+    tesp: Tesp, api: LiveApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "120")
+    task_id = create(tesp)
+    api.advance(task_id, State.INITIALIZING)
+    api.write_log(task_id, 0, "events", 0, 3 * transfer_event(done_bytes=1_000_000))
+
+    def try_again() -> None:
+        api.begin_attempt(task_id, 2)
+        api.write_log(task_id, 0, "events", 0, transfer_event(path="/data/again.bin", done_bytes=1), 2)
+
+    timers = [
+        threading.Timer(0.7, try_again),
+        threading.Timer(2.0, api.advance, (task_id, State.RUNNING, State.COMPLETE)),
+    ]
+    for timer in timers:
+        timer.start()
+    result = tesp("task", "wait", task_id)
+    for timer in timers:
+        timer.join()
+    assert "big.bin" in result.stderr
+    assert "again.bin" in result.stderr
+
+
 def test_wait_gives_up_in_time(tesp: Tesp) -> None:
     task_id = create(tesp)
     result = tesp("task", "wait", task_id, "--timeout", "0")

@@ -1,6 +1,10 @@
 """Docker's daemon goes away while a container runs, or is restarted: as its command line tells of it."""
 
 import json
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +48,43 @@ def test_a_container_is_removed_once_the_daemon_is_back(folder: Path) -> None:
     (folder / "away").write_text("1\n2\n3\n")
     docker.remove(a_run())
     assert not (folder / "away").read_text()
+
+
+@contextmanager
+def daemon(folder: Path, status: str) -> Iterator[list[bytes]]:
+    """A daemon's socket that answers one request; its first lines come into the list."""
+    asked: list[bytes] = []
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(folder / "none"))
+        listener.listen()
+
+        def answer() -> None:
+            with listener.accept()[0] as connection:
+                asked.append(connection.recv(4096).partition(b"\r\n")[0])
+                connection.sendall(f"HTTP/1.0 {status}\r\n\r\n".encode())
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        yield asked
+        thread.join(10)
+
+
+@pytest.mark.parametrize("status", ["204 No Content", "404 Not Found"])
+def test_a_container_is_removed_without_the_program_where_the_socket_is_reached(
+    folder: Path, status: str
+) -> None:
+    docker = Docker((), str(folder))
+    (folder / "docker").unlink()
+    with daemon(folder, status) as asked:
+        docker.remove(a_run())
+    assert asked == [b"DELETE /containers/tesp-job-0?force=1&v=1 HTTP/1.0"]
+
+
+def test_what_the_socket_refuses_is_tried_by_the_program(folder: Path) -> None:
+    docker = Docker((), str(folder))
+    (folder / "docker").write_text("#!/bin/sh\necho Error: it is busy\nexit 1\n")
+    with daemon(folder, "409 Conflict"), pytest.raises(SystemFailure, match="it is busy"):
+        docker.remove(a_run())
 
 
 def test_patience_has_an_end(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
