@@ -184,7 +184,7 @@ async def test_a_step_is_the_same_step_whenever_it_comes_up(settings: Settings, 
     ("change", "is_same"),
     [
         (lambda tool, data: (tool, data), True),
-        (lambda tool, data: (tool, "changed"), False),
+        (lambda tool, data: (tool, "atad"), False),
         (lambda tool, data: (tool | {"baseCommand": "tac"}, data), False),
         (lambda tool, data: (tool | {"label": "another"}, data), False),
     ],
