@@ -15,6 +15,7 @@ from tesp_api.store.runs import Run, RunStore
 from tesp_api.tes.ids import new_task_id
 from tesp_api.tes.states import State
 from tesp_api.tes.times import now
+from tesp_api.wes.clients_files import with_attached_files
 from tesp_api.wes.earlier_runs import FindRun, with_earlier_outputs
 from tesp_api.wes.engines.base import WorkflowEngine
 from tesp_api.wes.requests import RESUME, NewRun
@@ -68,6 +69,7 @@ class RunCreation:
             StorageUnavailable, StoreUnavailable: nothing is stored.
         """
         params, uses = await with_earlier_outputs(new.document["workflow_params"], find)
+        params, told = with_attached_files(params, new.attachments, self._settings)
         if new.resumes:
             await _check_can_be_resumed(new.resumes, find)
             uses = sorted({*uses, new.resumes})
@@ -91,7 +93,7 @@ class RunCreation:
             resumes=new.resumes,
             uses=uses,
             groups=groups,
-            system_logs=(f"created by request {request_id}", *new.warnings),
+            system_logs=(f"created by request {request_id}", *new.warnings, *told),
         )
         await self._runs.create(run)
         self._bell.ring(run_id)
