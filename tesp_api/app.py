@@ -136,6 +136,9 @@ def create_app(
             stack.push_async_callback(scheduler.stop)
             await work_files.open()
             stack.push_async_callback(work_files.aclose)
+            for engine in engines.values():
+                await engine.open()
+                stack.push_async_callback(engine.aclose)
             await conductor.start()
             stack.push_async_callback(conductor.stop)
             if settings.retention.finished_age_s is not None:

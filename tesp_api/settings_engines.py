@@ -23,6 +23,9 @@ class SandboxSettings(Table):
 class CwlSettings(Table):
     """Of the engine cwl."""
 
+    spare: bool = Field(
+        True, description="keep a process ready, so that a run begins at once; it takes some 100 MB of memory"
+    )
     default_image: str = Field(
         "debian:stable-slim", pattern=r"^[^\s-]\S*$", description="of tools that name none"
     )

@@ -17,7 +17,7 @@ def engine_checks(settings: Settings) -> Iterator[Check]:
                 label, "ok", f"not installed; `tesp engine install {name}` lets the server run workflows"
             )
             continue
-        fault = CwlEngine(settings).fault
+        fault = CwlEngine(settings).check()
         if fault:
             yield Check(label, "fail", "cannot be used", fault)
         else:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from tesp_api.errors import Fault, InvalidRequest
+from tesp_api.errors import Fault, InvalidRequest, StorageUnavailable
 from tesp_api.settings import Settings
 from tesp_api.storage.credentials import Credentials
 from tesp_api.storage.looks import Look, Missing, Seen, look_at
@@ -21,7 +21,7 @@ from tesp_api.storage.stoppable import Stop, StoppableGuard, in_thread
 from tesp_api.storage.url_rules import UrlRules, worker_rules
 from tesp_api.tes.urls import url_fault
 from tesp_api.wes.engines.base import EngineRun, FileStat
-from tesp_api.worker.errors import Canceled, StagingError
+from tesp_api.worker.errors import Canceled, StagingError, StorageAway
 from tesp_api.worker.mounts import is_below
 from tesp_api.worker.order import FileRoot, Patience
 from tesp_api.worker.transfer import Site, Source, transfer_for
@@ -120,12 +120,16 @@ class StorageFiles:
         )
 
     async def _in_thread(self, url: str, call: Callable[[], T]) -> T:
-        """Raises: FileNotFoundError, InvalidRequest."""
+        """Raises: FileNotFoundError, InvalidRequest, StorageUnavailable."""
         async with self._threads:
             try:
                 return await in_thread(call)
             except Missing as error:
                 raise FileNotFoundError(2, str(error), url) from error
+            except StorageAway as error:
+                if any(_is_within(url, own) for own in self._own):  # it will be there again, and needed
+                    raise StorageUnavailable(str(error)) from error
+                raise InvalidRequest([Fault("url", str(error))]) from error
             except (StagingError, Canceled) as error:
                 raise InvalidRequest([Fault("url", str(error))]) from error
 

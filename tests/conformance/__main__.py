@@ -7,17 +7,21 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
+
+import httpx
 
 from tesp_api.settings import Settings
+from tesp_api.tes.states import State
+from tesp_api.wes.engines.base import EngineOutcome
 from tesp_api.wes.engines.cwl import CwlEngine
 from tests.conformance.images import require_images
 from tests.conformance.judge import UNSUPPORTED_EXIT_CODE, verdict
 from tests.conformance.suite import ConformanceTest, load_suite
-from tests.services.cwl_engine import engine_settings
-from tests.services.plain_run_host import PlainRunHost, engine_run
+from tests.services.cwl_engine import engine_settings, engines_folder
+from tests.services.plain_run_host import FINAL, POLL_S, PlainRunHost, engine_run
 from tests.services.tesp import ONLY_BUBBLEWRAP, ONLY_DOCKER, TespServer
 
 RUNTIMES = {"bubblewrap": ONLY_BUBBLEWRAP, "docker": ONLY_DOCKER}
@@ -28,8 +32,16 @@ class Result(NamedTuple):
 
     test: ConformanceTest
     fault: str
-    is_unsupported: bool
+    outcome: EngineOutcome
     seconds: float
+
+    @property
+    def is_unsupported(self) -> bool:
+        return self.outcome.exit_code == UNSUPPORTED_EXIT_CODE
+
+
+Way = Callable[[ConformanceTest, Path], Awaitable[tuple[EngineOutcome, str]]]
+"""Runs a test in a folder: how it has ended, and the end of its log."""
 
 
 def main() -> int:
@@ -48,9 +60,13 @@ def main() -> int:
         environment = {
             **RUNTIMES[options.runtime],
             "TESP_API_DESTINATIONS__LOCAL__FILE_ROOTS": f"@json {json.dumps(roots)}",
+            "TESP_API_WES__ENGINES_DIR": str(engines_folder()),
+            "TESP_API_WES__CWL__DEFAULT_IMAGE": options.default_image,
+            "TESP_API_WES__LIVE_MAX": "1000",
         }
         with TespServer(environment) as server:
-            results = asyncio.run(_run_all(tests, server.url, settings, folder, options.parallel))
+            way = _by_wes(server.url) if options.over == "wes" else _by_engine(server.url, settings)
+            results = asyncio.run(_run_all(tests, way, folder, options.parallel))
     if options.report:
         options.report.write_text(json.dumps([_as_json(one) for one in results], indent=1))
     return _tell(results)
@@ -63,7 +79,10 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--tags", default="", help="tests with any of these tags: required,scatter")
     parser.add_argument("--part", default="1/1", help="2/8: the second of eight parts")
     parser.add_argument("--parallel", type=int, default=2, help="tests at one time")
-    parser.add_argument("--runtime", choices=RUNTIMES, default="bubblewrap")
+    parser.add_argument(
+        "--over", choices=["wes", "tes"], default="wes", help="the server's WES, or the engine alone on TES"
+    )
+    parser.add_argument("--runtime", choices=RUNTIMES, default="docker")
     parser.add_argument("--default-image", default="docker.io/python:3-slim", help="of tools that name none")
     parser.add_argument("--report", type=Path, help="write the results there, as JSON")
     return parser.parse_args()
@@ -76,33 +95,66 @@ def _chosen(tests: Sequence[ConformanceTest], options: argparse.Namespace) -> li
     return chosen[number - 1 :: of]
 
 
-async def _run_all(
-    tests: Sequence[ConformanceTest], url: str, settings: Settings, folder: Path, parallel: int
-) -> list[Result]:
-    engine, slots = CwlEngine(settings), asyncio.Semaphore(parallel)
+async def _run_all(tests: Sequence[ConformanceTest], run: Way, folder: Path, parallel: int) -> list[Result]:
+    slots = asyncio.Semaphore(parallel)
 
-    async def run(number: int, test: ConformanceTest) -> Result:
+    async def judged(number: int, test: ConformanceTest) -> Result:
+        place = folder / f"run-{number}"
         async with slots:
-            result = await _run(test, url, engine, settings, folder / f"run-{number}")
-        mark = "ok" if not result.fault else "UNSUPPORTED" if result.is_unsupported else "FAIL"
+            began = time.monotonic()
+            outcome, log = await run(test, place)
+            fault = await asyncio.to_thread(verdict, test, outcome, place / "outputs")
+            result = Result(test, fault and f"{fault}\n{log}", outcome, time.monotonic() - began)
+        mark = "ok" if not fault else "UNSUPPORTED" if result.is_unsupported else "FAIL"
         print(f"{mark:12}{test.id}  {result.seconds:.1f} s", flush=True)
+        await asyncio.to_thread(shutil.rmtree, place, True)
         return result
 
-    return await asyncio.gather(*(run(number, test) for number, test in enumerate(tests)))
+    return await asyncio.gather(*(judged(number, test) for number, test in enumerate(tests)))
 
 
-async def _run(
-    test: ConformanceTest, url: str, engine: CwlEngine, settings: Settings, folder: Path
-) -> Result:
-    began = time.monotonic()
-    run = engine_run(folder, test.workflow_url, test.params)
-    async with PlainRunHost(url, run, settings) as host:
-        outcome = await engine.execute(run, host)
-    fault = await asyncio.to_thread(verdict, test, outcome, folder / "outputs")
-    if fault:
-        fault += "\n" + host.logs["stderr"].decode(errors="replace")[-2000:]
-    await asyncio.to_thread(shutil.rmtree, folder, True)
-    return Result(test, fault, outcome.exit_code == UNSUPPORTED_EXIT_CODE, time.monotonic() - began)
+def _by_engine(url: str, settings: Settings) -> Way:
+    """The engine in this process, on nothing but TES."""
+    engine = CwlEngine(settings)
+
+    async def run(test: ConformanceTest, folder: Path) -> tuple[EngineOutcome, str]:
+        order = engine_run(folder, test.workflow_url, test.params)
+        async with PlainRunHost(url, order, settings) as host:
+            outcome = await engine.execute(order, host)
+        return outcome, _end_of(host.logs["stderr"].decode(errors="replace"))
+
+    return run
+
+
+def _by_wes(url: str) -> Way:
+    """Runs of the server, by its WES endpoints."""
+
+    async def run(test: ConformanceTest, _: Path) -> tuple[EngineOutcome, str]:
+        async with httpx.AsyncClient(base_url=url, timeout=60) as client:
+            fields = {
+                "workflow_type": "CWL",
+                "workflow_type_version": "v1.2",
+                "workflow_url": test.workflow_url,
+                "workflow_params": json.dumps(test.params),
+            }
+            answer = await client.post("/ga4gh/wes/v1/runs", data=fields)
+            if answer.status_code != 200:
+                return EngineOutcome(State.SYSTEM_ERROR, None, reason=answer.text), ""
+            path = f"/ga4gh/wes/v1/runs/{answer.json()['run_id']}"
+            while (await client.get(f"{path}/status")).json()["state"] not in FINAL:  # noqa: ASYNC110
+                await asyncio.sleep(POLL_S)
+            log = (await client.get(path)).json()
+            said = (await client.get(log["run_log"]["stderr"])).text
+            reason = "\n".join(log["run_log"].get("system_logs") or ())
+            exit_code = log["run_log"].get("exit_code")
+            state = cast(Any, State(log["state"]))
+            return EngineOutcome(state, exit_code, log.get("outputs") or {}, reason), _end_of(said)
+
+    return run
+
+
+def _end_of(log: str) -> str:
+    return log[-2000:]
 
 
 def _as_json(result: Result) -> dict[str, object]:

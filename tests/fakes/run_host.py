@@ -1,6 +1,6 @@
 """A `RunHost` whose steps end as a test says, at once; its files are real."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from tesp_api.settings import Settings
 from tesp_api.storage.credentials import Credentials
@@ -20,10 +20,12 @@ def failed(_: Step) -> StepEnd:
 class FakeRunHost:
     """`steps` are those that were submitted, `logs` what the engine has said."""
 
-    def __init__(self, run: EngineRun, settings: Settings, ends: Ends = failed) -> None:
+    def __init__(
+        self, run: EngineRun, settings: Settings, ends: Ends = failed, *, readable: Sequence[str] = ()
+    ) -> None:
         self._ends = ends
         self.files: RunFiles = StorageFiles(
-            settings, Credentials(settings.credentials), S3Signer(), owner="alice", run=run
+            settings, Credentials(settings.credentials), S3Signer(), owner="alice", run=run, readable=readable
         )
         self.steps: list[Step] = []
         self.canceled: list[str] = []

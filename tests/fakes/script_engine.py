@@ -34,6 +34,12 @@ class ScriptEngine:
         self.raises: list[Exception] = []
         """What the next expansions raise."""
 
+    async def open(self) -> None:
+        """Nothing takes time."""
+
+    async def aclose(self) -> None:
+        """Nothing was made ready."""
+
     async def version(self) -> str | None:
         return self.installed
 

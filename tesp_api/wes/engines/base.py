@@ -147,6 +147,12 @@ class WorkflowEngine(Protocol):
     def parameters(self) -> Mapping[str, str]:
         """The workflow_engine_parameters that it knows, with what they are if a request names them not."""
 
+    async def open(self) -> None:
+        """Get ready for runs; does nothing where nothing is installed. It can execute without, too."""
+
+    async def aclose(self) -> None:
+        """End what was made ready."""
+
     async def version(self) -> str | None:
         """The version of what is installed; None if nothing is."""
 

@@ -6,11 +6,13 @@ root it runs as a user that nobody else is. Always: an empty environment, limits
 open files and file sizes; a control group where this server may make one.
 """
 
+import functools
 import json
 import os
 import resource
 import shutil
 import stat
+import subprocess
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -70,23 +72,44 @@ class Sandbox:
             "installs it, or sets wes.sandbox.allow_unconfined, where every user is trusted"
         )
 
-    def launch(self, run_id: str) -> Launch:
-        """Raises: EngineUnusable if the engine is not installed, or must not run here."""
+    def launch(self, name: str) -> Launch:
+        """The `name` tells one process from the others.
+
+        Raises:
+            EngineUnusable: the engine is not installed, or must not run here.
+        """
         self._environment.require()
         if self.fault:
             raise EngineUnusable(self.fault)
         bwrap = shutil.which("bwrap")
-        user = self._user_of(run_id, confined=bwrap is not None)
+        user = self._user_of(name, bwrap)
         python = [str(self._environment.python), "-I", "-B", "-X", "utf8", "-c", _START]
         options = json.dumps({"user": user})
         path = {"PATH": str(self._environment.folder / "bin")}
         group = create_group(
-            f"tesp-run-{run_id}", None, int(self._settings.memory_gb * 1e9), self._settings.processes_max
+            f"tesp-engine-{name}", None, int(self._settings.memory_gb * 1e9), self._settings.processes_max
         )
         argv = [*python, str(self._code), options]
         if bwrap is not None:
             argv = [bwrap, *self._options(user), "--", *python, str(INSIDE), options]
         return Launch(argv, {**_ENVIRONMENT, **path}, _limiter(self._settings, group), group)
+
+    def check(self) -> str:
+        """Start what does nothing; why that fails here, or "".
+
+        Raises:
+            EngineUnusable: as `launch`.
+        """
+        launch = self.launch("check")
+        argv = ["pass" if word == _START else word for word in launch.argv]
+        try:
+            ended = subprocess.run(
+                argv, env=dict(launch.environment), preexec_fn=launch.on_start, capture_output=True, text=True
+            )
+        finally:
+            if launch.group is not None:
+                launch.group.remove()
+        return ended.stderr.strip() or "it does not start" if ended.returncode else ""
 
     def _options(self, user: int | None) -> Iterator[str]:
         """Of bwrap."""
@@ -127,15 +150,22 @@ class Sandbox:
             if not link.is_relative_to(folder):
                 yield link
 
-    def _user_of(self, run_id: str, *, confined: bool) -> int | None:
-        """A user for this run alone, if the server is root and such a user can read the engine's files."""
-        if os.geteuid() != 0:
+    def _user_of(self, name: str, bwrap: str | None) -> int | None:
+        """A user for this process alone, if the server is root and any user can read the engine's files."""
+        if os.geteuid() != 0 or (bwrap and not _has_namespaces_as_root(bwrap)):
             return None
         program = self._environment.python.resolve()
         needed = [self._code / "expander" / "main.py", program, self._environment.folder / "pyvenv.cfg"]
-        if not all(_is_readable(path, with_folders=not confined) for path in needed):
+        if not all(_is_readable(path, with_folders=bwrap is None) for path in needed):
             return None
-        return _FIRST_USER + zlib.crc32(run_id.encode()) % _USERS
+        return _FIRST_USER + zlib.crc32(name.encode()) % _USERS
+
+
+@functools.cache
+def _has_namespaces_as_root(bwrap: str) -> bool:
+    """Whether root may make them as it is; in some containers it needs a user namespace, as others do."""
+    argv = [bwrap, "--unshare-pid", "--unshare-net", "--ro-bind", "/", "/", "true"]
+    return subprocess.run(argv, capture_output=True).returncode == 0
 
 
 def _is_readable(path: Path, *, with_folders: bool) -> bool:

@@ -13,6 +13,7 @@ from tesp_api.tes.states import State
 from tesp_api.wes.engines.base import EngineOutcome, EngineRun, RunHost
 from tesp_api.wes.engines.cwl.errands import Errands
 from tesp_api.wes.engines.cwl.process import ExpanderProcess
+from tesp_api.wes.engines.cwl.spares import Spares
 from tesp_api.wes.engines.environments import EngineEnvironment
 from tesp_api.wes.engines.sandbox import Sandbox
 
@@ -48,9 +49,20 @@ class CwlEngine:
     def __init__(self, settings: Settings) -> None:
         self._environment = cwl_environment(settings)
         self._sandbox = Sandbox(self._environment, _HERE, settings.wes.sandbox)
+        self._spares = Spares(self._sandbox)
+        self._keeps_spare = settings.wes.cwl.spare
         self.parameters: Mapping[str, str] = MappingProxyType(
             {"on_error": "stop", "default_image": settings.wes.cwl.default_image, "eval_timeout_s": "60"}
         )
+
+    async def open(self) -> None:
+        """Make an expander ready, meanwhile."""
+        if self._keeps_spare:
+            await self._spares.open()
+
+    async def aclose(self) -> None:
+        """End the one that waits for a run."""
+        await self._spares.aclose()
 
     async def version(self) -> str | None:
         """That of cwltool."""
@@ -65,11 +77,18 @@ class CwlEngine:
             return str(error)
         return self._sandbox.fault
 
+    def check(self) -> str:
+        """Like `fault`, by starting something in the sandbox."""
+        if fault := self.fault:
+            return fault
+        failed = self._sandbox.check()
+        return f"the sandbox of workflows does not start on this machine: {failed}" if failed else ""
+
     async def execute(self, run: EngineRun, host: RunHost) -> EngineOutcome:
         """Start an expander and serve it until it has said how the run ended."""
         try:
             parameters = self._parameters_of(run)
-            launch = await asyncio.to_thread(self._sandbox.launch, run.id)
+            process = await self._spares.take()
         except EngineUnusable as error:
             return EngineOutcome(State.SYSTEM_ERROR, None, reason=str(error))
         except ValueError as error:
@@ -81,7 +100,7 @@ class CwlEngine:
             "parameters": parameters,
             "work_url": run.work_url,
         }
-        async with ExpanderProcess(launch) as process, Errands(run, host) as errands:
+        async with contextlib.aclosing(process), Errands(run, host) as errands:
             await process.send(order)
             try:
                 end = await _serve(process, errands)

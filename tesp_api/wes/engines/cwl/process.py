@@ -3,9 +3,11 @@
 import asyncio
 import contextlib
 import json
+import os
+import signal
 import socket
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any
 
 from tesp_api.wes.engines.sandbox import Launch
 
@@ -17,14 +19,15 @@ _REAP_S = 10.0
 
 
 class ExpanderProcess:
-    """`async with ExpanderProcess(launch) as process:`; it is dead when the block is left."""
+    """Once started, it waits for what it is to do. Close it in the end."""
 
     def __init__(self, launch: Launch) -> None:
         self._launch = launch
         self._sending = asyncio.Lock()
         self._tail = b""
 
-    async def __aenter__(self) -> Self:
+    async def start(self) -> None:
+        """Raises: OSError if the machine does not start it."""
         ours, theirs = socket.socketpair()
         with theirs:
             try:
@@ -44,12 +47,16 @@ class ExpanderProcess:
                 raise
         self._reader, self._writer = await asyncio.open_connection(sock=ours, limit=LINE_MAX_BYTES)
         self._listening = asyncio.create_task(self._listen())
-        return self
 
-    async def __aexit__(self, *_: object) -> None:
+    @property
+    def is_alive(self) -> bool:
+        return self._process.returncode is None
+
+    async def aclose(self) -> None:
+        """End it, and what it has started."""
         self._writer.close()
         with contextlib.suppress(ProcessLookupError):
-            self._process.kill()
+            os.killpg(self._process.pid, signal.SIGKILL)
         await asyncio.shield(self._bury())
 
     async def send(self, message: Mapping[str, Any]) -> None:

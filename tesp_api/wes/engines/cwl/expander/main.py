@@ -9,7 +9,7 @@ import json
 import logging
 import socket
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import urldefrag
 
@@ -41,6 +41,8 @@ _NOT_OURS = ("InplaceUpdateRequirement", "http://commonwl.org/cwltool#Secrets")
 
 def main(channel: int) -> None:
     """Expand what the server sends over this descriptor, and tell it how that ended."""
+    for version in ("v1.0", "v1.2"):  # takes a while, and may be done before there is a run
+        process.get_schema(version)
     server = Server(socket.socket(fileno=channel))
     handler = _ToServer(server)
     cwltool_log.handlers = [handler]
@@ -89,6 +91,7 @@ class Run:
         self._expansion = Expansion(server, self._files, self._work_url, order["run_id"])
         self._fetcher = functools.partial(UrlFetcher, files=self._files)
         self._final: list[tuple[Any, str]] = []
+        self._later: list[Callable[[], None]] = []
         for name in _NOT_OURS:
             if name in process.supportedProcessRequirements:
                 process.supportedProcessRequirements.remove(name)
@@ -176,14 +179,30 @@ class Run:
     def _drive(self, tool: Process, order: Any, context: RuntimeContext) -> None:
         """Submit every step as soon as it can run; steps that run when one has failed are let to end."""
         for job in tool.job(order, self._note_end, context):
-            if job is not None:
-                job.run(context)
-            elif self._server.has_steps:
-                self._server.serve()
-            else:
-                raise WorkflowException("Workflow cannot make any more progress.")
-        while self._server.has_steps:
+            if job is None:
+                self._wait()
+                continue
+            if context.on_error == "continue" and getattr(job, "output_callback", None) is not None:
+                job.output_callback = functools.partial(self._end_later, job.output_callback)
+            job.run(context)
+        while self._server.has_steps or self._later:
+            self._wait()
+
+    def _wait(self) -> None:
+        """Until a step has ended. Raises: WorkflowException if none is running."""
+        if self._server.has_steps:
             self._server.serve()
+        elif self._later:
+            self._later.pop(0)()
+        else:
+            raise WorkflowException("Workflow cannot make any more progress.")
+
+    def _end_later(self, callback: Any, outputs: Any, status: str) -> None:
+        """Tell of a failure when nothing else runs: after it cwltool begins nothing new, even if it could."""
+        if status in ("success", "skipped"):
+            callback(outputs, status)
+        else:
+            self._later.append(functools.partial(callback, outputs, status))
 
     def _note_end(self, outputs: Any, status: str) -> None:
         self._final.append((outputs, status))
