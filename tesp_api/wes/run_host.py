@@ -43,6 +43,8 @@ class StoreRunHost:
         self._tasks = RunTasks(run, parts)
         self._steps: dict[str, StepRecord] = {}
         self._created: set[str] = set()
+        self._reused: dict[str, str] = {}
+        """From which runs tasks were taken over."""
         self._making: dict[str, asyncio.Lock] = {}
         self._storing: set[asyncio.Future[None]] = set()
         self._refuses = False
@@ -71,14 +73,16 @@ class StoreRunHost:
                 record = self._own_record(step)
                 await self._parts.runs.replace_step(record, claim=self._claim)
                 self._steps[step.key] = record
-            if not record.reused_from and record.task_id not in self._created:
+            if record.reused_from:
+                self._reused[record.task_id] = record.reused_from
+            elif record.task_id not in self._created:
                 await self._create(step, record.task_id)
                 self._created.add(record.task_id)
         return record.task_id
 
     async def wait(self, task_id: str) -> StepEnd:
         """See `RunHost.wait`."""
-        reused_from = next((one.reused_from for one in self._steps.values() if one.task_id == task_id), "")
+        reused_from = self._reused.get(task_id, "")
         while True:
             try:
                 await self._parts.ends.wait(task_id)
@@ -95,7 +99,7 @@ class StoreRunHost:
 
     async def cancel(self, task_id: str, reason: str) -> None:
         """See `RunHost.cancel`."""
-        if any(one.task_id == task_id and not one.reused_from for one in self._steps.values()):
+        if task_id in self._created:
             await self._tasks.cancel_one(task_id, reason)
 
     async def log(self, name: LogName, data: bytes) -> None:
