@@ -24,7 +24,7 @@ class CwlSettings(Table):
     """Of the engine cwl."""
 
     spare: bool = Field(
-        True, description="keep a process ready, so that a run begins at once; it takes some 100 MB of memory"
+        True, description="keep a process ready, so that a run begins at once; it takes some 60 MB of memory"
     )
     default_image: str = Field(
         "debian:stable-slim", pattern=r"^[^\s-]\S*$", description="of tools that name none"
