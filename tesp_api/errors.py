@@ -6,6 +6,7 @@
     ├── NotAuthenticated            401   nobody knows who sends this
     ├── NotAllowed                  403   the server knows, but this may not be done
     ├── AuthenticationBusy          503   it cannot be said now who sends this
+    ├── LimitReached                429   as much as the settings let one user, or all, have or ask for
     ├── TaskNotFound                404   there is none, or it is another's
     ├── TaskNotOver                 409   only what has ended can be deleted
     ├── KeyReused                   409   an Idempotency-Key came again with another body
@@ -33,6 +34,7 @@ The class alone decides the HTTP status (`http_status`) and the state of a task 
 (`final_state`, None where it ends none).
 """
 
+import math
 from dataclasses import asdict, dataclass
 from typing import ClassVar
 
@@ -101,6 +103,23 @@ class AuthenticationBusy(TespError):
     """Whether the credentials are right cannot be found out now."""
 
     http_status = 503
+
+
+class LimitReached(TespError):
+    """A limit of the settings: `name` is where it stands, `value` what it is, `used` how much is taken.
+
+    `retry_after_s`: before that it is useless to ask again; `advice` says what else helps.
+    """
+
+    http_status = 429
+
+    def __init__(self, name: str, value: float, used: float, *, retry_after_s: float, advice: str) -> None:
+        self.name, self.value, self.used = name, value, used
+        self.retry_after_s = max(1, math.ceil(retry_after_s))
+        super().__init__(
+            f"{name} is {value:.15g}, and {used:.15g} {'is' if used == 1 else 'are'} taken: {advice};"
+            f" try again in {self.retry_after_s} s at the earliest"
+        )
 
 
 class TaskNotFound(TespError):
