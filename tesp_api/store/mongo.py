@@ -59,6 +59,7 @@ from tesp_api.store.mongo_documents import (
 )
 from tesp_api.store.mongo_errors import FOREIGN, translated
 from tesp_api.store.mongo_logs import LogKey
+from tesp_api.store.turns import EQUAL_SHARES, Shares
 from tesp_api.tes.states import State
 from tesp_api.tes.times import now
 
@@ -209,12 +210,19 @@ class MongoTaskStore:
     # -- the runner's side
 
     async def claim(
-        self, owner: str, *, lease_s: float, new_limit: int, server: str = "", away_s: float = 0.0
+        self,
+        owner: str,
+        *,
+        lease_s: float,
+        new_limit: int,
+        shares: Shares = EQUAL_SHARES,
+        server: str = "",
+        away_s: float = 0.0,
     ) -> list[Task]:
         async with self._use() as opened:
             await opened.creation.settle()  # what a client was told is not there must not run
             return await opened.claims.take(
-                owner, lease_s=lease_s, new_limit=new_limit, server=server, away_s=away_s
+                owner, lease_s=lease_s, new_limit=new_limit, shares=shares, server=server, away_s=away_s
             )
 
     async def renew(self, owner: str, *, lease_s: float) -> Mapping[str, State]:

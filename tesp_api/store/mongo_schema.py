@@ -38,7 +38,7 @@ class Index(StrEnum):
     BY_OWNER = "by_owner"
     BY_NAME = "by_name"
     BY_TAG = "by_tag"
-    CLAIMABLE = "claimable"
+    CLAIMABLE = "claimable_by_owner"
     BY_CLAIM = "by_claim"
     ENDED = "ended"
     ONCE = "once"
@@ -61,7 +61,8 @@ TASK_INDEXES = (
         name=Index.BY_TAG,
     ),
     IndexModel(
-        [("begun", ASCENDING), ("free_at", ASCENDING), ("_id", ASCENDING)],
+        # Beside the filter it must have `live`, too, to answer without documents whose tasks wait.
+        [(key, ASCENDING) for key in ("live", "begun", "free_at", "owner", "_id")],
         name=Index.CLAIMABLE,
         partialFilterExpression={"live": True},
     ),
@@ -113,11 +114,20 @@ async def _allow_permits(_: Database) -> None:
 
 async def _know_owners(db: Database) -> None:
     """Tasks have owners who see them alone, and groups; the index by id tells of them."""
-    if "by_id" in await db.tasks.index_information():
-        await db.tasks.drop_index("by_id")
+    await _drop_index(db, "by_id")
 
 
-MIGRATIONS: tuple[Migration, ...] = (_allow_sealed_logins, _allow_permits, _know_owners)
+async def _queue_by_owner(db: Database) -> None:
+    """Those who wait take turns: the index of what can be claimed knows their owners."""
+    await _drop_index(db, "claimable")
+
+
+async def _drop_index(db: Database, name: str) -> None:
+    if name in await db.tasks.index_information():
+        await db.tasks.drop_index(name)
+
+
+MIGRATIONS: tuple[Migration, ...] = (_allow_sealed_logins, _allow_permits, _know_owners, _queue_by_owner)
 """What leads from version n + 1 to version n + 2, at index n.
 
 A step may be interrupted and run again, and run while another process does the same: each of its writes

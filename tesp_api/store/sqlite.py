@@ -47,6 +47,7 @@ from tesp_api.store.sqlite_readers import SqliteReaders
 from tesp_api.store.sqlite_rows import to_micros
 from tesp_api.store.sqlite_schema import connect, migrate
 from tesp_api.store.sqlite_writer import SqliteWriter
+from tesp_api.store.turns import EQUAL_SHARES, Shares
 from tesp_api.tes.states import State
 from tesp_api.tes.times import SteadyClock, now
 
@@ -168,11 +169,18 @@ class SqliteTaskStore:
     # -- the runner's side
 
     async def claim(
-        self, owner: str, *, lease_s: float, new_limit: int, server: str = "", away_s: float = 0.0
+        self,
+        owner: str,
+        *,
+        lease_s: float,
+        new_limit: int,
+        shares: Shares = EQUAL_SHARES,
+        server: str = "",
+        away_s: float = 0.0,
     ) -> list[Task]:
         def work(db: sqlite3.Connection) -> list[Task]:
             moment, end = self._lease(lease_s)
-            return sqlite_claims.take_claims(db, owner, moment, end, new_limit)
+            return sqlite_claims.take_claims(db, owner, moment, end, new_limit, shares)
 
         return await self._write(work)
 

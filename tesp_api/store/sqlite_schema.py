@@ -141,6 +141,12 @@ _VERSION_5 = (
 
 _VERSION_6 = ("ALTER TABLE tasks ADD COLUMN groups_json TEXT NOT NULL DEFAULT '[]'",)
 
+_VERSION_7 = (
+    # A queue for each owner, so that they can take turns.
+    "DROP INDEX tasks_waiting",
+    f"CREATE INDEX tasks_waiting_by_owner ON tasks (owner, id) WHERE {WAITING}",
+)
+
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
     _VERSION_1,
     _VERSION_2,
@@ -148,6 +154,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
     _VERSION_4,
     _VERSION_5,
     _VERSION_6,
+    _VERSION_7,
 )
 """The steps from an empty database to the present schema: the step at index n leads to version n + 1."""
 
