@@ -77,7 +77,8 @@ class LogSettings(_Table):
         64 * 1024**2, description="kept of each stream: the first half and the last half of it"
     )
     attempt_max_bytes: Bytes = Field(
-        256 * 1024**2, description="kept of all streams of one attempt, in equal shares; 128 KiB each at least"
+        256 * 1024**2,
+        description="kept of all streams of one attempt, in equal shares; 128 KiB each at least",
     )
     chunk_bytes: int = Field(65536, ge=1024, description="the unit in which logs travel and are stored")
 

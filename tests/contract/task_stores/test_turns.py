@@ -4,7 +4,7 @@ import asyncio
 from collections import Counter
 
 from tesp_api.store.base import Task, TaskStore
-from tesp_api.store.turns import Shares
+from tesp_api.store.turns import EQUAL_SHARES, Shares
 from tests.contract.task_stores.conftest import Driver, FakeClock
 from tests.factories import make_task
 
@@ -16,8 +16,8 @@ async def queue(store: TaskStore, *owners: str) -> list[Task]:
     return tasks
 
 
-async def claim(store: TaskStore, limit: int, **shares: dict[str, int] | int) -> list[Task]:
-    return await store.claim("runner", lease_s=60, new_limit=limit, shares=Shares(**shares))  # type: ignore[arg-type]
+async def claim(store: TaskStore, limit: int, shares: Shares = EQUAL_SHARES) -> list[Task]:
+    return await store.claim("runner", lease_s=60, new_limit=limit, shares=shares)
 
 
 def owners_of(tasks: list[Task]) -> dict[str, int]:
@@ -32,8 +32,8 @@ async def test_one_users_queue_does_not_fill_a_claim(store: TaskStore) -> None:
 
 async def test_who_has_less_comes_first(store: TaskStore) -> None:
     await queue(store, *["alice"] * 9, *["bob"] * 9)
-    assert owners_of(await claim(store, 6, taken={"alice": 4})) == {"alice": 1, "bob": 5}
-    assert owners_of(await claim(store, 2, taken={"bob": 100})) == {"alice": 2}
+    assert owners_of(await claim(store, 6, Shares({"alice": 4}))) == {"alice": 1, "bob": 5}
+    assert owners_of(await claim(store, 2, Shares({"bob": 100}))) == {"alice": 2}
 
 
 async def test_each_users_tasks_come_oldest_first_and_of_equals_who_waits_longest(store: TaskStore) -> None:
@@ -42,10 +42,20 @@ async def test_each_users_tasks_come_oldest_first_and_of_equals_who_waits_longes
         assert [one.id for one in await claim(store, 1)] == [task.id]
 
 
+async def test_of_equals_whose_turn_was_longest_ago_comes_first(store: TaskStore) -> None:
+    await queue(store, "alice", "bob", "carol")
+    shares = Shares(served={"alice": 8, "bob": 7})
+    assert [list(owners_of(await claim(store, 1, shares))) for _ in range(3)] == [
+        ["carol"],
+        ["bob"],
+        ["alice"],
+    ]
+
+
 async def test_nobody_gets_more_than_there_is_room_for(store: TaskStore) -> None:
     await queue(store, *["alice"] * 5, *["bob"] * 5, *["carol"] * 5)
-    shares = {"room": {"alice": 0, "bob": 2}, "others_room": 3}
-    assert owners_of(await claim(store, 100, **shares)) == {"bob": 2, "carol": 3}
+    shares = Shares(room={"alice": 0, "bob": 2}, others_room=3)
+    assert owners_of(await claim(store, 100, shares)) == {"bob": 2, "carol": 3}
     assert owners_of(await claim(store, 100)) == {"alice": 5, "bob": 3, "carol": 2}
 
 
