@@ -1,11 +1,11 @@
 """Who is where and who waits: gives each task that waits a place, as soon as there is one for it.
 
-Users take turns: whoever uses fewest cores comes next, with their oldest task; of equals, whose turn was longest
-ago. One that waits for more than is
-free lets others pass, but not for ever: after `overtakes_max` of them one destination is kept free for it until
-it has its place. A queue that all run through therefore never starves a task, as long as the destination kept
-for it answers. Where tasks of several users wait, one that was waited for in this way sends the others of its
-user to the end of that line, so that a user's many large tasks are not waited for one after the other.
+Users take turns: whoever uses fewest cores comes next, with their oldest task; of equals, whose turn was
+longest ago. One that waits for more than is free lets others pass, but not for ever: after `overtakes_max` of
+them one destination is kept free for it until it has its place. A queue that all run through therefore never
+starves a task, as long as the destination kept for it answers. Where tasks of several users wait, one for
+which a destination was kept sends the others of its user to the end of that line, so that many large tasks of
+one user are not waited for one after the other.
 """
 
 import asyncio

@@ -15,6 +15,7 @@ from datetime import datetime, timedelta
 from typing import Any, Generic, Literal, Protocol, TypeVar
 
 from tesp_api.store.turns import EQUAL_SHARES, Shares
+from tesp_api.store.usage import Cap, Usage
 from tesp_api.tes.states import State
 
 GROUP_TAG = "\0group"
@@ -220,7 +221,7 @@ class TaskStore(Protocol):
 
     # -- the API's side
 
-    async def create(self, task: Task, *, once: OnceKey | None = None) -> str:
+    async def create(self, task: Task, *, once: OnceKey | None = None, caps: Sequence[Cap] = ()) -> str:
         """Store a new task, QUEUED, with its first history entry ("created", at `created_at`).
 
         Returns the id of the stored task: the given one's, or with `once` that of the task which the
@@ -233,9 +234,18 @@ class TaskStore(Protocol):
         for the task by its id before it raises, so that `StoreUnavailable` means: not stored, as far
         as can be known.
 
+        `caps` are looked at for a task that is new, in the same step: of callers at the same time, on
+        whatever servers, no more are let through than there is room for. What is counted of output may be
+        some seconds old, and be without that of tasks that are still live.
+
         Raises:
             KeyReused: the key belongs to a task that was created from another body.
+            LimitReached: one of `caps` leaves no room.
         """
+
+    async def usage(self, owner: str | None) -> Usage:
+        """What an owner has, or None for all owners together; some seconds old at most, or some more where
+        it took long to count. Output of tasks that are still live may be left out."""
 
     async def get(self, task_id: str) -> Task:
         """The task as it is now.

@@ -18,7 +18,6 @@ from tesp_api.store.mongo_schema import Index
 from tesp_api.store.turns import Shares, Turns
 from tesp_api.tes.states import State
 
-
 _WAITING: Document = {"live": True, "begun": False, "free_at": 0}
 
 

@@ -32,7 +32,7 @@ _HEADS = (
     " FROM owners WHERE owners.name IS NOT NULL)"
     f" SELECT name, (SELECT min(id) {_QUEUE} AND owner = owners.name) FROM owners WHERE name IS NOT NULL"
 )
-_OLDEST = f"SELECT id {_QUEUE} AND owner = ? AND id > ? ORDER BY id LIMIT ?"  # noqa: S608
+_OLDEST = f"SELECT id {_QUEUE} AND owner = ? AND id > ? ORDER BY id LIMIT ?"
 
 
 def take_claims(

@@ -11,8 +11,8 @@ UNBOUNDED = 10**9
 class Shares:
     """What users have of a runner already, by owner, and how many more tasks each of them may get at most.
 
-    `taken` may be in any unit in which a task more counts as about 1; `served` is the number of each owner's last
-    turn, if they had one. Owners that `room` does not name may get `others_room`.
+    `taken` may be in any unit in which a task more counts as about 1; `served` is the number of each owner's
+    last turn, if they had one. Owners that `room` does not name may get `others_room`.
     """
 
     taken: Mapping[str, int] = field(default_factory=dict)
@@ -29,8 +29,8 @@ EQUAL_SHARES = Shares()
 
 
 class Turns:
-    """Deals out tasks: the next one is for the owner who has least; of equals, whose turn was longest ago, then
-    whose oldest task waits longest.
+    """Deals out tasks: the next one is for the owner who has least; of equals, whose turn was longest ago,
+    then whose oldest task waits longest.
 
     `heads` has the oldest waiting task of each owner.
     """

@@ -146,7 +146,7 @@ QUESTIONS: dict[str, Callable[[sqlite3.Connection, str], object]] = {
 def test_the_apis_other_questions_look_nothing_up_by_going_through_a_table(
     filled: sqlite3.Connection, question: str
 ) -> None:
-    task_id = sqlite_creation.create(filled, make_task(tags={"k": "v"}), ONCE)
+    task_id = str(sqlite_creation.create(filled, make_task(tags={"k": "v"}), ONCE))
     if question in ("delete", "purge"):
         filled.execute("UPDATE tasks SET state = 'CANCELED', live = 0, ended_at = 1")
     statements: list[str] = []
