@@ -83,13 +83,14 @@ class BodyTooLarge(TespError):
 class NotAuthenticated(TespError):
     """The request has no credentials, or such as prove nothing; the text says which, and no secret.
 
-    `refused` tells wrong credentials from missing ones.
+    `refused` tells wrong credentials from missing ones; `is_guess`, those that anybody could have made up
+    from such as were good once, or are for something else.
     """
 
     http_status = 401
 
-    def __init__(self, reason: str, *, refused: bool = True) -> None:
-        self.refused = refused
+    def __init__(self, reason: str, *, refused: bool = True, is_guess: bool = True) -> None:
+        self.refused, self.is_guess = refused, is_guess
         super().__init__(reason)
 
 
@@ -106,18 +107,27 @@ class AuthenticationBusy(TespError):
 
 
 class LimitReached(TespError):
-    """A limit of the settings: `name` is where it stands, `value` what it is, `used` how much is taken.
+    """A limit of the settings: `name` is where it stands, `value` what it is, `used` how much is `taken`.
 
     `retry_after_s`: before that it is useless to ask again; `advice` says what else helps.
     """
 
     http_status = 429
 
-    def __init__(self, name: str, value: float, used: float, *, retry_after_s: float, advice: str) -> None:
+    def __init__(
+        self,
+        name: str,
+        value: float,
+        used: float,
+        *,
+        retry_after_s: float,
+        advice: str,
+        taken: str = "taken",
+    ) -> None:
         self.name, self.value, self.used = name, value, used
         self.retry_after_s = max(1, math.ceil(retry_after_s))
         super().__init__(
-            f"{name} is {value:.15g}, and {used:.15g} {'is' if used == 1 else 'are'} taken: {advice};"
+            f"{name} is {value:.15g}, {used:.15g} {taken}: {advice};"
             f" try again in {self.retry_after_s} s at the earliest"
         )
 

@@ -87,7 +87,7 @@ async def test_no_more_are_stored_than_there_is_room_for(store: TaskStore) -> No
     assert {(one.name, one.value, one.used, one.retry_after_s) for one in refused} == {
         ("limits.user.live_tasks", 3, 3, 10)
     }
-    assert "limits.user.live_tasks is 3, and 3 are taken: wait until tasks have ended, or cancel some" in str(
+    assert "limits.user.live_tasks is 3, 3 taken: wait until tasks have ended, or cancel some" in str(
         refused[0]
     )
     assert (await store.usage("alice")).stored_tasks == 3

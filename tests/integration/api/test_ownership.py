@@ -47,7 +47,10 @@ class ByName:
     def takes(self, credentials: str) -> bool:
         return True
 
-    async def authenticate(self, credentials: str) -> Proof:
+    def claimed(self, credentials: str) -> str:
+        return ""
+
+    async def authenticate(self, credentials: str, *, is_known: bool = False) -> Proof:
         if credentials not in SENDERS:
             raise NotAuthenticated("who?")
         return Proof(SENDERS[credentials])
