@@ -47,7 +47,7 @@ class BulkEndpoint:
         With an Idempotency-Key each task has its own, made of that one and its place in the body.
 
         Raises:
-            StoreUnavailable, LimitReached: this, and nothing else, is what became of every task.
+            StoreUnavailable, LimitReached: not one task could be stored, because of this.
         """
         who = sender(request)
         require(who, Action.SUBMIT)
@@ -62,7 +62,7 @@ class BulkEndpoint:
         )
         charge(request, len(tasks) - 1)
         later = [outcome for outcome in outcomes if isinstance(outcome, StoreUnavailable | LimitReached)]
-        if len(later) == len(outcomes):
+        if later and not any(isinstance(outcome, str) for outcome in outcomes):
             raise later[0]
         note_tasks(request, [outcome for outcome in outcomes if isinstance(outcome, str)])
         return json_answer({"tasks": [_answer(index, outcome) for index, outcome in enumerate(outcomes)]})

@@ -28,7 +28,8 @@ _BODY_BYTES = 256 * 1024
 class RequestRate:
     """ASGI middleware, behind the authentication: 429 for who asks too often.
 
-    Admins who have logged in are never refused, so that they can always look and cancel; what they ask counts.
+    Admins who have logged in are never refused, so that they can always look and cancel; what they ask
+    counts.
     """
 
     def __init__(
