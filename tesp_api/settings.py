@@ -107,10 +107,12 @@ class SchedulerSettings(_Table):
     default_cores: int = Field(1, ge=1, description="counted for a task that names no cpu_cores")
     default_ram_gb: Gigabytes = Field(2.0, description="counted for a task that names no ram_gb")
     waiting_max: int = Field(
-        1000, ge=1, description="so many tasks are held while they wait; later ones are not looked at"
+        1000,
+        ge=1,
+        description="so many tasks are held while they wait, and a twentieth of each user's beyond that",
     )
     overtakes_max: int = Field(
-        50, ge=0, description="so many younger tasks pass one that waits; then a destination is kept for it"
+        50, ge=0, description="so many tasks pass one whose turn it is; then a destination is kept for it"
     )
 
 
