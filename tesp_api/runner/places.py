@@ -21,14 +21,14 @@ from tesp_api.settings import DestinationSettings
 
 _KEPT = "it is kept free for a task that was passed often"
 _TURNS_KNOWN = 10_000
-_LATER = "; tasks of users who use less come first"
 
 
 @dataclass(slots=True, eq=False)
 class Place:
     """A task's: at `destination`, and `why` there; or none yet, and what it `waits_for`.
 
-    `told` is what its history says of that. `refused` says why some destinations can never take it.
+    `told` is what its history says of that. `comes_later` says that tasks of users who use less come first;
+    once its history has told so, it `told_turns`. `refused` says why some destinations can never take it.
     """
 
     task_id: str
@@ -39,6 +39,8 @@ class Place:
     why: str = ""
     waits_for: str = ""
     told: str = ""
+    comes_later: bool = False
+    told_turns: bool = False
     refused: Mapping[str, str] = field(default_factory=dict)
     _fitting: Mapping[str, DestinationSettings] = field(default_factory=dict)
     _overtaken: int = 0
@@ -163,14 +165,9 @@ class Places:
                 known.clear()
         if len(owners) > 1:
             self._waiting.sort(key=lambda one: one.task_id)
-            self._tell_of_turns()
-
-    def _tell_of_turns(self) -> None:
-        """Let those whose users use more than others who wait know that these come first."""
-        least = min((self._cores[place.owner] for place in self._waiting), default=0)
+        least = min((self._cores[owner] for owner in {place.owner for place in self._waiting}), default=0)
         for place in self._waiting:
-            if self._cores[place.owner] > least:
-                place.waits_for += _LATER
+            place.comes_later = self._cores[place.owner] > least
 
     def _place(self, place: Place, chosen: Chosen, of_several_users: Iterable[Place]) -> None:
         if place._kept is not None:  # it was waited for: of its user's others none is, before many pass again

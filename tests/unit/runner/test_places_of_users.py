@@ -99,14 +99,15 @@ def test_each_users_own_order_stays() -> None:
         assert [place for place in began if place.owner == owner] == tasks
 
 
-def test_the_history_says_that_others_come_first() -> None:
+def test_who_waits_knows_that_others_come_first() -> None:
     users = Users()
     waiting = users.send("alice", 5)[-1]
-    assert waiting.waits_for == "a: all 4 places are taken"
+    assert not waiting.comes_later
     (others,) = users.send("bob")
-    assert waiting.waits_for == "a: all 4 places are taken; tasks of users who use less come first"
-    assert others.waits_for == "a: all 4 places are taken"
+    assert (waiting.comes_later, others.comes_later) == (True, False)
+    assert waiting.waits_for == others.waits_for == "a: all 4 places are taken"
     users.end(others)
+    users.places.settle()
     assert waiting.waits_for == "a: all 4 places are taken"
 
 
