@@ -20,6 +20,7 @@ import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import pymongo
 from pymongo.errors import DuplicateKeyError
 
 from tesp_api.store.gathering import Gathering
@@ -35,6 +36,7 @@ _PATIENCE_S = 0.25
 _LOOKS = 5
 _PAUSE_S = 0.02
 _FRESH_S = 2.0
+_COUNT_TIMEOUT_S = 30.0
 _COSTS = 20
 """What took long to count is used so many times as long: a twentieth of the time goes into counting."""
 
@@ -202,12 +204,15 @@ class MongoUsage:
         return found
 
     async def _count_now(self, owner: str | None, measure: str, most: int | None) -> int:
-        """From an index alone."""
+        """From an index alone; how many there are of all, MongoDB itself keeps."""
+        if owner is None and measure == "stored_tasks":
+            return await self._tasks.estimated_document_count()
         states = {"state": {"$in": _LIVE if measure == "live_tasks" else _EVERY}}
         where = states if owner is None else {"owner": owner, **states}
         index = Index.BY_STATE if owner is None else Index.BY_OWNER
         limit: Any = {} if most is None else {"limit": most}
-        return await self._tasks.count_documents(where, hint=index, **limit)
+        with pymongo.timeout(_COUNT_TIMEOUT_S):
+            return await self._tasks.count_documents(where, hint=index, **limit)
 
     async def _log_bytes(self, owner: str | None) -> int:
         if (known := self._recall(_key(owner), "log_bytes")) is not None:
@@ -217,8 +222,9 @@ class MongoUsage:
         if owner is not None:
             where["owner"] = owner
         total: Document = {"_id": None, "bytes": {"$sum": "$log_bytes"}}
-        cursor = await self._tasks.aggregate([{"$match": where}, {"$group": total}], hint=Index.LOGS)
-        found = sum([int(one["bytes"]) async for one in cursor])
+        with pymongo.timeout(_COUNT_TIMEOUT_S):
+            cursor = await self._tasks.aggregate([{"$match": where}, {"$group": total}], hint=Index.LOGS)
+            found = sum([int(one["bytes"]) async for one in cursor])
         self._remember(_key(owner), "log_bytes", found, time.monotonic() - began_at)
         return found
 
