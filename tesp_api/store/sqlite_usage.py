@@ -9,12 +9,6 @@ from tesp_api.store.usage import Usage
 
 ALL = "*"
 
-_ADD_TASK = """INSERT INTO usage VALUES ({owner}, {live}, 1, 0), ('*', {live}, 1, 0)
-    ON CONFLICT (owner) DO UPDATE SET live_tasks = live_tasks + excluded.live_tasks,
-    stored_tasks = stored_tasks + 1"""
-_ADD_LOG = """UPDATE usage SET stored_log_bytes = stored_log_bytes + {bytes}
-    WHERE owner IN ('*', (SELECT owner FROM tasks WHERE id = {task}))"""
-
 STATEMENTS = (
     """CREATE TABLE usage (
         owner TEXT PRIMARY KEY,
@@ -29,8 +23,10 @@ STATEMENTS = (
     ) AS of_owner WHERE of_owner.owner = usage.owner""",
     """INSERT INTO usage SELECT '*', coalesce(sum(live_tasks), 0), coalesce(sum(stored_tasks), 0),
         coalesce(sum(stored_log_bytes), 0) FROM usage""",
-    f"""CREATE TRIGGER usage_of_created AFTER INSERT ON tasks BEGIN
-        {_ADD_TASK.format(owner="NEW.owner", live="NEW.ended_at IS NULL")};
+    """CREATE TRIGGER usage_of_created AFTER INSERT ON tasks BEGIN
+        INSERT INTO usage VALUES (NEW.owner, NEW.ended_at IS NULL, 1, 0), ('*', NEW.ended_at IS NULL, 1, 0)
+            ON CONFLICT (owner) DO UPDATE SET live_tasks = live_tasks + excluded.live_tasks,
+            stored_tasks = stored_tasks + 1;
     END""",
     """CREATE TRIGGER usage_of_ended AFTER UPDATE OF ended_at ON tasks
     WHEN (OLD.ended_at IS NULL) <> (NEW.ended_at IS NULL) BEGIN
@@ -41,14 +37,17 @@ STATEMENTS = (
         UPDATE usage SET live_tasks = live_tasks - (OLD.ended_at IS NULL), stored_tasks = stored_tasks - 1
             WHERE owner IN ('*', OLD.owner);
     END""",
-    f"""CREATE TRIGGER usage_of_written AFTER INSERT ON log_chunks BEGIN
-        {_ADD_LOG.format(bytes="length(NEW.data)", task="NEW.task_id")};
+    """CREATE TRIGGER usage_of_written AFTER INSERT ON log_chunks BEGIN
+        UPDATE usage SET stored_log_bytes = stored_log_bytes + length(NEW.data)
+            WHERE owner IN ('*', (SELECT owner FROM tasks WHERE id = NEW.task_id));
     END""",
-    f"""CREATE TRIGGER usage_of_rewritten AFTER UPDATE OF data ON log_chunks BEGIN
-        {_ADD_LOG.format(bytes="length(NEW.data) - length(OLD.data)", task="NEW.task_id")};
+    """CREATE TRIGGER usage_of_rewritten AFTER UPDATE OF data ON log_chunks BEGIN
+        UPDATE usage SET stored_log_bytes = stored_log_bytes + length(NEW.data) - length(OLD.data)
+            WHERE owner IN ('*', (SELECT owner FROM tasks WHERE id = NEW.task_id));
     END""",
-    f"""CREATE TRIGGER usage_of_dropped AFTER DELETE ON log_chunks BEGIN
-        {_ADD_LOG.format(bytes="- length(OLD.data)", task="OLD.task_id")};
+    """CREATE TRIGGER usage_of_dropped AFTER DELETE ON log_chunks BEGIN
+        UPDATE usage SET stored_log_bytes = stored_log_bytes - length(OLD.data)
+            WHERE owner IN ('*', (SELECT owner FROM tasks WHERE id = OLD.task_id));
     END""",
 )
 """The migration that begins to count."""

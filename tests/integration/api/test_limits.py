@@ -167,6 +167,15 @@ async def test_bulks_large_bodies_and_long_lists_count_as_several(served: Served
             assert answer.status_code == 429, asked
 
 
+async def test_many_costly_lists_at_once_wait_for_each_other_and_are_all_answered(served: Served) -> None:
+    async with served(user={"lists_at_once": 1}, all={"lists_at_once": 1}) as client:
+        await _create(client, ALICE)
+        paths = [f"{TES}/tasks?view=FULL", f"{TES}/tasks?tag_key=a&tag_key=b"] * 20
+        answers = await asyncio.gather(*(client.get(path, auth=ALICE) for path in paths))
+        assert [answer.status_code for answer in answers] == [200] * 40
+        assert [len(answer.json()["tasks"]) for answer in answers] == [1, 0] * 20
+
+
 async def test_users_see_their_limits_and_use(served: Served, store: TaskStore, accounts: Accounts) -> None:
     secret, kept = new_token("alice", [Action.READ], None, "")
     await accounts.add_token(kept)
