@@ -80,7 +80,7 @@ class ListTurns:
         except BaseException as error:
             if turn.done() and not turn.cancelled():  # it came in the very moment
                 self._end(who.owner)
-            else:
+            elif (who, turn) in line:  # else it was passed over in that moment
                 line.remove((who, turn))
                 self._forget(who.owner)
             if isinstance(error, TimeoutError):

@@ -82,6 +82,21 @@ async def test_who_gives_up_takes_no_turn() -> None:
     assert lists.running == ["alice"] * 2
 
 
+async def test_a_turn_that_comes_in_the_moment_of_giving_up_goes_to_the_next() -> None:
+    lists = Lists()
+    mine = lists.turns.turn(ALICE)
+    await mine.__aenter__()
+    other, gives_up, following = [await lists.begin(ALICE) for _ in range(3)]
+    gives_up.cancel()
+    await mine.__aexit__(None, None, None)  # before the other has noticed
+    (outcome,) = await asyncio.gather(gives_up, return_exceptions=True)
+    assert isinstance(outcome, asyncio.CancelledError)
+    assert lists.running == ["alice"] * 2
+    await lists.end(other)
+    await lists.end(following)
+    assert not lists.turns._running
+
+
 async def test_too_many_that_wait_are_sent_away(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(list_turns, "WAITING_MAX", 2)
     lists = Lists()
