@@ -7,7 +7,14 @@ from typing import Any
 
 import pytest
 
-from tesp_api.errors import InvalidRequest, RunInUse, RunNotFound, StoreUnavailable, TaskNotFound, TooManyRuns
+from tesp_api.errors import (
+    InvalidRequest,
+    LimitReached,
+    RunInUse,
+    RunNotFound,
+    StoreUnavailable,
+    TaskNotFound,
+)
 from tesp_api.runner.routing import Routing
 from tesp_api.settings import Settings
 from tesp_api.store.runs import RunQuery
@@ -128,7 +135,7 @@ async def test_a_run_that_waits_is_canceled_at_once(shop: Workshop) -> None:
 async def test_runs_of_one_user_are_limited(shop: Workshop) -> None:
     for _ in range(5):
         await shop.submit([step("s", "hang")])
-    with pytest.raises(TooManyRuns, match="5 runs"):
+    with pytest.raises(LimitReached, match="5 runs of yours have not ended"):
         await shop.submit(TWO)
     assert await shop.submit(TWO, owner="bob")
 
