@@ -6,12 +6,12 @@
     ├── NotAuthenticated            401   nobody knows who sends this
     ├── NotAllowed                  403   the server knows, but this may not be done
     ├── AuthenticationBusy          503   it cannot be said now who sends this
+    ├── LimitReached                429   as much as the settings let one user, or all, have or ask for
     ├── TaskNotFound                404   there is none, or it is another's
     ├── TaskNotOver                 409   only what has ended can be deleted
     ├── RunNotFound                 404   there is no such workflow run, or it is another's
     ├── RunNotOver                  409   only a run that has ended can be deleted
     ├── RunInUse                    409   another run needs this one's files
-    ├── TooManyRuns                 429   so many runs of one user may be there that have not ended
     ├── RunCanceled                 (an engine may have nothing more done for a run that is being canceled)
     ├── KeyReused                   409   an Idempotency-Key came again with another body
     ├── AccountRefused              409   there is such a user already, or no such user or token
@@ -40,6 +40,7 @@ The class alone decides the HTTP status (`http_status`) and the state of a task 
 (`final_state`, None where it ends none).
 """
 
+import math
 from dataclasses import asdict, dataclass
 from typing import ClassVar
 
@@ -88,13 +89,14 @@ class BodyTooLarge(TespError):
 class NotAuthenticated(TespError):
     """The request has no credentials, or such as prove nothing; the text says which, and no secret.
 
-    `refused` tells wrong credentials from missing ones.
+    `refused` tells wrong credentials from missing ones; `is_guess`, those that anybody could have made up
+    from such as were good once, or are for something else.
     """
 
     http_status = 401
 
-    def __init__(self, reason: str, *, refused: bool = True) -> None:
-        self.refused = refused
+    def __init__(self, reason: str, *, refused: bool = True, is_guess: bool = True) -> None:
+        self.refused, self.is_guess = refused, is_guess
         super().__init__(reason)
 
 
@@ -108,6 +110,32 @@ class AuthenticationBusy(TespError):
     """Whether the credentials are right cannot be found out now."""
 
     http_status = 503
+
+
+class LimitReached(TespError):
+    """A limit of the settings: `name` is where it stands, `value` what it is, `used` how much is `taken`.
+
+    `retry_after_s`: before that it is useless to ask again; `advice` says what else helps.
+    """
+
+    http_status = 429
+
+    def __init__(
+        self,
+        name: str,
+        value: float,
+        used: float,
+        *,
+        retry_after_s: float,
+        advice: str,
+        taken: str = "taken",
+    ) -> None:
+        self.name, self.value, self.used = name, value, used
+        self.retry_after_s = max(1, math.ceil(retry_after_s))
+        super().__init__(
+            f"{name} is {value:.15g}, {used:.15g} {taken}: {advice};"
+            f" try again in {self.retry_after_s} s at the earliest"
+        )
 
 
 class TaskNotFound(TespError):
@@ -159,18 +187,6 @@ class RunInUse(TespError):
     def __init__(self, run_id: str, other_id: str) -> None:
         super().__init__(
             f"run {other_id} uses files of run {run_id}: delete that one first, or wait for its end"
-        )
-
-
-class TooManyRuns(TespError):
-    """The user has as many runs as the settings allow."""
-
-    http_status = 429
-
-    def __init__(self, live_max: int) -> None:
-        super().__init__(
-            f"you have {live_max} runs that have not ended, which is the most that this server allows: "
-            "cancel one, or wait for an end"
         )
 
 

@@ -21,7 +21,7 @@ class BodyLimit:
     """ASGI middleware: 413 by the announced length, else as soon as too much has come."""
 
     def __init__(self, app: ASGIApp, max_body_bytes: int, larger: Mapping[str, int]) -> None:
-        """`larger` are the limits of paths that end so."""
+        """`larger` are the limits of forms with files, which do not fill the memory, by ends of paths."""
         self._app = app
         self._max_body_bytes = max_body_bytes
         self._larger = larger
@@ -30,7 +30,7 @@ class BodyLimit:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        max_body_bytes = self._limit_of(scope["path"])
+        max_body_bytes = self._limit_of(scope)
         announced = Headers(scope=scope).get("content-length", "0")
         if announced.isdecimal() and int(announced[:19]) > max_body_bytes:
             if "expect" not in Headers(scope=scope):  # who asks first gets the answer at once
@@ -39,8 +39,11 @@ class BodyLimit:
             return
         await self._app(scope, _Counting(receive, max_body_bytes), send)
 
-    def _limit_of(self, path: str) -> int:
-        return next((most for end, most in self._larger.items() if path.endswith(end)), self._max_body_bytes)
+    def _limit_of(self, scope: Scope) -> int:
+        if Headers(scope=scope).get("content-type", "").lower().startswith("multipart/form-data"):
+            fitting = (most for end, most in self._larger.items() if scope["path"].endswith(end))
+            return next(fitting, self._max_body_bytes)
+        return self._max_body_bytes
 
     async def _drop(self, receive: Receive) -> None:
         dropped_bytes = 0

@@ -5,6 +5,7 @@ from typing import Any
 
 from tesp_api.api.auth.identity import Identity
 from tesp_api.api.idempotency import once_key
+from tesp_api.api.limits.allowances import Allowances
 from tesp_api.bell import Bell
 from tesp_api.errors import Fault, InvalidRequest
 from tesp_api.settings import Settings
@@ -27,6 +28,7 @@ class Creation:
         self._store = store
         self._bell = bell
         self._admission = Admission(settings, routing)
+        self._allowances = Allowances(settings.limits, settings.auth.admins)
         self._sealer = Sealer(ServerKey(settings))
 
     def admit(self, new: NewTask, who: Identity) -> NewTask:
@@ -73,9 +75,11 @@ class Creation:
 
         Raises:
             InvalidRequest: it is no task, or none that may run here; names every fault.
+            LimitReached: the owner, or all, have as many as they may.
         """
         admitted = self._admission.admit(validate_task(dict(document)), owner, places)
-        await self._store.create(self._task(task_id, admitted, owner, groups, note))
+        task = self._task(task_id, admitted, owner, groups, note)
+        await self._store.create(task, caps=self._allowances.caps_of(owner))
         self._bell.ring(task_id)
 
     def _task(self, task_id: str, admitted: NewTask, owner: str, groups: Sequence[str], note: str) -> Task:
@@ -90,14 +94,15 @@ class Creation:
             groups=groups,
         )
 
-    async def store(self, task: Task, key: str | None) -> str:
+    async def store(self, task: Task, key: str | None, who: Identity) -> str:
         """Store the task and ring; returns its id, or that of the task that was stored under `key` before.
 
         Raises:
             KeyReused: that task is another one.
+            LimitReached: `who`, or all, have as many as they may.
             StoreUnavailable: the task is not stored.
         """
         once = None if key is None else once_key(key, task.request)
-        task_id = await self._store.create(task, once=once)
+        task_id = await self._store.create(task, once=once, caps=self._allowances.caps(who))
         self._bell.ring(task_id)
         return task_id

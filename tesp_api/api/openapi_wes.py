@@ -51,7 +51,7 @@ def _standard_paths() -> Json:
     return {
         f"{WES}/service-info": {
             "get": operation(
-                "GetWesServiceInfo", info, in_json("About the server.", "WesServiceInfo"), "503 default"
+                "GetWesServiceInfo", info, in_json("About the server.", "WesServiceInfo"), "429 503 default"
             )
         },
         f"{WES}/runs": {"get": _list_runs(), "post": _run_workflow()},
@@ -69,7 +69,7 @@ def _standard_paths() -> Json:
                 "ListRunTasks",
                 tasks,
                 in_json("A page of steps.", "TaskListResponse"),
-                "404 503 default",
+                "404 429 503 default",
                 parameters=[_RUN_ID, _PAGE_SIZE, _PAGE_TOKEN],
             )
         },
@@ -78,7 +78,7 @@ def _standard_paths() -> Json:
                 "GetRunTask",
                 (_TAG, "GetTask", "One step of a run."),
                 in_json("The step.", "RunTaskLog"),
-                "404 503 default",
+                "404 429 503 default",
                 parameters=[_RUN_ID, in_path("task", TEXT, "The step's id.")],
             )
         },
@@ -87,7 +87,7 @@ def _standard_paths() -> Json:
 
 def _of_run(name: str, text: str, answer: str) -> Json:
     return operation(
-        name, (_TAG, name, text), in_json("The answer.", answer), "404 503 default", parameters=[_RUN_ID]
+        name, (_TAG, name, text), in_json("The answer.", answer), "404 429 503 default", parameters=[_RUN_ID]
     )
 
 
@@ -96,7 +96,7 @@ def _list_runs() -> Json:
         "ListRuns",
         (_TAG, "ListRuns", "The runs, the newest first. New ones do not shift the pages."),
         in_json("A page of runs.", "RunListResponse"),
-        "400 503 default",
+        "400 429 503 default",
         parameters=[_PAGE_SIZE, _PAGE_TOKEN],
     )
 
@@ -114,7 +114,7 @@ def _run_workflow() -> Json:
         "RunWorkflow",
         (_TAG, "RunWorkflow", text),
         in_json("The run's id.", "RunId"),
-        "400 413 503 default",
+        "400 413 429 503 default",
         requestBody={"required": True, "content": content},
     )
 
@@ -128,7 +128,7 @@ def _extension_paths() -> Json:
                 "ListRunSteps",
                 steps,
                 in_json("A page of steps.", "RunSteps"),
-                "400 404 503 default",
+                "400 404 429 503 default",
                 parameters=[_RUN_ID, _PAGE_SIZE, _PAGE_TOKEN],
             )
         },
@@ -146,7 +146,7 @@ def _extension_paths() -> Json:
 def _delete() -> Json:
     text = "Forget a run that has ended, with its tasks and all its files. One that others need is kept."
     deleted = operation(
-        "DeleteRun", (_MORE_TAG, "Delete a run", text), {}, "404 409 503 default", parameters=[_RUN_ID]
+        "DeleteRun", (_MORE_TAG, "Delete a run", text), {}, "404 409 429 503 default", parameters=[_RUN_ID]
     )
     del deleted["responses"]["200"]
     deleted["responses"] = {"204": {"description": "It is gone."}} | deleted["responses"]
@@ -178,7 +178,7 @@ def _read_log() -> Json:
         parameter("limit", limit, "At most so many bytes."),
     ]
     about = (_MORE_TAG, "A run's own log", text)
-    return operation("ReadRunLog", about, answer, "400 404 503 default", parameters=parameters)
+    return operation("ReadRunLog", about, answer, "400 404 429 503 default", parameters=parameters)
 
 
 def _read_file() -> Json:
@@ -192,7 +192,7 @@ def _read_file() -> Json:
         },
     }
     about = (_MORE_TAG, "A file of a run", text)
-    return operation("ReadRunFile", about, answer, "404 416 503 default", parameters=[_RUN_ID, path])
+    return operation("ReadRunFile", about, answer, "404 416 429 503 default", parameters=[_RUN_ID, path])
 
 
 def _archive(name: str, text: str) -> Json:
@@ -201,4 +201,4 @@ def _archive(name: str, text: str) -> Json:
         "content": {"application/zip": {"schema": {"type": "string", "format": "binary"}}},
     }
     about = (_MORE_TAG, "Files of a run as one archive", text)
-    return operation(name, about, answer, "404 503 default", parameters=[_RUN_ID])
+    return operation(name, about, answer, "404 429 503 default", parameters=[_RUN_ID])

@@ -16,6 +16,10 @@ from tesp_api.tes.json_body import BODY, read_json
 from tesp_api.wes.requests import MOST_ATTACHMENTS, OBJECTS, TEXTS, attachment_name, read_form_value
 
 _ATTACHMENTS = ("workflow_attachment", "workflow_attachment[]")
+_MOST_FIELDS = 1000
+_MOST_PARAMS_BYTES = 64 * 1024**2
+"""Of a field that is no file: it is kept in memory."""
+
 _KNOWN = frozenset({*TEXTS, *OBJECTS})
 
 
@@ -37,8 +41,11 @@ async def run_form(request: Request, max_body_bytes: int) -> AsyncIterator[RunFo
     if content_type not in ("multipart/form-data", "application/x-www-form-urlencoded"):
         yield RunForm(_json_fields(await request.body()), {})
         return
-    # Parts may be as large as the whole: workflow_params are one.
-    form = request.form(max_files=MOST_ATTACHMENTS, max_fields=1000, max_part_size=max_body_bytes)
+    form = request.form(
+        max_files=MOST_ATTACHMENTS,
+        max_fields=_MOST_FIELDS,
+        max_part_size=min(max_body_bytes, _MOST_PARAMS_BYTES),
+    )
     async with form as data:
         yield await _read(data)
 

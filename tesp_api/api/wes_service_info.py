@@ -15,6 +15,14 @@ from tesp_api.wes.engines.base import WorkflowEngine
 from tesp_api.wes.requests import RESUME
 
 WES_VERSION = "1.1.0"
+EXTENSIONS = (
+    "DELETE /tesp/v1/runs/{id}",
+    "GET /tesp/v1/runs/{id}/steps",
+    "GET /tesp/v1/runs/{id}/logs/{stream}",
+    "GET /tesp/v1/runs/{id}/files/{path}",
+    "GET /tesp/v1/runs/{id}/inputs.zip",
+    "GET /tesp/v1/runs/{id}/outputs.zip",
+)
 
 
 def wes_service_info(
@@ -34,7 +42,8 @@ def wes_service_info(
         "id": f"{service.id.removesuffix('.tes')}.wes",
         "name": service.name,
         "type": {"group": "org.ga4gh", "artifact": "wes", "version": WES_VERSION},
-        "description": f"Workflow runs as tasks of {service.description}",
+        "description": f"Workflow runs as tasks of {service.description}. Beyond the standard: "
+        + ", ".join(one.replace(" /", f" {settings.server.root_path}/") for one in EXTENSIONS),
         "organization": {"name": service.organization_name, "url": service.organization_url},
         "environment": service.environment,
         "version": version("tesp-api"),

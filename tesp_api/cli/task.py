@@ -51,6 +51,10 @@ def create(
     file: Annotated[str, typer.Argument(help="A TES task as JSON; - reads it from standard input.")],
     wait: Annotated[bool, typer.Option("--wait", help="Follow the task until it ends.")] = False,
     timeout: Timeout = None,
+    patience: Annotated[
+        float,
+        typer.Option("--patience", min=0, help="Try again for so many seconds while a limit is reached."),
+    ] = 0,
     as_json: Json = False,
     url: Url = DEFAULT_URL,
     user: User = None,
@@ -62,7 +66,7 @@ def create(
 
     task = _read_task(file)
     with open_client(url, user, token_file) as client:
-        task_id = client.create(task)
+        task_id = client.create(task, patience_s=patience)
         if not as_json:
             typer.echo(task_id)
         elif not wait:

@@ -82,6 +82,7 @@ def _site_rules(
     site: DestinationSettings, settings: Settings, bell: str | None, task: Task
 ) -> dict[str, Any]:
     of_runs = WorkPlaces(settings).folders_named_in(task.request)
+    executors = len(task.request.get("executors", ()))
     return {
         "runtimes": list(site.runtimes_in_order),
         "runtime_args": {runtime: list(args) for runtime, args in site.runtime_args.items()},
@@ -100,7 +101,7 @@ def _site_rules(
             *({"path": str(root.path), "mount": root.mount} for root in site.file_roots),
             *({"path": folder, "mount": "copy"} for folder in of_runs),
         ],
-        "log_max_bytes": settings.logs.max_bytes,
+        "log_max_bytes": settings.logs.of_task(executors).max_bytes,
         "log_chunk_bytes": settings.logs.chunk_bytes,
         "heartbeat_s": settings.scheduler.heartbeat_s,
         "bell": bell,

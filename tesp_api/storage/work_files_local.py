@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import os
 import shutil
 import stat
@@ -15,6 +16,7 @@ from tesp_api.worker.urls import extend
 
 T = TypeVar("T")
 _PIECE_BYTES = 256 * 1024
+_NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP)
 
 
 class Found(NamedTuple):
@@ -101,9 +103,9 @@ class LocalWorkFiles:
         """Do it in a thread; what the disk refuses is `StorageUnavailable`."""
         try:
             return await asyncio.to_thread(work)
-        except (FileNotFoundError, NotADirectoryError) as error:
-            raise FileNotFoundError(str(error)) from error
         except OSError as error:
+            if error.errno in _NOT_THERE or isinstance(error, FileNotFoundError):
+                raise FileNotFoundError(str(error)) from error
             raise StorageUnavailable(
                 f"the folder of workflow runs, {self._base}: {error.strerror}"
             ) from error

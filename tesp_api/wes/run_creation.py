@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import BinaryIO
 
 from tesp_api.bell import Bell
-from tesp_api.errors import Fault, InvalidRequest, RunNotFound, StorageUnavailable, TooManyRuns
+from tesp_api.errors import Fault, InvalidRequest, LimitReached, RunNotFound, StorageUnavailable
 from tesp_api.settings import Settings
 from tesp_api.storage.work_files import WorkFiles
 from tesp_api.storage.work_places import attachment_url, run_url
@@ -15,10 +15,12 @@ from tesp_api.store.runs import Run, RunStore
 from tesp_api.tes.ids import new_task_id
 from tesp_api.tes.states import State
 from tesp_api.tes.times import now
+from tesp_api.wes.clients_files import with_attached_files
 from tesp_api.wes.earlier_runs import FindRun, with_earlier_outputs
 from tesp_api.wes.engines.base import WorkflowEngine
 from tesp_api.wes.requests import RESUME, NewRun
 
+_RETRY_S = 10.0
 _log = logging.getLogger(__name__)
 
 PlaceFaults = Callable[[str, str], Sequence[Fault]]
@@ -64,16 +66,15 @@ class RunCreation:
 
         Raises:
             InvalidRequest: an earlier run cannot be used, or no destination reaches the run's files.
-            TooManyRuns: the owner has as many as may be.
+            LimitReached: the owner has as many as may be.
             StorageUnavailable, StoreUnavailable: nothing is stored.
         """
         params, uses = await with_earlier_outputs(new.document["workflow_params"], find)
+        params, told = with_attached_files(params, new.attachments, self._settings)
         if new.resumes:
             await _check_can_be_resumed(new.resumes, find)
             uses = sorted({*uses, new.resumes})
-        live_max = self._settings.wes.live_max
-        if await self._runs.count_live(owner) >= live_max:
-            raise TooManyRuns(live_max)
+        await self._check_may_have_more(owner)
         run_id = new_task_id()
         work_url = run_url(self._settings, run_id)
         if faults := self._place_faults(owner, work_url):
@@ -91,11 +92,23 @@ class RunCreation:
             resumes=new.resumes,
             uses=uses,
             groups=groups,
-            system_logs=(f"created by request {request_id}", *new.warnings),
+            system_logs=(f"created by request {request_id}", *new.warnings, *told),
         )
         await self._runs.create(run)
         self._bell.ring(run_id)
         return run_id
+
+    async def _check_may_have_more(self, owner: str) -> None:
+        live, live_max = await self._runs.count_live(owner), self._settings.wes.live_max
+        if live >= live_max:
+            raise LimitReached(
+                "wes.live_max",
+                live_max,
+                live,
+                taken="runs of yours have not ended",
+                retry_after_s=_RETRY_S,
+                advice="cancel one, or wait for an end",
+            )
 
     async def _attach(self, work_url: str, attached: Sequence[tuple[str, BinaryIO]], owner: str) -> None:
         try:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tesp_api.errors import RunCanceled, RunNotFound, StoreUnavailable, TaskNotFound, TespError
+from tesp_api.errors import LimitReached, RunCanceled, RunNotFound, StoreUnavailable, TaskNotFound
 from tesp_api.store.base import Claim
 from tesp_api.store.log_tails import read_tails
 from tesp_api.store.run_states import RUN_TRANSITIONS
@@ -25,7 +25,7 @@ STEP_TAG = "wes.step"
 """The tags by which a run's tasks are found among all of TES."""
 
 _RETRY_S = 0.5
-_TOO_MANY = 429
+_LIMIT_LOOK_S = 2.0
 _LATE_S = 5.0
 
 
@@ -43,9 +43,12 @@ class StoreRunHost:
         self._tasks = RunTasks(run, parts)
         self._steps: dict[str, StepRecord] = {}
         self._created: set[str] = set()
+        self._reused: dict[str, str] = {}
+        """From which runs tasks were taken over."""
         self._making: dict[str, asyncio.Lock] = {}
         self._storing: set[asyncio.Future[None]] = set()
         self._refuses = False
+        self._told_limit = False
         self._log_door = asyncio.Lock()
         self._log_bytes: dict[LogName, int] = {}
 
@@ -71,14 +74,16 @@ class StoreRunHost:
                 record = self._own_record(step)
                 await self._parts.runs.replace_step(record, claim=self._claim)
                 self._steps[step.key] = record
-            if not record.reused_from and record.task_id not in self._created:
+            if record.reused_from:
+                self._reused[record.task_id] = record.reused_from
+            elif record.task_id not in self._created:
                 await self._create(step, record.task_id)
                 self._created.add(record.task_id)
         return record.task_id
 
     async def wait(self, task_id: str) -> StepEnd:
         """See `RunHost.wait`."""
-        reused_from = next((one.reused_from for one in self._steps.values() if one.task_id == task_id), "")
+        reused_from = self._reused.get(task_id, "")
         while True:
             try:
                 await self._parts.ends.wait(task_id)
@@ -95,7 +100,7 @@ class StoreRunHost:
 
     async def cancel(self, task_id: str, reason: str) -> None:
         """See `RunHost.cancel`."""
-        if any(one.task_id == task_id and not one.reused_from for one in self._steps.values()):
+        if task_id in self._created:
             await self._tasks.cancel_one(task_id, reason)
 
     async def log(self, name: LogName, data: bytes) -> None:
@@ -167,16 +172,20 @@ class StoreRunHost:
             try:
                 await self._store(task_id, document, f"step {step.name} of workflow run {self._run.id}")
                 break
-            except TespError as error:
-                if error.http_status != _TOO_MANY:
-                    raise
-                _log.info("run %s waits before its step %s: %s", self._run.id, step.name, error)
-            await asyncio.sleep(_RETRY_S)
+            except LimitReached as error:
+                await self._tell_limit(step, error)
+                await asyncio.sleep(min(error.retry_after_s, _LIMIT_LOOK_S))
             self._check_open()
         is_late = time.monotonic() - began > _LATE_S
         if self._refuses or (is_late and await self._is_over()):
             await self._tasks.cancel_one(task_id, "its workflow run is being canceled")
             raise RunCanceled(self._run.id)
+
+    async def _tell_limit(self, step: Step, error: LimitReached) -> None:
+        """Say once what the run waits for."""
+        if not self._told_limit:
+            self._told_limit = True
+            await self._parts.runs.tell(f"step {step.name} waits: {error}", claim=self._claim)
 
     async def _store(self, task_id: str, document: Mapping[str, Any], note: str) -> None:
         """Store the task; goes on if the caller is cancelled, for it cannot be taken back (see `settle`)."""

@@ -32,6 +32,7 @@ class StepTasks(Protocol):
 
         Raises:
             InvalidRequest: it is no task, or none that may run here; names every fault.
+            LimitReached: the owner, or all, have as many as they may.
         """
 
 

@@ -6,12 +6,14 @@ import random
 import time
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
 from tesp_api.cli.main import app as cli
 from tests.acceptance.workflow_runs import (
+    SCRIPTED,
     TESP,
     get,
     scripted_server,
@@ -22,6 +24,7 @@ from tests.acceptance.workflow_runs import (
     tasks,
     wait,
 )
+from tests.services.pulsar_rest import StockPulsar
 from tests.services.s3_servers import S3Place
 from tests.services.tesp import TespServer, poll
 
@@ -217,3 +220,50 @@ def test_the_command_line(tmp_path: Path) -> None:
         tesp("wait", long_id, exit_code=12)
         tesp("delete", long_id)
         tesp("get", long_id, exit_code=1)
+
+
+def test_a_pulsar_elsewhere_needs_to_reach_the_files(tmp_path: Path) -> None:
+    """By REST, with a folder that both see; it is killed in the middle of a run, and comes back."""
+    (tmp_path / "shared").mkdir()
+    with StockPulsar() as pulsar:
+        site: dict[str, Any] = {
+            "kind": "rest",
+            "url": pulsar.url,
+            "private_token": pulsar.private_token,
+            "runtimes": [],
+            "allow_bubblewrap": True,
+        }
+
+        def environment(**more: Any) -> dict[str, str]:
+            return {
+                "TESP_API_DESTINATIONS": "@json " + json.dumps({"site": site | more}),
+                "TESP_API_WES__WORK_URL": str(tmp_path / "shared/runs"),
+                "TESP_API_SCHEDULER__POLL_MAX_S": "1",
+            }
+
+        with TespServer(environment(), app=SCRIPTED) as server:
+            fields = {
+                "workflow_type": "script",
+                "workflow_type_version": "v1",
+                "workflow_url": "https://a.org",
+            }
+            refused = server.client.post("/ga4gh/wes/v1/runs", json=fields)
+            assert refused.status_code == 400
+            assert "site: it does not reach the folder of workflow runs" in refused.json()["msg"]
+        roots = [{"path": str(tmp_path / "shared"), "mount": "ro"}]
+        with TespServer(environment(file_roots=roots), app=SCRIPTED) as server:
+            check_deletion(server, check_chain(server))
+            slow = [step("s", "sleep 2; echo % > /out/x", scatter=3, outputs={"/out/x": "s/%"})]
+            run_id = submit(server, slow, {"last": "s/2"})
+            poll(
+                lambda: any(one["state"] == "RUNNING" for one in steps(server, run_id)),
+                timeout_s=60,
+                why="no step runs",
+            )
+            pulsar.kill()
+            time.sleep(1)
+            pulsar.start()
+            run = wait(server, run_id, timeout_s=120)
+            assert run["state"] == "COMPLETE", (run["run_log"], server.log[-3000:])
+            assert server.client.get(run["outputs"]["last"]["location"]).text == "2\n"
+            assert [len(task["logs"]) for task in tasks(server, run_id)] == [1] * 3

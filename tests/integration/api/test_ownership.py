@@ -49,7 +49,10 @@ class ByName:
     def takes(self, credentials: str) -> bool:
         return True
 
-    async def authenticate(self, credentials: str) -> Proof:
+    def claimed(self, credentials: str) -> str:
+        return ""
+
+    async def authenticate(self, credentials: str, *, is_known: bool = False) -> Proof:
         if credentials not in SENDERS:
             raise NotAuthenticated("who?")
         return Proof(SENDERS[credentials])
@@ -107,6 +110,7 @@ OF_NO_TASK: dict[str, tuple[str, str, Any, set[str]]] = {
     "validate": ("POST", f"{TESP}/tasks:validate", TASK, NO_SCOPE_TO_SUBMIT),
     "list runs": ("GET", f"{WES}/runs", None, NO_SCOPE_TO_READ),
     "run": ("POST", f"{WES}/runs", RUN, NO_SCOPE_TO_SUBMIT),
+    "limits": ("GET", f"{TESP}/limits", None, NO_SCOPE_TO_READ),
 }
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 import pytest
+from fastapi import FastAPI
 
 from tesp_api.api.application import build_api
 from tesp_api.bell import Bell
@@ -339,6 +340,7 @@ async def test_files_of_a_run_can_be_had(
         "b//x.txt",
         "",
         "b/%00",
+        "x" * 300,
     ],
 )
 async def test_nothing_else_can_be_had(
@@ -407,6 +409,39 @@ async def test_too_many_runs_are_refused(store: TaskStore, settings: Settings) -
         await submit(client)
         answer = await client.post(f"{WES}/runs", data=FORM, files=attach())
         assert (answer.status_code, answer.json()["status_code"]) == (429, 429)
+
+
+async def test_a_server_that_is_stopped_takes_no_runs(app: FastAPI, client: httpx.AsyncClient) -> None:
+    run_id = await submit(client)
+    app.state.drain.begin()
+    answer = await client.post(f"{WES}/runs", data=FORM, files=attach())
+    assert (answer.status_code, answer.json()["status_code"]) == (503, 503)
+    assert (await client.get(f"{WES}/runs/{run_id}")).status_code == 200
+
+
+async def test_the_audit_log_names_runs(client: httpx.AsyncClient, settings: Settings) -> None:
+    run_id = await submit(client)
+    await client.post(f"{WES}/runs/{run_id}/cancel")
+    await client.delete(f"{TESP}/runs/{run_id}")
+    lines = [json.loads(line) for line in (settings.data_dir / "audit.log").read_text().splitlines()]
+    assert [(line["action"], line["run"], line["status"]) for line in lines] == [
+        ("create a run", run_id, 200),
+        ("cancel a run", run_id, 200),
+        ("delete a run", run_id, 409),
+    ]
+    assert not any("task" in line for line in lines)
+
+
+async def test_a_body_may_be_too_large(store: TaskStore, settings: Settings) -> None:
+    small = settings.model_copy(update={"wes": settings.wes.model_copy(update={"max_body_bytes": 400_000})})
+    workflows = workflows_over(store, small)
+    async with connect(build_api(store, Bell(), small, {}, workflows=workflows)) as client:
+        for size_bytes, status in ((350_000, 200), (450_000, 413)):
+            files = attach(data=b"x" * size_bytes)
+            answer = await client.post(f"{WES}/runs", data=FORM, files=files)
+            assert answer.status_code == status
+        answer = await client.post(f"{WES}/runs", json=WEB | {"workflow_params": {"x": "y" * 350_000}})
+        assert answer.status_code == 413
 
 
 async def test_urls_lead_through_the_proxy(store: TaskStore, settings: Settings) -> None:

@@ -7,7 +7,15 @@ from typing import Any
 
 import pytest
 
-from tesp_api.errors import InvalidRequest, RunInUse, RunNotFound, StoreUnavailable, TaskNotFound, TooManyRuns
+from tesp_api.errors import (
+    InvalidRequest,
+    LimitReached,
+    RunInUse,
+    RunNotFound,
+    StoreUnavailable,
+    TaskNotFound,
+)
+from tesp_api.runner.retention import Retention
 from tesp_api.runner.routing import Routing
 from tesp_api.settings import Settings
 from tesp_api.store.runs import RunQuery
@@ -128,7 +136,7 @@ async def test_a_run_that_waits_is_canceled_at_once(shop: Workshop) -> None:
 async def test_runs_of_one_user_are_limited(shop: Workshop) -> None:
     for _ in range(5):
         await shop.submit([step("s", "hang")])
-    with pytest.raises(TooManyRuns, match="5 runs"):
+    with pytest.raises(LimitReached, match="5 runs of yours have not ended"):
         await shop.submit(TWO)
     assert await shop.submit(TWO, owner="bob")
 
@@ -277,3 +285,23 @@ async def test_a_run_that_cannot_leave_files_is_refused(tmp_path: Path) -> None:
         with pytest.raises(InvalidRequest, match=r"wes\.work_url.*far: .*file_roots"):
             await shop.submit(TWO)
         assert (await shop.runs.list_runs(RunQuery())).items == []
+
+
+async def test_steps_keep_to_the_limits_of_their_owner(settings: Settings) -> None:
+    few = Settings.model_validate(settings.model_dump() | {"limits": {"user": {"live_tasks": 2}}})
+    async with Workshop(few) as shop:
+        run = await shop.ended_run(await shop.submit([step("s", scatter=6)]))
+        assert run.state is State.COMPLETE
+        assert len(await shop.steps(run.id)) == 6
+        told = [line for line in run.system_logs if "limits.user.live_tasks" in line]
+        assert len(told) == 1
+        assert told[0].startswith("step s ")
+
+
+async def test_old_runs_are_removed_by_retention(shop: Workshop) -> None:
+    run = await shop.ended_run(await shop.submit(TWO))
+    retention = Retention(shop.store, 0.01, runs=shop.runs)
+    await asyncio.sleep(0.05)
+    assert await retention.sweep() >= 1
+    with pytest.raises(RunNotFound):
+        await shop.runs.get(run.id)
