@@ -47,7 +47,7 @@ Way = Callable[[ConformanceTest, Path], Awaitable[tuple[EngineOutcome, str]]]
 def main() -> int:
     """The exit code: 1 if any test failed."""
     options = _options()
-    tests = _chosen(load_suite(options.suite), options)
+    tests = _chosen(load_suite(options.suite, options.index), options)
     if options.runtime == "docker":
         require_images()
     with tempfile.TemporaryDirectory(prefix="tesp-cwl-", ignore_cleanup_errors=True) as name:
@@ -75,6 +75,7 @@ def main() -> int:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.conformance", description=__doc__)
     parser.add_argument("suite", type=Path, help="a copy of the repository common-workflow-language/cwl-v1.2")
+    parser.add_argument("--index", default="conformance_tests.yaml", help="the suite's list of its tests")
     parser.add_argument("--only", default="", help="ids, separated by commas")
     parser.add_argument("--tags", default="", help="tests with any of these tags: required,scatter")
     parser.add_argument("--part", default="1/1", help="2/8: the second of eight parts")

@@ -1,4 +1,4 @@
-"""The images that the suite names, made here of Debian's packages: there may be no registry.
+"""The images that the suites name, made here of Debian's packages: there may be no registry.
 
 They are stand-ins: Debian with Python under the names of all of them, and for bash what its image does with a
 command that begins with an option.
@@ -11,8 +11,11 @@ from pathlib import Path
 from tests.services.containers import ServiceUnavailable, require_docker
 from tests.services.dts import BASE, require_debian
 
-NAMES = ("docker.io/debian:stable-slim", "docker.io/python:3-slim", "docker.io/alpine:latest")
-BASH = "docker.io/bash:4.4"
+NAMES = (
+    *("docker.io/debian:stable-slim", "docker.io/python:3-slim", "docker.io/alpine:latest"),
+    *("debian:stretch-slim", "python:2-slim", "python:2.7.15-alpine3.7", "python:3"),
+)
+BASH = ("docker.io/bash:4.4", "bash:4.4.12")
 
 _PYTHON = f"""FROM {BASE}
 RUN apt-get update && apt-get install -y --no-install-recommends python3 python-is-python3 procps
@@ -26,13 +29,14 @@ ENTRYPOINT ["/entry"]
 def require_images() -> None:
     """See that Docker has all of them. Raises: ServiceUnavailable."""
     require_docker()
-    if all(_docker("image", "inspect", name).returncode == 0 for name in (*NAMES, BASH)):
+    if all(_docker("image", "inspect", name).returncode == 0 for name in (*NAMES, *BASH)):
         return
     require_debian()
     _build(_PYTHON, NAMES[0])
     for name in NAMES[1:]:
         _docker("tag", NAMES[0], name)
-    _build(_WITH_ENTRYPOINT, BASH)
+    for name in BASH:
+        _build(_WITH_ENTRYPOINT, name)
 
 
 def _build(dockerfile: str, name: str) -> None:
