@@ -13,7 +13,14 @@ from starlette.requests import Request
 
 from tesp_api.errors import Fault, InvalidRequest
 from tesp_api.tes.json_body import BODY, read_json
-from tesp_api.wes.requests import MOST_ATTACHMENTS, OBJECTS, TEXTS, attachment_name, read_form_value
+from tesp_api.wes.requests import (
+    MOST_ATTACHMENTS,
+    OBJECTS,
+    TEXTS,
+    attachment_name,
+    check_places,
+    read_form_value,
+)
 
 _ATTACHMENTS = ("workflow_attachment", "workflow_attachment[]")
 _MOST_FIELDS = 1000
@@ -80,6 +87,7 @@ async def _read(data: FormData) -> RunForm:
             faults += error.faults
     if faults:
         raise InvalidRequest(faults)
+    check_places(files)
     return RunForm(fields, files)
 
 
