@@ -4,6 +4,7 @@ Form fields that some clients send as files (with a file name) are read all the 
 Source: WES 1.1, RunWorkflow.
 """
 
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, BinaryIO, NamedTuple
@@ -23,6 +24,8 @@ from tesp_api.wes.requests import (
 )
 
 _ATTACHMENTS = ("workflow_attachment", "workflow_attachment[]")
+logging.getLogger("python_multipart").setLevel(logging.ERROR)  # it warns of what clients send wrong
+
 _MOST_FIELDS = 1000
 _MOST_PARAMS_BYTES = 64 * 1024**2
 """Of a field that is no file: it is kept in memory."""
