@@ -6,15 +6,31 @@ from functools import cache
 
 _DOCKER_HUB = "docker.io"
 
+# Source: the grammar of distribution/reference; upper case is left to the registry to refuse.
+_OF_A_REGISTRY = re.compile(
+    r"((docker|oras|library)://)?((\w[\w.-]*|\[[0-9a-fA-F:.]+\])(:\d{1,5})?/)?\w[\w.-]*(/\w[\w.-]*)*"
+    r"(:\w[\w.-]{0,127})?(@[\w+.-]+:[0-9a-fA-F]+)?",
+    re.ASCII,
+)
+
+
+def is_of_a_registry(image: str) -> bool:
+    """Whether it is a name that runtimes look up in a registry.
+
+    All else can be a file or directory of the site, of which apptainer and podman make containers: `/` would
+    show all of the host; or a URL from which apptainer fetches an image, past the rules for transfers.
+    """
+    return _OF_A_REGISTRY.fullmatch(image) is not None
+
 
 def is_allowed(image: str, patterns: Sequence[str]) -> bool:
-    """Whether an image is among those that the patterns allow; without any pattern all are.
+    """Whether an image is among those that the patterns allow; without any, whether it is of a registry.
 
     `*` stands for any signs but a slash, `**` for any signs. A pattern is good for the image's name as the
     task has it, and for its full name: "alpine" is "docker.io/library/alpine:latest" too.
     """
     if not patterns:
-        return True
+        return is_of_a_registry(image)
     if ".." in image.split("/"):  # of images that are files
         return False
     names = {image, full_name(image)}

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from tesp_api.errors import Fault
+from tesp_api.runner.images import is_of_a_registry
 from tesp_api.settings import Settings
 from tesp_api.storage.credentials import begins_with
 from tesp_api.storage.declared import declared_in
@@ -58,9 +59,10 @@ def needs_of(document: Mapping[str, Any], settings: Settings, deliverable: froze
 
 def _images(document: Mapping[str, Any], settings: Settings) -> tuple[str, ...]:
     """Of the executors, where it matters: tasks that wait are kept with their needs, by the thousand."""
-    if not any(site.containers.allow_images for site in settings.destinations.values()):
-        return ()
-    return tuple(dict.fromkeys(executor["image"] for executor in document.get("executors") or ()))
+    images = dict.fromkeys(executor["image"] for executor in document.get("executors") or ())
+    if any(site.containers.allow_images for site in settings.destinations.values()):
+        return tuple(images)
+    return tuple(image for image in images if not is_of_a_registry(image))
 
 
 def parameter_faults(document: Mapping[str, Any], settings: Settings) -> Iterator[Fault]:

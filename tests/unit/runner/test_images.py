@@ -2,7 +2,7 @@
 
 import pytest
 
-from tesp_api.runner.images import is_allowed
+from tesp_api.runner.images import is_allowed, is_of_a_registry
 
 
 @pytest.mark.parametrize(
@@ -36,3 +36,41 @@ from tesp_api.runner.images import is_allowed
 )
 def test_patterns(image: str, patterns: list[str], expected: bool) -> None:
     assert is_allowed(image, patterns) is expected
+
+
+OF_A_REGISTRY = [
+    *("alpine", "alpine:3", "ubuntu:22.04", "Alpine", "biocontainers/bwa:v0.7.17_cv1", "a.b-c__d/e"),
+    *(
+        "quay.io/biocontainers/samtools:1.17--h00cdaf9_0",
+        "localhost:5000/x",
+        "[::1]:5000/x:1",
+        "my-host/a/b/c",
+    ),
+    *("alpine@sha256:" + "0f" * 32, "reg:5000/a:1@sha256:00", "sha256:" + "0f" * 32, "docker://alpine:3"),
+    *("oras://ghcr.io/org/image:1", "library://sylabs/examples/lolcow:latest"),
+]
+FROM_ELSEWHERE = [
+    *("/", "/etc", "/images/x.sif", "./x.sif", "../x", "~/x.sif", "//host/x", ".", "..", "a/../b", "a//b"),
+    *("file:///etc", "http://169.254.169.254/x", "https://evil.org/x.sif", "ftp://x/y", "shub://a/b"),
+    *("dir:/etc", "dir:..", "docker-archive:/data/x.tar", "oci:/x", "oci-archive:///x", "docker-daemon:a:b"),
+    *(
+        "docker:///etc",
+        "docker://../x",
+        "docker://http://x",
+        "containers-storage:[overlay@/x]y",
+        "x:",
+        "x@",
+        "",
+    ),
+    *("oras:///x", "library://../x", "alpine:3:4", "x\n", "ü", "a b", "$(id)", "`id`", "a;b", "a|b", "-v"),
+]
+
+
+@pytest.mark.parametrize("image", OF_A_REGISTRY)
+def test_names_of_registries_are_taken_unless_patterns_say_otherwise(image: str) -> None:
+    assert is_of_a_registry(image) and is_allowed(image, [])
+
+
+@pytest.mark.parametrize("image", FROM_ELSEWHERE)
+def test_files_of_the_site_and_other_urls_are_no_images_unless_patterns_name_them(image: str) -> None:
+    assert not is_of_a_registry(image) and not is_allowed(image, [])
