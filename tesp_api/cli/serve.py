@@ -163,7 +163,7 @@ def _banner_of_channel(settings: "Settings") -> list[str]:
 
 def _banner(settings: "Settings") -> str:
     host = settings.server.host
-    shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104
+    shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104 - for show
     url = f"http://{shown}:{settings.server.port}"
     lines = [
         f"TESP listens on {url}",

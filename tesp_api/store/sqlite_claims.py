@@ -15,12 +15,12 @@ _EXPIRED = f"{CLAIMED} AND claim_expires_at <= :now AND live = 1"
 _NEW = "job_id IS NULL AND state = 'QUEUED'"
 
 _FREE_OLD = (
-    f"SELECT id FROM tasks INDEXED BY tasks_adoptable WHERE {ADOPTABLE}"  # noqa: S608
+    f"SELECT id FROM tasks INDEXED BY tasks_adoptable WHERE {ADOPTABLE}"
     f" UNION ALL SELECT id FROM tasks INDEXED BY tasks_by_lease WHERE {_EXPIRED} AND NOT ({_NEW})"
 )
 # Both parts are cut before they are merged, so that a long queue is not read to its end.
 _FREE_NEW = (
-    "SELECT id FROM ("  # noqa: S608
+    "SELECT id FROM ("
     f"SELECT id FROM tasks INDEXED BY tasks_waiting WHERE {WAITING} ORDER BY id LIMIT :limit"
     f") UNION ALL SELECT id FROM tasks INDEXED BY tasks_by_lease WHERE {_EXPIRED} AND {_NEW}"
     " ORDER BY id LIMIT :limit"
@@ -52,7 +52,7 @@ def drop_claims(connection: sqlite3.Connection, owner: str | None = None) -> Non
     """End all claims of `owner`, or of everyone. Epochs stay: an old claim never becomes valid again."""
     whose = CLAIMED if owner is None else "claim_owner = :owner"
     connection.execute(
-        f"UPDATE tasks SET claim_owner = NULL, claim_expires_at = NULL WHERE {whose}",  # noqa: S608
+        f"UPDATE tasks SET claim_owner = NULL, claim_expires_at = NULL WHERE {whose}",
         {"owner": owner},
     )
 
@@ -60,7 +60,7 @@ def drop_claims(connection: sqlite3.Connection, owner: str | None = None) -> Non
 def drop_claims_of_server(connection: sqlite3.Connection, server: str) -> None:
     """End the claims of all owners whose names begin with `server` and a colon."""
     connection.execute(
-        "UPDATE tasks SET claim_owner = NULL, claim_expires_at = NULL"  # noqa: S608
+        "UPDATE tasks SET claim_owner = NULL, claim_expires_at = NULL"
         f" WHERE {CLAIMED} AND substr(claim_owner, 1, length(?1) + 1) = ?1 || ':'",
         (server,),
     )

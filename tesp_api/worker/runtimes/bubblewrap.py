@@ -43,7 +43,7 @@ NETWORK_FILES = (
     "/etc/ssl/certs",
     "/etc/ca-certificates.conf",
 )
-DEFAULT_ENV = {"PATH": "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", "HOME": "/tmp", "LANG": "C.UTF-8"}  # noqa: S108
+DEFAULT_ENV = {"PATH": "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", "HOME": "/tmp", "LANG": "C.UTF-8"}  # noqa: S108 - of the sandbox
 EXEC_FAILED = re.compile(rb"bwrap: execvp .*: ([^\n:]+)\s*\Z")
 EXEC_EXIT_CODES = {b"No such file or directory": 127, b"Not a directory": 127}
 EXEC_OTHERWISE = 126
@@ -183,7 +183,7 @@ def make_root(root: str) -> None:
     for path in ("/etc", "/var", "/opt", "/root", "/home", "/run"):
         os.mkdir(root + path)
     os.symlink("../run", root + "/var/run")
-    make_directories(root + "/var/tmp")  # noqa: S108
+    make_directories(root + "/var/tmp")  # noqa: S108 - of the sandbox
 
 
 def is_real_directory(path: str) -> bool:
