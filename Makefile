@@ -19,7 +19,7 @@ TEST_PACKAGES := docker.io iptables podman runc bubblewrap busybox-static curl p
 # They start a Docker daemon, make users and enter namespaces: that takes root.
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo env "PATH=$$PATH" PYTHONDONTWRITEBYTECODE=1)
 
-.PHONY: help install install-dev demo serve test test-quick test-services fuzz lint bench bench-api bench-auth \
+.PHONY: help install install-dev demo serve test test-quick test-services fuzz lint audit bench bench-api bench-auth \
     bench-staging bench-throughput faults
 
 help:  ## show this
@@ -65,6 +65,9 @@ lint: $(STAMP)-dev  ## check the style, the formatting and the types
 	@$(PYTHON) -m ruff check .
 	@$(PYTHON) -m ruff format --check .
 	@$(PYTHON) -m mypy
+
+audit: $(STAMP)-dev  ## look the locked packages up among the known vulnerabilities
+	@$(PYTHON) .ci/audit.py $(ARGS)
 
 bench: $(STAMP)-dev test-services  ## measure how long a task takes above its bare container
 	@$(AS_ROOT) $(PYTHON) -m bench.latency $(ARGS)
