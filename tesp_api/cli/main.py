@@ -8,7 +8,7 @@ from typer.core import TyperGroup
 from tesp_api.cli.demo import demo
 from tesp_api.cli.doctor import doctor
 from tesp_api.cli.exits import EXIT_CODES, CommandFailed
-from tesp_api.cli.output import harmless
+from tesp_api.cli.plain_text import harmless
 from tesp_api.cli.serve import serve
 from tesp_api.cli.task import app as task_app
 from tesp_api.cli.token import app as token_app

@@ -1,7 +1,6 @@
 """What the command line prints: tables for people, one JSON document for programs."""
 
 import json
-import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
@@ -12,9 +11,9 @@ from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
+from tesp_api.cli.plain_text import CONTROLS, harmless
+
 _WIDTH_OF_A_FILE = 120
-_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
-_PICTURES = {chr(code): chr(0x2400 + code) for code in range(0x20)} | {"\x7f": "\u2421"}
 
 _STATE_STYLE = {
     "COMPLETE": "green",
@@ -29,17 +28,12 @@ _STATE_STYLE = {
 }
 
 
-def harmless(text: str) -> str:
-    """The text with signs in the place of control characters, which could steer the reader's terminal."""
-    return _CONTROLS.sub(lambda found: _PICTURES.get(found[0], "\ufffd"), text)
-
-
 class _Harmless(Console):
     """What it prints was often written by others: their escape sequences are shown, not obeyed."""
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         for segment in super().render(renderable, options):
-            if segment.control or not _CONTROLS.search(segment.text):
+            if segment.control or not CONTROLS.search(segment.text):
                 yield segment
             else:
                 yield Segment(harmless(segment.text), segment.style)
