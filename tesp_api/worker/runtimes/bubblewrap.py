@@ -9,6 +9,7 @@ found there.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import posixpath
@@ -20,8 +21,9 @@ from ..cancellation import Cancellation
 from ..errors import SystemFailure
 from ..job import make_directories
 from ..mounts import Bind, is_below
+from ..process import run_command
 from ..removal import remove_for_certain
-from ..view import View
+from ..view import View, open_beneath
 from .base import Launch, Outcome, Run, find_program, kill_group, require_image_name, version_of
 from .limits import Limits
 
@@ -61,7 +63,9 @@ class Bubblewrap:
         self._program = find_program("bwrap")
         self._extra = tuple(extra)
         self._scratch = scratch
-        self.description = f"bubblewrap {version_of(self._program)}"
+        version = version_of(self._program)
+        self.description = f"bubblewrap {version}"
+        self._disables_userns = may_disable_userns(version, self._program)
         self._limits: dict[str, Limits] = {}
         self._statuses: dict[str, int] = {}
 
@@ -78,7 +82,9 @@ class Bubblewrap:
             with contextlib.suppress(OSError):  # below /usr: bwrap says what is wrong with it
                 make_directories(root + run.workdir)
         limits = self._limits[run.name] = Limits(run)
-        options = sandbox_options(run, root, [path for path in HOST_SYSTEM if is_real_directory(path)])
+        opened = self._open_shared(run)
+        system = [path for path in HOST_SYSTEM if is_real_directory(path)]
+        options = sandbox_options(run, root, system, opened, self._disables_userns)
         arguments = os.memfd_create("bwrap-arguments")  # not on the command line: the environment is in it
         os.write(arguments, b"".join(os.fsencode(option) + b"\0" for option in options))
         os.lseek(arguments, 0, os.SEEK_SET)
@@ -87,9 +93,29 @@ class Bubblewrap:
         self._statuses[run.name] = os.dup(status)
         argv = [self._program, "--json-status-fd", str(status), "--args", str(arguments)]
         argv += [*self._extra, "--", *run.command]
-        descriptors = (arguments, status)
+        descriptors = (arguments, status, *opened.values())
         popen = {"pass_fds": descriptors, "env": {}, **limits.popen()}
         return Launch(argv, popen, limits.on_death(), descriptors, limits.launch_notes)
+
+    def _open_shared(self, run: Run) -> dict[str, int]:
+        """Descriptors of what is mounted from shared folders, by target: they stay what was looked at.
+
+        None where bwrap takes no descriptors. Raises: SystemFailure if a link was put on the way meanwhile.
+        """
+        shared = [bind for bind in run.binds if bind.is_shared]
+        if not shared or "--bind-fd" not in run_command([self._program, "--help"])[1]:
+            return {}
+        opened: dict[str, int] = {}
+        try:
+            for bind in shared:
+                opened[bind.target] = open_beneath("/", bind.source.strip("/"), os.O_PATH)
+                if stat.S_ISLNK(os.fstat(opened[bind.target]).st_mode):
+                    raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+        except OSError as error:
+            for descriptor in opened.values():
+                os.close(descriptor)
+            raise SystemFailure(f"What is mounted at {bind.target} was replaced: {error.strerror}") from None
+        return opened
 
     def _root(self, run: Run) -> str:
         return os.path.join(self._scratch, f"{run.name}.root")
@@ -153,12 +179,35 @@ class Bubblewrap:
         """Does nothing: there are none."""
 
 
-def sandbox_options(run: Run, root: str, system: Sequence[str]) -> list[str]:
-    """The options of `bwrap`; `system` are the host's real directories among `HOST_SYSTEM`."""
+def may_disable_userns(version: str, program: str) -> bool:
+    """Whether bwrap can keep programs from making user namespaces, in which they would be root again."""
+    numbers = [int(part) for part in re.findall(r"\d+", version)[:2]]
+    if numbers < [0, 8] or os.stat(program).st_mode & stat.S_ISUID:
+        return False
+    try:
+        with open("/proc/sys/user/max_user_namespaces", encoding="ascii") as file:
+            return int(file.read()) > 0
+    except (OSError, ValueError):
+        return False
+
+
+def sandbox_options(
+    run: Run,
+    root: str,
+    system: Sequence[str],
+    opened: dict[str, int] | None = None,
+    disables_userns: bool = False,
+) -> list[str]:
+    """The options of `bwrap`; `system` are the host's real directories among `HOST_SYSTEM`.
+
+    `opened` are descriptors of what is mounted, by target, where there are some.
+    """
     with_network = run.network == "host"
     options = ["--die-with-parent", "--unshare-all", "--new-session", "--clearenv", "--hostname", "task"]
     # A worker that is root would hand all its capabilities on, and with them /usr could be made writable.
     options += ["--cap-drop", "ALL"]
+    if disables_userns:
+        options += ["--unshare-user", "--disable-userns"]
     if with_network:
         options.append("--share-net")
     options += ["--bind", root, "/"]
@@ -168,7 +217,11 @@ def sandbox_options(run: Run, root: str, system: Sequence[str]) -> list[str]:
         options += ["--ro-bind-try", path, path]
     options += ["--proc", "/proc", "--dev", "/dev"]
     for bind in sorted(run.binds, key=lambda bind: bind.target.count("/")):
-        options += ["--bind" if bind.writable else "--ro-bind", bind.source, bind.target]
+        option = "--bind" if bind.writable else "--ro-bind"
+        if opened and bind.target in opened:
+            options += [f"{option}-fd", str(opened[bind.target]), bind.target]
+        else:
+            options += [option, bind.source, bind.target]
     for name, value in {**DEFAULT_ENV, **run.env}.items():
         options += ["--setenv", name, value]
     return [*options, "--chdir", run.workdir or "/"]
