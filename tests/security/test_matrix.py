@@ -1,4 +1,4 @@
-"""The threat matrix is whole: each cell is tested or explained, each test is there, and the page says the same."""
+"""The threat matrix is whole: each cell is tested or explained, each test there, and the page the same."""
 
 import pytest
 
