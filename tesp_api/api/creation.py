@@ -7,7 +7,7 @@ from tesp_api.settings import Settings
 from tesp_api.storage.admission import Admission, Rules
 from tesp_api.storage.sealing import Sealer
 from tesp_api.storage.server_key import ServerKey
-from tesp_api.store.base import Task, TaskStore
+from tesp_api.store.base import CREATED_BY, Task, TaskStore
 from tesp_api.tes.ids import new_task_id
 from tesp_api.tes.states import State
 from tesp_api.tes.times import now
@@ -49,7 +49,7 @@ class Creation:
             state=State.QUEUED,
             created_at=now(),
             request=admitted.document,
-            warnings=(f"created by request {request_id}", *admitted.warnings),
+            warnings=(f"{CREATED_BY}{request_id}", *admitted.warnings),
             sealed=self._sealer.seal(task_id, admitted.logins),
             groups=who.groups,
         )

@@ -47,8 +47,8 @@ ATTACKS = {
     ),
     "the kernel's own keys": "(echo h > /proc/sysrq-trigger) && {out}",
     "control groups": (
-        "mkdir /sys/fs/cgroup/evil && {out}; mkdir /sys/fs/cgroup/memory/evil && {out};"
-        " (echo 1 > /sys/fs/cgroup/release_agent) && {out}"
+        "for g in $(grep ' cgroup' /proc/mounts | cut -d' ' -f2); do"
+        " mkdir $g/evil && {out}; (echo x > $g/release_agent) && {out}; done"
     ),
     "the host's name": "hostname evil && {out}; (echo evil > /proc/sys/kernel/hostname) && {out}",
     "a new root": "chroot /proc/1/root cat {secret} | grep {word} && {out}",

@@ -45,6 +45,17 @@ NETWORK_FILES = (
     "/etc/ssl/certs",
     "/etc/ca-certificates.conf",
 )
+# Root writes these as their owner, without any capability, and core_pattern names a program that the host runs.
+# bwrap by itself covers only what may be written as a whole.
+KERNEL_SETTINGS = (
+    "/proc/sys",
+    "/proc/sysrq-trigger",
+    "/proc/irq",
+    "/proc/bus",
+    "/proc/fs",
+    "/proc/scsi",
+    "/proc/acpi",
+)
 DEFAULT_ENV = {"PATH": "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", "HOME": "/tmp", "LANG": "C.UTF-8"}  # noqa: S108 - of the sandbox
 EXEC_FAILED = re.compile(rb"bwrap: execvp .*: ([^\n:]+)\s*\Z")
 EXEC_EXIT_CODES = {b"No such file or directory": 127, b"Not a directory": 127}
@@ -215,7 +226,10 @@ def sandbox_options(
         options += ["--ro-bind", path, path]
     for path in (*HOST_FILES, *(NETWORK_FILES if with_network else ())):
         options += ["--ro-bind-try", path, path]
-    options += ["--proc", "/proc", "--dev", "/dev"]
+    options += ["--proc", "/proc"]
+    for path in KERNEL_SETTINGS:
+        options += ["--ro-bind-try", path, path]
+    options += ["--dev", "/dev"]
     for bind in sorted(run.binds, key=lambda bind: bind.target.count("/")):
         option = "--bind" if bind.writable else "--ro-bind"
         if opened and bind.target in opened:
