@@ -45,7 +45,7 @@ NETWORK_FILES = (
     "/etc/ssl/certs",
     "/etc/ca-certificates.conf",
 )
-# Root writes these as their owner, without any capability, and core_pattern names a program that the host runs.
+# Root writes these as their owner, without any capability, and core_pattern names a program the host runs.
 # bwrap by itself covers only what may be written as a whole.
 KERNEL_SETTINGS = (
     "/proc/sys",
