@@ -24,19 +24,17 @@ ANSWERS: Counter[tuple[str, int]] = Counter()
 def ask_on(ask: Callable[[], Any], share: float) -> None:
     """Call a test of hypothesis with one seed, or with one after the other for `share` of the whole time."""
     end = time.monotonic() + FUZZ_S * share
+    patient = settings(
+        max_examples=_ROUND_EXAMPLES if FUZZ_S else EXAMPLES,
+        deadline=None,
+        database=None,
+        phases=[Phase.explicit, Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )(ask)
     number = SEED
     while True:
         print(f"TESP_FUZZ_SEED={number}")
-        examples = _ROUND_EXAMPLES if FUZZ_S else EXAMPLES
-        seed(number)(
-            settings(
-                max_examples=examples,
-                deadline=None,
-                database=None,
-                phases=[Phase.explicit, Phase.generate],
-                suppress_health_check=list(HealthCheck),
-            )(ask)
-        )()
+        seed(number)(patient)()
         number += 1
         if time.monotonic() >= end:
             return
