@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from tesp_api.runner.images import is_allowed, is_of_a_registry
+from tesp_api.runner.images import is_allowed
 from tesp_api.runner.needs import Needs, gb
 from tesp_api.settings import DestinationSettings
 
@@ -59,7 +59,10 @@ def _refusal(needs: Needs, name: str, site: DestinationSettings, anywhere: bool)
         return f"it is in none of the zones {', '.join(sorted(needs.zones))[:200]}"
     foreign = [image for image in needs.images if not is_allowed(image, site.containers.allow_images)]
     if foreign:
-        return f"it does not take the image {foreign[0][:200]}{_how_to_name(foreign[0])}"
+        return f"it does not take the image {foreign[0][:200]}"
+    if needs.odd_images and not site.containers.allow_images:
+        only = "files, other URLs and registries at local addresses only if containers.allow_images has them"
+        return f"it does not take the image {needs.odd_images[0][:200]} ({only})"
     limits: tuple[tuple[int | None, str, int | None, Callable[[int], str]], ...] = (
         (site.most_cores, "cpu_cores", needs.cores, str),
         (site.most_ram_mb, "ram_gb", needs.ram_mb, gb),
@@ -69,14 +72,6 @@ def _refusal(needs: Needs, name: str, site: DestinationSettings, anywhere: bool)
         if least is not None and asked is not None and asked > least:
             return f"{what}: {shown(asked)} is more than the {shown(least)} that one task can have there"
     return ""
-
-
-def _how_to_name(image: str) -> str:
-    return (
-        ""
-        if is_of_a_registry(image)
-        else " (files and other URLs only where containers.allow_images has them)"
-    )
 
 
 def obstacle(needs: Needs, site: DestinationSettings, load: Load) -> str:

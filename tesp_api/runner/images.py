@@ -2,9 +2,12 @@
 
 import re
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, lru_cache
+
+from tesp_api.worker.rules import Rules
 
 _DOCKER_HUB = "docker.io"
+_NAME_MAX_LENGTH = 1000
 
 # Source: the grammar of distribution/reference; upper case is left to the registry to refuse.
 _OF_A_REGISTRY = re.compile(
@@ -12,6 +15,23 @@ _OF_A_REGISTRY = re.compile(
     r"(:\w[\w.-]{0,127})?(@[\w+.-]+:[0-9a-fA-F]+)?",
     re.ASCII,
 )
+
+
+def is_ordinary(image: str, local_networks: Sequence[str] = ()) -> bool:
+    """Whether it is the name of an image in a registry, and that at no local address but in these networks.
+
+    A runtime goes wherever a name says: to loopback and the cloud's metadata, past the rules for transfers.
+    """
+    return len(image) <= _NAME_MAX_LENGTH and _is_ordinary(image, tuple(local_networks))
+
+
+@lru_cache(maxsize=1024)  # asked of each executor of each task
+def _is_ordinary(image: str, local_networks: tuple[str, ...]) -> bool:
+    if not is_of_a_registry(image):
+        return False
+    host = full_name(image).rpartition("://")[2].partition("/")[0]
+    name = host.partition("]")[0].strip("[") if host.startswith("[") else host.partition(":")[0]
+    return not Rules(local_networks=local_networks).host_fault(name)
 
 
 def is_of_a_registry(image: str) -> bool:
@@ -24,13 +44,13 @@ def is_of_a_registry(image: str) -> bool:
 
 
 def is_allowed(image: str, patterns: Sequence[str]) -> bool:
-    """Whether an image is among those that the patterns allow; without any, whether it is of a registry.
+    """Whether an image is among those that the patterns allow; without any pattern all are.
 
     `*` stands for any signs but a slash, `**` for any signs. A pattern is good for the image's name as the
     task has it, and for its full name: "alpine" is "docker.io/library/alpine:latest" too.
     """
     if not patterns:
-        return is_of_a_registry(image)
+        return True
     if ".." in image.split("/"):  # of images that are files
         return False
     names = {image, full_name(image)}

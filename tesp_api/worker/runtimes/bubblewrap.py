@@ -9,7 +9,6 @@ found there.
 from __future__ import annotations
 
 import contextlib
-import errno
 import json
 import os
 import posixpath
@@ -23,8 +22,17 @@ from ..job import make_directories
 from ..mounts import Bind, is_below
 from ..process import run_command
 from ..removal import remove_for_certain
-from ..view import View, open_beneath
-from .base import Launch, Outcome, Run, find_program, kill_group, require_image_name, version_of
+from ..view import View
+from .base import (
+    Launch,
+    Outcome,
+    Run,
+    find_program,
+    kill_group,
+    open_unmoved,
+    require_image_name,
+    version_of,
+)
 from .limits import Limits
 
 HOST_SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
@@ -109,24 +117,11 @@ class Bubblewrap:
         return Launch(argv, popen, limits.on_death(), descriptors, limits.launch_notes)
 
     def _open_shared(self, run: Run) -> dict[str, int]:
-        """Descriptors of what is mounted from shared folders, by target: they stay what was looked at.
-
-        None where bwrap takes no descriptors. Raises: SystemFailure if a link was put on the way meanwhile.
-        """
-        shared = [bind for bind in run.binds if bind.is_shared]
+        """Descriptors of what is mounted from shared folders. Raises: SystemFailure."""
+        shared = [bind for bind in run.binds if bind.is_shared and bind.source != "/"]
         if not shared or "--bind-fd" not in run_command([self._program, "--help"])[1]:
             return {}
-        opened: dict[str, int] = {}
-        try:
-            for bind in shared:
-                opened[bind.target] = open_beneath("/", bind.source.strip("/"), os.O_PATH)
-                if stat.S_ISLNK(os.fstat(opened[bind.target]).st_mode):
-                    raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
-        except OSError as error:
-            for descriptor in opened.values():
-                os.close(descriptor)
-            raise SystemFailure(f"What is mounted at {bind.target} was replaced: {error.strerror}") from None
-        return opened
+        return open_unmoved(shared)
 
     def _root(self, run: Run) -> str:
         return os.path.join(self._scratch, f"{run.name}.root")
