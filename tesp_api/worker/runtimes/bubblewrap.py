@@ -187,14 +187,10 @@ class Bubblewrap:
 
 def may_disable_userns(version: str, program: str) -> bool:
     """Whether bwrap can keep programs from making user namespaces, in which they would be root again."""
-    numbers = [int(part) for part in re.findall(r"\d+", version)[:2]]
-    if numbers < [0, 8] or os.stat(program).st_mode & stat.S_ISUID:
-        return False
-    try:
-        with open("/proc/sys/user/max_user_namespaces", encoding="ascii") as file:
-            return int(file.read()) > 0
-    except (OSError, ValueError):
-        return False
+    with contextlib.suppress(OSError, ValueError), open("/proc/sys/user/max_user_namespaces") as file:
+        is_new = [int(part) for part in version.split(".")[:2]] >= [0, 8]
+        return is_new and not os.stat(program).st_mode & stat.S_ISUID and int(file.read()) > 0
+    return False
 
 
 def sandbox_options(

@@ -16,7 +16,7 @@ from urllib.parse import quote
 from .. import ownership
 from ..cancellation import Cancellation
 from ..errors import SystemFailure, Unusable
-from ..mounts import Bind, is_below
+from ..mounts import Bind
 from ..process import DAEMON_AWAY, run_command, run_despite_daemon
 from .base import (
     Launch,
@@ -36,7 +36,7 @@ from .identity import user_of
 MEMORY_MIN_BYTES = 6 * 1024 * 1024
 ABSENT = re.compile(r"no such (container:path|file)|could not (be found|find)", re.IGNORECASE)
 PID_FILE = "/var/run/docker.pid"
-ESCAPED = re.compile(r"\\([0-7]{3})")
+ESCAPED = {ord(sign): f"\\{ord(sign):03o}" for sign in "\t\n \\"}
 NEVER = "0001-"  # how the time of an event that never was begins
 
 
@@ -112,9 +112,12 @@ class Docker:
         shared = [bind for bind in run.binds if bind.is_shared and not bind.is_file and bind.source != "/"]
         if not shared or not self._sees_our_descriptors():
             return {}
-        points = mounts_of("self").values()
-        whole = (bind for bind in shared if not any(_is_within(point, bind.source) for point in points))
-        return open_unmoved(whole)
+        points = tuple(mounts_of("self").values())
+        return open_unmoved(
+            bind
+            for bind in shared
+            if not any(point.startswith(bind.source.translate(ESCAPED) + "/") for point in points)
+        )
 
     def _sees_our_descriptors(self) -> bool:
         return self._engine.is_beside_us()
@@ -329,11 +332,6 @@ class Engine:
 
 
 def mounts_of(process: str) -> dict[str, str]:
-    """Where a process's mounts are, by their numbers. Raises: OSError."""
+    """Where a process's mounts are, by their numbers, as the kernel writes it. Raises: OSError."""
     with open(f"/proc/{process}/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
-        rows = [line.split(" ", 5) for line in file]
-    return {row[0]: ESCAPED.sub(lambda found: chr(int(found[1], 8)), row[4]) for row in rows}
-
-
-def _is_within(point: str, directory: str) -> bool:
-    return point != directory and is_below(point, directory)
+        return {row[0]: row[4] for row in map(str.split, file)}

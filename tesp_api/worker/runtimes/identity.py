@@ -16,8 +16,8 @@ def user_of(
 
     By "auto", what writes into shared folders of the site does so as the worker's user, so that no file there
     belongs to root: as the folder's owner, if the worker is root. `is_root_ours` says whether the container's
-    root is the worker's own user anyhow; it is asked only where that matters. `opened` are descriptors of what
-    is mounted, by target, where there are some.
+    root is the worker's own user anyhow; it is asked only where that matters. `opened` are descriptors of
+    what is mounted, by target, where there are some.
     """
     user = run.confinement.user
     if user != "auto":
