@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from http.server import ThreadingHTTPServer
@@ -194,6 +195,56 @@ def test_a_link_that_is_there_already_is_not_opened(tmp_path: Path) -> None:
     for source in ("link", "link/x", "nothing"):
         with pytest.raises(SystemFailure, match="What is mounted at /x was replaced"):
             open_unmoved([Bind("/y", str(tmp_path / "one")), Bind("/x", str(tmp_path / source))])
+
+
+@pytest.fixture
+def secret() -> Iterator[Path]:
+    """A file of the host, below no folder of which containers have one of their own."""
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:
+        file = Path(folder) / "key"
+        file.write_text(SECRET)
+        yield file
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_no_link_that_a_pattern_finds_leads_to_the_host(tmp_path: Path, secret: Path, runtime: str) -> None:
+    SERVICES.get(runtime, lambda: None)()
+    sent = tmp_path / "sent"
+    script = (
+        f"cd /out; echo mine > real; ln -s real near; ln -s {secret} far; ln -s /etc/passwd system;"
+        f" ln -s {secret.parent} dir; ln -s / all; ln -s ../../../../../..{secret.parent} up;"
+        " ln -s self self; mkfifo pipe"
+    )
+    patterns = ("/out/*", "/out/*/key", f"/out/all{secret.parent}/*", "/out/up/k*", "/out/??r/*")
+    for number, pattern in enumerate(patterns):
+        job = WorkerJob(
+            tmp_path / f"job{number}",
+            runtime,
+            roots=[{"path": str(sent), "mount": "copy"}],
+            executors=[shell(script)],
+            outputs=[{"path": pattern, "path_prefix": "/out", "url": str(sent)}],
+        )
+        result = job.run()
+        assert result["state"] == ("COMPLETE" if number == 0 else "SYSTEM_ERROR"), result
+        assert SECRET not in str(result)
+    files = {path.name: path.read_text() for path in sent.rglob("*") if path.is_file()}
+    assert files == {"real": "mine\n", "near": "mine\n"}
+
+
+@pytest.mark.parametrize("stream", ["stdin", "stdout", "stderr"])
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_no_stream_goes_through_a_link_to_the_host(
+    tmp_path: Path, secret: Path, runtime: str, stream: str
+) -> None:
+    SERVICES.get(runtime, lambda: None)()
+    speaking = shell("cat; echo spoilt; echo spoilt >&2", **{stream: "/v/x"})
+    job = WorkerJob(
+        tmp_path / "job", runtime, volumes=["/v"], executors=[shell(f"ln -s {secret} /v/x"), speaking]
+    )
+    result = job.run()
+    assert result["state"] == "SYSTEM_ERROR" and "/v/x" in result["reason"], result
+    assert SECRET.encode() not in job.log("1.stdout")
+    assert secret.read_text() == SECRET
 
 
 def test_what_is_packed_is_not_unpacked(tmp_path: Path) -> None:
