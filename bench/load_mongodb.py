@@ -5,6 +5,7 @@
 
 from typing import Any
 
+from bson.int64 import Int64
 from pymongo import MongoClient
 
 from bench.api_data import Stored, stored_task
@@ -38,6 +39,7 @@ def _document(stored: Stored) -> dict[str, Any]:
         "live": False,
         "epoch": 1,
         "ended_at": to_micros(stored.history[-1].at),
+        "log_bytes": Int64(len(stored.stdout)),
         "logs": [{"attempt": 1, "document": to_json(log)} for log in task.logs],
         "history": [
             {

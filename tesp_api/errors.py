@@ -6,6 +6,7 @@
     ├── NotAuthenticated            401   nobody knows who sends this
     ├── NotAllowed                  403   the server knows, but this may not be done
     ├── AuthenticationBusy          503   it cannot be said now who sends this
+    ├── LimitReached                429   as much as the settings let one user, or all, have or ask for
     ├── TaskNotFound                404   there is none, or it is another's
     ├── TaskNotOver                 409   only what has ended can be deleted
     ├── KeyReused                   409   an Idempotency-Key came again with another body
@@ -33,6 +34,7 @@ The class alone decides the HTTP status (`http_status`) and the state of a task 
 (`final_state`, None where it ends none).
 """
 
+import math
 from dataclasses import asdict, dataclass
 from typing import ClassVar
 
@@ -81,13 +83,14 @@ class BodyTooLarge(TespError):
 class NotAuthenticated(TespError):
     """The request has no credentials, or such as prove nothing; the text says which, and no secret.
 
-    `refused` tells wrong credentials from missing ones.
+    `refused` tells wrong credentials from missing ones; `is_guess`, those that anybody could have made up
+    from such as were good once, or are for something else.
     """
 
     http_status = 401
 
-    def __init__(self, reason: str, *, refused: bool = True) -> None:
-        self.refused = refused
+    def __init__(self, reason: str, *, refused: bool = True, is_guess: bool = True) -> None:
+        self.refused, self.is_guess = refused, is_guess
         super().__init__(reason)
 
 
@@ -101,6 +104,32 @@ class AuthenticationBusy(TespError):
     """Whether the credentials are right cannot be found out now."""
 
     http_status = 503
+
+
+class LimitReached(TespError):
+    """A limit of the settings: `name` is where it stands, `value` what it is, `used` how much is `taken`.
+
+    `retry_after_s`: before that it is useless to ask again; `advice` says what else helps.
+    """
+
+    http_status = 429
+
+    def __init__(
+        self,
+        name: str,
+        value: float,
+        used: float,
+        *,
+        retry_after_s: float,
+        advice: str,
+        taken: str = "taken",
+    ) -> None:
+        self.name, self.value, self.used = name, value, used
+        self.retry_after_s = max(1, math.ceil(retry_after_s))
+        super().__init__(
+            f"{name} is {value:.15g}, {used:.15g} {taken}: {advice};"
+            f" try again in {self.retry_after_s} s at the earliest"
+        )
 
 
 class TaskNotFound(TespError):

@@ -26,6 +26,7 @@ from tesp_api.errors import SettingsError
 from tesp_api.settings_auth import AuditSettings, AuthSettings, IssuerSettings
 from tesp_api.settings_base import Seconds
 from tesp_api.settings_base import Table as _Table
+from tesp_api.settings_limits import LimitSettings
 from tesp_api.settings_sources import ENV_PREFIX, read_sources
 from tesp_api.submit_templates import check_templates
 
@@ -75,7 +76,19 @@ class LogSettings(_Table):
     max_bytes: Bytes = Field(
         64 * 1024**2, description="kept of each stream: the first half and the last half of it"
     )
+    attempt_max_bytes: Bytes = Field(
+        256 * 1024**2,
+        description="kept of all streams of one attempt, in equal shares; 128 KiB each at least",
+    )
     chunk_bytes: int = Field(65536, ge=1024, description="the unit in which logs travel and are stored")
+
+    def of_task(self, executors: int) -> "LogSettings":
+        """The same with `max_bytes` as they are for each stream of a task with so many executors.
+
+        A share is never so small that the tail, and as much of the beginning, would not fit.
+        """
+        share = max(self.attempt_max_bytes // max(1, 2 * executors), 2 * max(self.tail_bytes, 65536))
+        return self if share >= self.max_bytes else self.model_copy(update={"max_bytes": share})
 
 
 class SchedulerSettings(_Table):
@@ -94,10 +107,12 @@ class SchedulerSettings(_Table):
     default_cores: int = Field(1, ge=1, description="counted for a task that names no cpu_cores")
     default_ram_gb: Gigabytes = Field(2.0, description="counted for a task that names no ram_gb")
     waiting_max: int = Field(
-        1000, ge=1, description="so many tasks are held while they wait; later ones are not looked at"
+        1000,
+        ge=1,
+        description="so many tasks are held while they wait, and a twentieth of each user's beyond that",
     )
     overtakes_max: int = Field(
-        50, ge=0, description="so many younger tasks pass one that waits; then a destination is kept for it"
+        50, ge=0, description="so many tasks pass one whose turn it is; then a destination is kept for it"
     )
 
 
@@ -522,6 +537,7 @@ class Settings(_Table):
     auth: AuthSettings = AuthSettings()
     issuers: dict[str, IssuerSettings] = Field(default_factory=dict)
     audit: AuditSettings = AuditSettings()
+    limits: LimitSettings = LimitSettings()
     store: StoreSettings = StoreSettings()
     service: ServiceSettings = ServiceSettings()
     logs: LogSettings = LogSettings()

@@ -21,6 +21,9 @@ from tesp_api.api.errors import install_error_answers
 from tesp_api.api.extensions import ExtensionEndpoints
 from tesp_api.api.head_limit import HeadLimit
 from tesp_api.api.health import Check, HealthEndpoints
+from tesp_api.api.limits.endpoint import LimitsEndpoint
+from tesp_api.api.limits.list_turns import ListTurns
+from tesp_api.api.limits.request_rate import RequestRate, limits_requests
 from tesp_api.api.openapi import openapi_document
 from tesp_api.api.request_id import RequestId
 from tesp_api.api.root_path import RootPath
@@ -50,15 +53,19 @@ def build_api(
     """
     root_path = settings.server.root_path
     creation = Creation(store, bell, settings, routing)
+    list_turns = ListTurns(settings.limits)
     document = openapi_document(version("tesp-api"), root_path)
     app = FastAPI(title="TESP", openapi_url=None, docs_url=None, redoc_url=None, lifespan=lifespan)
     app.routes.extend(
         [
-            *TaskEndpoints(store, bell, settings, creation, tes_1_0=False).routes("/ga4gh/tes/v1"),
-            *TaskEndpoints(store, bell, settings, creation, tes_1_0=True).routes("/v1"),
+            *TaskEndpoints(store, bell, settings, creation, list_turns, tes_1_0=False).routes(
+                "/ga4gh/tes/v1"
+            ),
+            *TaskEndpoints(store, bell, settings, creation, list_turns, tes_1_0=True).routes("/v1"),
             *BulkEndpoint(creation).routes("/tesp/v1"),
             *DryRunEndpoint(settings, creation, next_destination).routes("/tesp/v1"),
             *ExtensionEndpoints(store).routes("/tesp/v1"),
+            *LimitsEndpoint(store, settings).routes("/tesp/v1"),
             *HealthEndpoints(store.check, checks, tells_why=not authenticators).routes(),
             *DocsEndpoints(document, root_path, authenticators).routes(),
         ]
@@ -73,6 +80,8 @@ def build_api(
 def _add_middleware(app: FastAPI, settings: Settings, authenticators: Sequence[Authenticator]) -> None:
     """What requests pass through before the routes: the last one added comes first."""
     app.add_middleware(BodyLimit, max_body_bytes=settings.server.max_body_bytes)
+    if limits_requests(settings):
+        app.add_middleware(RequestRate, settings=settings)
     app.add_middleware(Authentication, authenticators=authenticators, settings=settings)
     app.add_middleware(WebPages, settings=settings)
     app.add_middleware(HeadLimit)

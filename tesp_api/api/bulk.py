@@ -10,13 +10,14 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from tesp_api.api.answers import json_answer
-from tesp_api.api.auth.identity import Action, sender
+from tesp_api.api.auth.identity import Action, Identity, sender
 from tesp_api.api.auth.permissions import require
 from tesp_api.api.creation import Creation
 from tesp_api.api.errors import error_body
 from tesp_api.api.idempotency import read_key
+from tesp_api.api.limits.request_rate import charge
 from tesp_api.api.request_id import note_tasks, request_id_of
-from tesp_api.errors import Fault, InvalidRequest, KeyReused, StoreUnavailable
+from tesp_api.errors import Fault, InvalidRequest, KeyReused, LimitReached, StoreUnavailable
 from tesp_api.store.base import Task
 from tesp_api.tes.json_body import read_json
 from tesp_api.tes.validation import NewTask, validate_task
@@ -46,7 +47,7 @@ class BulkEndpoint:
         With an Idempotency-Key each task has its own, made of that one and its place in the body.
 
         Raises:
-            StoreUnavailable: not one task could be stored because the store does not answer.
+            StoreUnavailable, LimitReached: not one task could be stored, because of this.
         """
         who = sender(request)
         require(who, Action.SUBMIT)
@@ -57,23 +58,24 @@ class BulkEndpoint:
         )
         room = asyncio.Semaphore(_AT_ONCE)
         outcomes = await asyncio.gather(
-            *(self._store_one(task, _own_key(key, index), room) for index, task in enumerate(tasks))
+            *(self._store_one(task, _own_key(key, index), who, room) for index, task in enumerate(tasks))
         )
-        unavailable = [outcome for outcome in outcomes if isinstance(outcome, StoreUnavailable)]
-        if unavailable and not any(isinstance(outcome, str) for outcome in outcomes):
-            raise unavailable[0]
+        charge(request, len(tasks) - 1)
+        later = [outcome for outcome in outcomes if isinstance(outcome, StoreUnavailable | LimitReached)]
+        if later and not any(isinstance(outcome, str) for outcome in outcomes):
+            raise later[0]
         note_tasks(request, [outcome for outcome in outcomes if isinstance(outcome, str)])
         return json_answer({"tasks": [_answer(index, outcome) for index, outcome in enumerate(outcomes)]})
 
     async def _store_one(
-        self, task: Task | InvalidRequest, key: str | None, room: asyncio.Semaphore
+        self, task: Task | InvalidRequest, key: str | None, who: Identity, room: asyncio.Semaphore
     ) -> str | Exception:
         """The id of the stored task, or why there is none."""
         if isinstance(task, InvalidRequest):
             return task
         async with room:
             try:
-                return await self._creation.store(task, key)
+                return await self._creation.store(task, key, who)
             except KeyReused:
                 return KeyReused(_sent_key(key))
             except Exception as error:

@@ -2,6 +2,7 @@
 
 from tesp_api.api.auth.identity import Identity
 from tesp_api.api.idempotency import once_key
+from tesp_api.api.limits.allowances import Allowances
 from tesp_api.bell import Bell
 from tesp_api.settings import Settings
 from tesp_api.storage.admission import Admission, Rules
@@ -23,6 +24,7 @@ class Creation:
         self._store = store
         self._bell = bell
         self._admission = Admission(settings, routing)
+        self._allowances = Allowances(settings.limits)
         self._sealer = Sealer(ServerKey(settings))
 
     def admit(self, new: NewTask, who: Identity) -> NewTask:
@@ -54,14 +56,15 @@ class Creation:
             groups=who.groups,
         )
 
-    async def store(self, task: Task, key: str | None) -> str:
+    async def store(self, task: Task, key: str | None, who: Identity) -> str:
         """Store the task and ring; returns its id, or that of the task that was stored under `key` before.
 
         Raises:
             KeyReused: that task is another one.
+            LimitReached: `who`, or all, have as many as they may.
             StoreUnavailable: the task is not stored.
         """
         once = None if key is None else once_key(key, task.request)
-        task_id = await self._store.create(task, once=once)
+        task_id = await self._store.create(task, once=once, caps=self._allowances.caps(who))
         self._bell.ring(task_id)
         return task_id

@@ -1,6 +1,7 @@
 """Errors as answers, all of one shape: `{"status_code", "msg", "faults": [{"field", "message"}]}`.
 
-`faults` is there where the request is at fault. What failed inside is logged and not told.
+`faults` is there where the request is at fault, and `limit` where one was reached. What failed inside is
+logged and not told.
 """
 
 import logging
@@ -16,7 +17,7 @@ from starlette.responses import Response
 from tesp_api.api.answers import json_answer
 from tesp_api.api.request_id import HEADER as REQUEST_ID
 from tesp_api.api.request_id import request_id_of
-from tesp_api.errors import InvalidRequest, TespError
+from tesp_api.errors import InvalidRequest, LimitReached, TespError
 
 RETRY_AFTER_S = 5
 
@@ -38,6 +39,8 @@ def error_answer(error: Exception) -> Response:
     """The answer to an error; its class decides the status."""
     body = error_body(error)
     headers = {"Retry-After": str(RETRY_AFTER_S)} if body["status_code"] == 503 else None
+    if isinstance(error, LimitReached):
+        headers = {"Retry-After": str(error.retry_after_s)}
     return json_answer(body, body["status_code"], headers)
 
 
@@ -51,9 +54,20 @@ def error_body(error: Exception) -> dict[str, Any]:
     status = error.http_status if isinstance(error, TespError) else 500
     if isinstance(error, InvalidRequest):
         return _body(status, str(error)) | {"faults": [fault.as_json() for fault in error.faults]}
+    if isinstance(error, LimitReached):
+        return _body(status, str(error)) | {"limit": _limit(error)}
     if status < 500:
         return _body(status, str(error))
     return _body(status, _TRY_AGAIN if status == 503 else _INTERNAL)
+
+
+def _limit(error: LimitReached) -> dict[str, Any]:
+    return {
+        "name": error.name,
+        "value": error.value,
+        "used": error.used,
+        "retry_after_s": error.retry_after_s,
+    }
 
 
 async def _answer_tesp_error(request: Request, error: Exception) -> Response:

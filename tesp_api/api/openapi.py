@@ -38,7 +38,8 @@ _ANSWERS: tuple[type[BaseModel], ...] = (
     *(models.Task, models.CreateTaskResponse, models.CancelTaskResponse, models.ListTasksResponse),
     *(models.ServiceInfo, models.ServiceInfo10, models.TaskState, models.TaskStates),
     *(models.NewTasks, models.BulkAnswer, models.DryRun),
-    *(models.Events, models.Files, models.History, models.Alive, models.Readiness, models.Error),
+    *(models.Events, models.Files, models.History, models.Limits),
+    *(models.Alive, models.Readiness, models.Error),
 )
 
 _STATE = """Where the task is in its life.

@@ -23,7 +23,7 @@ def extension_paths(example_task: Json) -> Json:
         "ReadHistory",
         ("Extensions", "A task's states", "When the task came into which state, and why."),
         in_json("The history.", "History"),
-        "404 503 default",
+        "404 429 503 default",
         parameters=[TASK_ID],
     )
     return {
@@ -34,7 +34,17 @@ def extension_paths(example_task: Json) -> Json:
         "/tesp/v1/tasks/{id}/events": {"get": _read_events()},
         "/tesp/v1/tasks/{id}/files": {"get": _read_files()},
         "/tesp/v1/tasks/{id}/history": {"get": history},
+        "/tesp/v1/limits": {"get": _read_limits()},
     }
+
+
+def _read_limits() -> Json:
+    text = (
+        "How much you may take of this server, and have taken. Beyond a limit the answer is 429, whose "
+        "Retry-After says when to ask again at the earliest."
+    )
+    about = ("Extensions", "Your limits and use", text)
+    return operation("ReadLimits", about, in_json("The limits.", "Limits"), "429 503 default")
 
 
 def _body(component: str, example: Json) -> Json:
@@ -54,7 +64,7 @@ def _bulk(example_task: Json) -> Json:
         "CreateTasks",
         ("Extensions", "Create many tasks", text),
         in_json("What became of each.", "BulkAnswer"),
-        "400 413 503 default",
+        "400 413 429 503 default",
         parameters=[IDEMPOTENCY_KEY],
         requestBody=_body("NewTasks", {"tasks": [example_task, example_task]}),
     )
@@ -66,7 +76,7 @@ def _validate(example_task: Json) -> Json:
         "ValidateTask",
         ("Extensions", "Try a task out", text),
         in_json("What would become of it.", "DryRun"),
-        "413 default",
+        "413 429 default",
         requestBody=_body("tesTask", example_task),
     )
 
@@ -74,7 +84,11 @@ def _validate(example_task: Json) -> Json:
 def _delete() -> Json:
     text = "Forget a task that has ended, with its history and logs. Outputs that were sent stay."
     deleted = operation(
-        "DeleteTask", ("Extensions", "Delete a task", text), {}, "404 409 503 default", parameters=[TASK_ID]
+        "DeleteTask",
+        ("Extensions", "Delete a task", text),
+        {},
+        "404 409 429 503 default",
+        parameters=[TASK_ID],
     )
     del deleted["responses"]["200"]
     deleted["responses"] = {"204": {"description": "It is gone."}} | deleted["responses"]
@@ -94,7 +108,7 @@ def _read_events() -> Json:
     ]
     about = ("Extensions", "What a task's worker and gateway say", text)
     answer = in_json("The events, the oldest first.", "Events")
-    return operation("ReadEvents", about, answer, "400 404 503 default", parameters=parameters)
+    return operation("ReadEvents", about, answer, "400 404 429 503 default", parameters=parameters)
 
 
 def _read_files() -> Json:
@@ -109,7 +123,11 @@ def _read_files() -> Json:
     ]
     about = ("Extensions", "What a task has moved", text)
     return operation(
-        "ReadFiles", about, in_json("A page of them.", "Files"), "400 404 503 default", parameters=parameters
+        "ReadFiles",
+        about,
+        in_json("A page of them.", "Files"),
+        "400 404 429 503 default",
+        parameters=parameters,
     )
 
 
@@ -144,7 +162,7 @@ def _read_log() -> Json:
         ),
     ]
     about = ("Extensions", "An executor's output", text)
-    return operation("ReadLog", about, answer, "400 404 416 503 default", parameters=parameters)
+    return operation("ReadLog", about, answer, "400 404 416 429 503 default", parameters=parameters)
 
 
 def health_paths() -> Json:

@@ -273,7 +273,7 @@ class BulkOutcome(BaseModel):
 
     index: int = Field(description="Its place in the request, from 0.")
     id: str | None = Field(None, description="For asking about the task.")
-    error: "Error | None" = Field(None, description="Why it was not stored; 503: try it again.")
+    error: "Error | None" = Field(None, description="Why it was not stored; 429, 503: try it again later.")
 
 
 class BulkAnswer(BaseModel):
@@ -327,6 +327,62 @@ class Fault(BaseModel):
     message: str = Field(description="What is wrong, and what to do about it.")
 
 
+class Limit(BaseModel):
+    """A limit that was reached."""
+
+    name: str = Field(description="The setting.", examples=["limits.user.live_tasks"])
+    value: float = Field(description="What it is set to.", examples=[1000])
+    used: float = Field(description="How much is taken.", examples=[1000])
+    retry_after_s: int = Field(description="As in Retry-After.", examples=[10])
+
+
+class Allowed(BaseModel):
+    """Limits; those that there are not are absent."""
+
+    requests_per_s: float | None = Field(
+        None,
+        description="In the long run. What a request costs beyond an ordinary one counts as further ones.",
+    )
+    requests_burst: int | None = Field(None, description="So many more at once, after a time without any.")
+    lists_at_once: int | None = Field(None, description="Costly lists; further ones wait for their turn.")
+    live_tasks: int | None = Field(None, description="Tasks that have not ended.")
+    stored_tasks: int | None = Field(None, description="All tasks, until they are deleted.")
+    stored_log_bytes: int | None = Field(None, description="What is kept of their output.")
+
+
+class Used(BaseModel):
+    """What is taken; some seconds old at most, or longer where there is much to count."""
+
+    live_tasks: int = Field(description="Tasks that have not ended.")
+    stored_tasks: int = Field(description="All tasks, until they are deleted.")
+    stored_log_bytes: int = Field(
+        description="What is kept of the output of tasks that have ended, at least."
+    )
+
+
+class UserLimits(BaseModel):
+    """What you may take, and have."""
+
+    name: str = Field(description="Who you are.")
+    limits: Allowed
+    used: Used
+
+
+class OverallLimits(BaseModel):
+    """What all may take together; what they have is for admins."""
+
+    limits: Allowed
+    used: Used | None = None
+
+
+class Limits(BaseModel):
+    """How much of the server may be taken."""
+
+    user: UserLimits
+    all: OverallLimits
+    max_body_bytes: int = Field(description="The largest body that a request may have.")
+
+
 class Error(BaseModel):
     """What went wrong."""
 
@@ -335,3 +391,4 @@ class Error(BaseModel):
     faults: list[Fault] | None = Field(
         None, description="Everything that is wrong with the request, up to a hundred faults; with 400 alone."
     )
+    limit: Limit | None = Field(None, description="The limit that was reached; with 429 alone.")

@@ -96,7 +96,7 @@ def _standard_paths(prefix: str, tag: str, suffix: str) -> Json:
                 f"GetTask{suffix}",
                 (tag, "GetTask", "One task. Ask as often as you like: it is cheap in the view MINIMAL."),
                 in_json("The task.", "tesTask", "TaskState"),
-                "400 404 503 default",
+                "400 404 429 503 default",
                 parameters=[TASK_ID, VIEW],
             )
         },
@@ -105,7 +105,7 @@ def _standard_paths(prefix: str, tag: str, suffix: str) -> Json:
                 f"CancelTask{suffix}",
                 (tag, "CancelTask", "Stop a task. Answers at once; one that has ended stays as it is."),
                 in_json("The wish is stored.", "tesCancelTaskResponse"),
-                "404 503 default",
+                "404 429 503 default",
                 parameters=[TASK_ID],
             )
         },
@@ -122,7 +122,7 @@ def _list_tasks(tag: str, suffix: str) -> Json:
             "after a time that the server sets; otherwise all are kept.",
         ),
         in_json("A page of tasks.", "tesListTasksResponse", "TaskStates"),
-        "400 503 default",
+        "400 429 503 default",
         parameters=_LIST_PARAMETERS,
     )
 
@@ -137,7 +137,7 @@ def _create_task(tag: str, suffix: str) -> Json:
             "Store a task and queue it. The body is read as JSON, whatever its content type.",
         ),
         in_json("The task's id.", "tesCreateTaskResponse"),
-        "400 409 413 503 default",
+        "400 409 413 429 503 default",
         parameters=[IDEMPOTENCY_KEY],
         requestBody={"required": True, "content": body},
     )

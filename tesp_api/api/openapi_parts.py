@@ -87,6 +87,11 @@ REFUSALS: Json = {
     "BeyondTheEnd": in_json(
         "The offset is greater than what the log has; the headers say how much.", "Error"
     ),
+    "TooMany": in_json(
+        "As much as the server lets one user, or all, have or ask for: `limit` says which limit it is.",
+        "Error",
+    )
+    | {"headers": {"Retry-After": _RETRY_AFTER}},
     "Unavailable": in_json("The store does not answer now.", "Error")
     | {"headers": {"Retry-After": _RETRY_AFTER}},
     "Failure": in_json("Any other failure, in the same form.", "Error"),
@@ -99,6 +104,7 @@ _REFUSAL_OF = {
     "409": "Conflict",
     "413": "TooLarge",
     "416": "BeyondTheEnd",
+    "429": "TooMany",
     "503": "Unavailable",
     "default": "Failure",
 }

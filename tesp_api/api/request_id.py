@@ -32,6 +32,7 @@ _ACTIONS = (
     ("POST", re.compile(r".*/tasks"), "create a task"),
     ("DELETE", re.compile(r".*/tasks/(?P<task>[^/]*)"), "delete a task"),
     ("GET", re.compile(r".*/tasks"), "list tasks"),
+    ("GET", re.compile(r".*/limits"), "read limits"),
     ("GET", re.compile(r".*/tasks/(?P<task>[^/]*)(/.*)?"), "read a task"),
 )
 

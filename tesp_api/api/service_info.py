@@ -19,6 +19,7 @@ EXTENSIONS = (
     "GET /tesp/v1/tasks/{id}/events",
     "GET /tesp/v1/tasks/{id}/files",
     "GET /tesp/v1/tasks/{id}/history",
+    "GET /tesp/v1/limits",
 )
 
 

@@ -3,6 +3,8 @@
 Clients of TES 1.0 use `/v1` and know nothing of later states; `/ga4gh/tes/v1` shows all.
 """
 
+import contextlib
+
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -13,6 +15,8 @@ from tesp_api.api.auth.permissions import require
 from tesp_api.api.auth.visible_tasks import VisibleTasks
 from tesp_api.api.creation import Creation
 from tesp_api.api.idempotency import read_key
+from tesp_api.api.limits.list_turns import ListTurns, is_costly, requests_in
+from tesp_api.api.limits.request_rate import charge
 from tesp_api.api.log_tails import read_tails
 from tesp_api.api.minimal_pages import minimal_page, minimal_task
 from tesp_api.api.queries import read_list_query, read_view
@@ -30,12 +34,20 @@ class TaskEndpoints:
     """Creates, shows, lists and cancels tasks. Starlette's own routes: these paths are polled hard."""
 
     def __init__(
-        self, store: TaskStore, bell: Bell, settings: Settings, creation: Creation, *, tes_1_0: bool
+        self,
+        store: TaskStore,
+        bell: Bell,
+        settings: Settings,
+        creation: Creation,
+        list_turns: ListTurns,
+        *,
+        tes_1_0: bool,
     ) -> None:
         self._store = store
         self._tasks = VisibleTasks(store)
         self._bell = bell
         self._creation = creation
+        self._list_turns = list_turns
         # The store keeps the last half of a long log in one piece, and only that.
         self._tail_bytes = min(settings.logs.tail_bytes, max(1, settings.logs.max_bytes // 2))
         self._tes_1_0 = tes_1_0
@@ -67,7 +79,7 @@ class TaskEndpoints:
         key = read_key(request.headers)
         new = read_task(await request.body())
         task_id = await self._creation.store(
-            self._creation.queued_task(new, who, request_id_of(request)), key
+            self._creation.queued_task(new, who, request_id_of(request)), key, who
         )
         note_tasks(request, [task_id])
         return json_answer({"id": task_id})
@@ -90,10 +102,17 @@ class TaskEndpoints:
         query, view = read_list_query(request.query_params, tes_1_0=self._tes_1_0)
         if query.states == frozenset():
             return json_answer({"tasks": []})
+        turn = self._list_turns.turn(who) if is_costly(query, view) else contextlib.nullcontext()
+        async with turn:
+            return await self._list(request, who, query, view)
+
+    async def _list(self, request: Request, who: Identity, query: TaskQuery, view: View) -> Response:
         if view is View.MINIMAL:
             page = await self._tasks.list_states(who, query)
+            charge(request, requests_in(len(page.items), view))
             return json_bytes_answer(minimal_page(page.items, page.next_token, tes_1_0=self._tes_1_0))
         tasks, token = await self._list_documents(who, query, view)
+        charge(request, requests_in(len(tasks), view))
         return json_answer({"tasks": tasks} | ({"next_page_token": token} if token else {}))
 
     async def cancel_task(self, request: Request) -> Response:

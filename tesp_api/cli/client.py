@@ -1,5 +1,6 @@
 """A small client of TESP's own HTTP API, for the command line."""
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from types import TracebackType
@@ -13,6 +14,8 @@ from tesp_api.cli.login import NOBODY, Login
 
 _TES = "/ga4gh/tes/v1"
 _TESP = "/tesp/v1"
+_PATIENCE_S = 60.0
+"""So long does what only looks wait for a limit."""
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
 
@@ -50,9 +53,13 @@ class TespClient:
     ) -> None:
         self._http.close()
 
-    def create(self, task: dict[str, Any]) -> str:
-        """Create the task and return its id."""
-        return str(self._call("POST", f"{_TES}/tasks", json=task).json()["id"])
+    def create(self, task: dict[str, Any], *, patience_s: float = 0) -> str:
+        """Create the task and return its id; while a limit is reached, try again for `patience_s`."""
+        return str(self._call("POST", f"{_TES}/tasks", json=task, patience_s=patience_s).json()["id"])
+
+    def limits(self) -> dict[str, Any]:
+        """What we may take of the server, and have."""
+        return self._json("GET", f"{_TESP}/limits")
 
     def get(self, task_id: str, view: str = "MINIMAL") -> dict[str, Any]:
         """The task as this view shows it."""
@@ -110,9 +117,28 @@ class TespClient:
             raise CommandFailed(f"{self.url} answered something else than TES: is it a TESP server?")
         return answer
 
-    def _call(self, method: str, path: str, **extra: Any) -> httpx.Response:
+    def _call(
+        self, method: str, path: str, *, patience_s: float | None = None, **extra: Any
+    ) -> httpx.Response:
+        """The answer, if it is a good one; 429 is waited out, as it says for how long, if patience lasts."""
+        if patience_s is None:
+            patience_s = _PATIENCE_S if method == "GET" else 0
+        deadline = time.monotonic() + patience_s
+        while True:
+            response = self._send(method, path, **extra)
+            pause_s = _retry_after_s(response)
+            if pause_s is None or time.monotonic() + pause_s > deadline:
+                break
+            time.sleep(pause_s)
+        if response.status_code == 401:
+            raise CommandFailed(self._not_logged_in(_explain(response)))
+        if response.is_error:
+            raise CommandFailed(_explain(response))
+        return response
+
+    def _send(self, method: str, path: str, **extra: Any) -> httpx.Response:
         try:
-            response = self._http.request(method, path, **extra)
+            return self._http.request(method, path, **extra)
         except httpx.ConnectError:
             raise CommandFailed(
                 f"no server answers at {self.url}: start one with `tesp serve`, or name another with --url",
@@ -122,17 +148,18 @@ class TespClient:
             raise CommandFailed(
                 f"{self.url} does not answer ({type(error).__name__}): {error}", Exit.UNREACHABLE
             ) from None
-        if response.status_code == 401:
-            raise CommandFailed(self._not_logged_in(_explain(response)))
-        if response.is_error:
-            raise CommandFailed(_explain(response))
-        return response
 
     def _not_logged_in(self, said: str) -> str:
         ways = "set TESP_TOKEN, or name --token-file or --user"
         if self._login.header is None:
             return f"{self.url} asks for a login: {ways}"
         return f"{self.url} does not let us in {self._login.of}: {said}; {ways}"
+
+
+def _retry_after_s(response: httpx.Response) -> float | None:
+    """How long the server asks us to wait because of a limit; None if it does not."""
+    given = response.headers.get("retry-after", "")
+    return float(given) if response.status_code == 429 and given.isdecimal() else None
 
 
 def _host_of(url: str) -> str:

@@ -8,6 +8,7 @@ from typer.core import TyperGroup
 from tesp_api.cli.demo import demo
 from tesp_api.cli.doctor import doctor
 from tesp_api.cli.exits import EXIT_CODES, CommandFailed
+from tesp_api.cli.limits import limits
 from tesp_api.cli.plain_text import harmless
 from tesp_api.cli.serve import serve
 from tesp_api.cli.task import app as task_app
@@ -38,6 +39,7 @@ app.command()(serve)
 app.add_typer(task_app, name="task")
 app.add_typer(user_app, name="user")
 app.add_typer(token_app, name="token")
+app.command()(limits)
 app.command()(doctor)
 app.command()(demo)
 

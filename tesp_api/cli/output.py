@@ -81,6 +81,14 @@ def print_report(report: Mapping[str, Any]) -> None:
         out.print(f"warning: {warning}")
 
 
+def print_limits(rows: Sequence[tuple[str, str, str, str]]) -> None:
+    """Limits, yours and those of all, and what you have."""
+    table = _table("OF", "YOU MAY", "YOU HAVE", "ALL MAY")
+    for row in rows:
+        table.add_row(*row)
+    console().print(table)
+
+
 def print_tasks(tasks: Sequence[Mapping[str, Any]], more: bool) -> None:
     """A list of tasks, newest first."""
     table = _table("ID", "STATE", "NAME", "CREATED")

@@ -51,6 +51,10 @@ def create(
     file: Annotated[str, typer.Argument(help="A TES task as JSON; - reads it from standard input.")],
     wait: Annotated[bool, typer.Option("--wait", help="Follow the task until it ends.")] = False,
     timeout: Timeout = None,
+    patience: Annotated[
+        float,
+        typer.Option("--patience", min=0, help="Try again for so many seconds while a limit is reached."),
+    ] = 0,
     as_json: Json = False,
     url: Url = DEFAULT_URL,
     user: User = None,
@@ -61,8 +65,8 @@ def create(
     from tesp_api.cli.output import print_json
 
     task = _read_task(file)
-    with _client(url, user, token_file) as client:
-        task_id = client.create(task)
+    with open_client(url, user, token_file) as client:
+        task_id = client.create(task, patience_s=patience)
         if not as_json:
             typer.echo(task_id)
         elif not wait:
@@ -88,7 +92,7 @@ def get(
     """Show a task."""
     from tesp_api.cli.output import print_json, print_task
 
-    with _client(url, user, token_file) as client:
+    with open_client(url, user, token_file) as client:
         task = client.get(task_id, view.upper())
     (print_json if as_json else print_task)(task)
 
@@ -119,7 +123,7 @@ def list_tasks(
 
     tasks: list[dict[str, Any]] = []
     next_token = ""
-    with _client(url, user, token_file) as client:
+    with open_client(url, user, token_file) as client:
         for page in client.pages(params):
             tasks += page.get("tasks") or []
             next_token = page.get("next_page_token", "")
@@ -144,7 +148,7 @@ def wait(
     from tesp_api.cli.follow import wait_for
     from tesp_api.cli.output import print_final_states, print_json
 
-    with _client(url, user, token_file) as client:
+    with open_client(url, user, token_file) as client:
         wait_for(client, task_ids, timeout_s=timeout, with_bars=not as_json)
         view = "FULL" if as_json else "MINIMAL"
         tasks = [client.get(task_id, view) for task_id in task_ids]
@@ -187,7 +191,7 @@ def logs(
         target.buffer.write(data)
         target.flush()
 
-    with _client(url, user, token_file) as client:
+    with open_client(url, user, token_file) as client:
         copy_logs(client, task_id, executor, streams, keep if as_json else write, follow=follow)
     if as_json:
         texts = [
@@ -209,7 +213,7 @@ def cancel(
     from tesp_api.cli.output import print_final_states, print_json
 
     tasks = []
-    with _client(url, user, token_file) as client:
+    with open_client(url, user, token_file) as client:
 
         def cancel_one(task_id: str) -> None:
             client.cancel(task_id)
@@ -235,7 +239,7 @@ def delete(
     from tesp_api.cli.output import print_json
 
     deleted = []
-    with _client(url, user, token_file) as client:
+    with open_client(url, user, token_file) as client:
 
         def delete_one(task_id: str) -> None:
             client.delete(task_id)
@@ -262,14 +266,14 @@ def validate(
     from tesp_api.cli.output import print_json, print_report
 
     task = _read_task(file)
-    with _client(url, user, token_file) as client:
+    with open_client(url, user, token_file) as client:
         report = client.validate(task)
     (print_json if as_json else print_report)(report)
     if not report["valid"]:
         raise typer.Exit(Exit.FAILED)
 
 
-def _client(url: str, user: str | None, token_file: Path | None) -> "TespClient":
+def open_client(url: str, user: str | None, token_file: Path | None) -> "TespClient":
     """A client that sends who we are."""
     from tesp_api.cli.client import TespClient
     from tesp_api.cli.login import read_login

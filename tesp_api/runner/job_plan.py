@@ -52,7 +52,7 @@ def plan_job(
                 ("resources", {}),
             )
         },
-        "site": _site_rules(site, settings, bell)
+        "site": _site_rules(site, settings, bell, len(task.request.get("executors", ())))
         | {"walltime_s": needs.walltime_s if passes_walltime(site) else None},
         "channel": lent.channel,
         "lent": lent.lent,
@@ -78,7 +78,9 @@ def _as_the_site_needs_it(site: DestinationSettings, part: str, value: Any) -> A
     ]
 
 
-def _site_rules(site: DestinationSettings, settings: Settings, bell: str | None) -> dict[str, Any]:
+def _site_rules(
+    site: DestinationSettings, settings: Settings, bell: str | None, executors: int
+) -> dict[str, Any]:
     return {
         "runtimes": list(site.runtimes_in_order),
         "runtime_args": {runtime: list(args) for runtime, args in site.runtime_args.items()},
@@ -94,7 +96,7 @@ def _site_rules(site: DestinationSettings, settings: Settings, bell: str | None)
         },
         "read_only_inputs": site.containers.read_only_inputs,
         "file_roots": [{"path": str(root.path), "mount": root.mount} for root in site.file_roots],
-        "log_max_bytes": settings.logs.max_bytes,
+        "log_max_bytes": settings.logs.of_task(executors).max_bytes,
         "log_chunk_bytes": settings.logs.chunk_bytes,
         "heartbeat_s": settings.scheduler.heartbeat_s,
         "bell": bell,

@@ -228,7 +228,7 @@ async def _follow(task: Task, claim: Claim, around: Surroundings, log: AttemptLo
         transport=transport,
         store=around.store,
         timing=around.settings.scheduler,
-        logs=around.settings.logs,
+        logs=around.settings.logs.of_task(len(task.request.get("executors", ()))),
         wake=around.wake,
         log=log,
         outputs=GatewayOutputs(_passage(task, claim, around, log)),

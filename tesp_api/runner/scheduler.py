@@ -10,6 +10,7 @@ import os
 import secrets
 import socket
 import time
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -32,6 +33,7 @@ from tesp_api.runner.waiting import find_place, wait_for_attempt
 from tesp_api.runner.worker_archive import build_worker_archive
 from tesp_api.settings import Settings
 from tesp_api.store.base import Task, TaskStore
+from tesp_api.store.turns import Shares
 from tesp_api.tes.states import FINAL, State
 
 _log = logging.getLogger(__name__)
@@ -39,6 +41,8 @@ _log = logging.getLogger(__name__)
 _RETRY_MIN_S, _RETRY_MAX_S = 0.1, 10.0
 _BATCH = 32
 """So many tasks are claimed at once at least, while more may wait: their documents may be large."""
+_NEWCOMERS_SHARE = 20
+"""A twentieth of `waiting_max` may wait of each user, also while others fill the whole."""
 _BUG_TRIES = 5
 """So often is a task driven on after an error that nobody foresaw, before it ends SYSTEM_ERROR."""
 
@@ -146,18 +150,21 @@ class Scheduler:
     async def _claim(self, new_limit: int) -> None:
         """Claim what is free, give places, and look again at once if there may be more."""
         timing = self.settings.scheduler
+        shares = self._shares()
         tasks = await self.store.claim(
             self.owner,
             lease_s=timing.lease_s,
             new_limit=new_limit,
+            shares=shares,
             server=self.server,
             away_s=timing.embedded_away_s,
         )
         for task in tasks:
             self._drive(task)
         self._places.settle()
-        self._may_be_more = sum(_is_new(task) for task in tasks) >= new_limit
-        if new_limit and self._may_be_more:
+        is_full = sum(_is_new(task) for task in tasks) >= new_limit
+        self._may_be_more = is_full or not all(shares.room.values())
+        if new_limit and is_full:
             self._look.set()
 
     async def _lease_loop(self) -> None:
@@ -217,7 +224,22 @@ class Scheduler:
         free = self._places.free()
         at_least = 0 if self.settings.store.kind == "mongodb" else _BATCH
         may_wait = self.settings.scheduler.waiting_max - self._places.waiting_count
-        return max(0, min(max(free, at_least), may_wait))
+        return max(0, min(max(free, at_least), max(may_wait, self._newcomers_room())))
+
+    def _newcomers_room(self) -> int:
+        return max(1, self.settings.scheduler.waiting_max // _NEWCOMERS_SHARE)
+
+    def _shares(self) -> Shares:
+        """What each user has of this process: cores, and tasks that wait; and how many more of these may."""
+        waiting = self._places.waiting_by_owner()
+        may_wait = max(0, self.settings.scheduler.waiting_max - waiting.total())
+        room = {owner: max(may_wait, self._newcomers_room() - count) for owner, count in waiting.items()}
+        return Shares(
+            taken=waiting + Counter(self._places.cores_by_owner()),
+            served=self._places.served,
+            room=room,
+            others_room=max(may_wait, self._newcomers_room()),
+        )
 
     def _turned(self) -> None:
         """A destination answers again, or does not any more."""
@@ -242,10 +264,10 @@ class Scheduler:
     def _place_for(self, task: Task, wake: asyncio.Event) -> Place:
         needs = self.routing.needs(task.request, task.owner, bool(task.sealed))
         if _is_new(task):
-            return self._places.enter(task.id, needs, wake)
+            return self._places.enter(task.id, needs, wake, task.owner)
         if task.job is not None and task.state not in FINAL:
-            return self._places.occupy(task.id, needs, wake, task.job.destination)
-        return Place(task.id, needs, wake)
+            return self._places.occupy(task.id, needs, wake, task.job.destination, task.owner)
+        return Place(task.id, needs, wake, task.owner)
 
     async def _drive_to_end(self, task: Task, driven: _Driven, earlier: "asyncio.Task[None] | None") -> None:
         """Call `run_task` until it is through, again after whatever passes; end an `earlier` driver first."""
@@ -323,7 +345,7 @@ class Scheduler:
                 return task, around
             avoids = task.job.destination if task.job and around.reaches(task.job) else None
             needs = driven.place.needs._replace(avoids=avoids)
-            driven.place = self._places.enter(task.id, needs, driven.wake)
+            driven.place = self._places.enter(task.id, needs, driven.wake, task.owner)
             around = replace(around, place=driven.place)
             self._places.settle()
         if driven.place.destination is None:

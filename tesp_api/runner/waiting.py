@@ -5,7 +5,7 @@ import logging
 from dataclasses import replace
 
 from tesp_api.errors import PulsarUnavailable
-from tesp_api.runner.places import Places
+from tesp_api.runner.places import Place, Places
 from tesp_api.runner.retries import next_attempt_at
 from tesp_api.runner.surroundings import Surroundings
 from tesp_api.store.base import Changes, Claim, Task
@@ -17,6 +17,7 @@ _log = logging.getLogger(__name__)
 TELL_MIN_S, TELL_MAX_S = 1.0, 60.0
 """What a task waits for is told after the first time, and a change of it after pauses that double."""
 _PAUSE_S = 0.1
+_LATER = "; tasks of users who use less come first"
 
 
 async def find_place(task: Task, around: Surroundings, places: Places) -> Task:
@@ -86,12 +87,20 @@ async def _wait(task_id: str, claim: Claim, around: Surroundings) -> None:
             async with asyncio.timeout(min(pause_s, left_s)):
                 await around.wake.wait()
         except TimeoutError:
-            if (waits_for := place.waits_for) not in ("", place.told):
-                reason = f"waits: {waits_for}"
+            if reason := _news(place):
+                told, told_turns = place.waits_for, place.told_turns or place.comes_later
                 await around.store.update(task_id, Changes(), claim=claim, reason=reason)
-                place.told = waits_for
+                place.told, place.told_turns = told, told_turns
             pause_s = min(2 * pause_s, TELL_MAX_S)
         else:
             around.wake.clear()
             if await around.store.get_state(task_id) is not State.QUEUED:
                 return
+
+
+def _news(place: Place) -> str:
+    """What the history has not told yet; that others come first changes often, and is told once."""
+    is_new = place.waits_for != place.told or (place.comes_later and not place.told_turns)
+    if not place.waits_for or not is_new:
+        return ""
+    return f"waits: {place.waits_for}{_LATER if place.comes_later else ''}"

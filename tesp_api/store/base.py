@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Generic, Literal, Protocol, TypeVar
 
+from tesp_api.store.turns import EQUAL_SHARES, Shares
+from tesp_api.store.usage import Cap, Usage
 from tesp_api.tes.states import State
 
 GROUP_TAG = "\0group"
@@ -229,7 +231,7 @@ class TaskStore(Protocol):
 
     # -- the API's side
 
-    async def create(self, task: Task, *, once: OnceKey | None = None) -> str:
+    async def create(self, task: Task, *, once: OnceKey | None = None, caps: Sequence[Cap] = ()) -> str:
         """Store a new task, QUEUED, with its first history entry ("created", at `created_at`).
 
         Returns the id of the stored task: the given one's, or with `once` that of the task which the
@@ -242,9 +244,18 @@ class TaskStore(Protocol):
         for the task by its id before it raises, so that `StoreUnavailable` means: not stored, as far
         as can be known.
 
+        `caps` are looked at for a task that is new, in the same step: of callers at the same time, on
+        whatever servers, no more are let through than there is room for. What is counted of output may be
+        some seconds old, and be without that of tasks that are still live.
+
         Raises:
             KeyReused: the key belongs to a task that was created from another body.
+            LimitReached: one of `caps` leaves no room.
         """
+
+    async def usage(self, owner: str | None) -> Usage:
+        """What an owner has, or None for all owners together; some seconds old at most, or some more where
+        it took long to count. Output of tasks that are still live may be left out."""
 
     async def get(self, task_id: str) -> Task:
         """The task as it is now.
@@ -328,14 +339,25 @@ class TaskStore(Protocol):
     # -- the runner's side
 
     async def claim(
-        self, owner: str, *, lease_s: float, new_limit: int, server: str = "", away_s: float = 0.0
+        self,
+        owner: str,
+        *,
+        lease_s: float,
+        new_limit: int,
+        shares: Shares = EQUAL_SHARES,
+        server: str = "",
+        away_s: float = 0.0,
     ) -> list[Task]:
         """Claim tasks that are live and that nobody holds (never claimed, released, or lease expired).
 
         At most `new_limit` of the QUEUED ones without a job, and beside them all others: those that have a
-        job, are being canceled, or have ended but are not yet retired. Oldest first. Safe to call from
-        several processes at once: no task is claimed twice. A lease has expired when its `expires_at` is
-        reached (now >= expires_at).
+        job, are being canceled, or have ended but are not yet retired. Safe to call from several processes
+        at once: no task is claimed twice. A lease has expired when its `expires_at` is reached (now >=
+        expires_at).
+
+        The owners of the new ones take turns (`Turns`), each with their oldest first, by the `shares` that
+        they have already: of a user's long queue no more is looked at than is claimed. With a `new_limit`
+        all expired claims of such tasks end, also of those that are not taken.
 
         `server` is the caller's: what has a job in another server's embedded Pulsar is claimed only when
         that one's claim has been over, expired or released, for `away_s` more. An embedded store has one
@@ -346,7 +368,7 @@ class TaskStore(Protocol):
         """
 
     async def renew(self, owner: str, *, lease_s: float) -> Mapping[str, State]:
-        """Extend all claims that `owner` still holds, also expired ones that nobody took over.
+        """Extend all claims that `owner` still holds, also expired ones that nobody has ended or taken over.
 
         Returns the tasks still held, with their states: how a runner learns of a cancel asked for
         elsewhere, and of claims that it has lost.

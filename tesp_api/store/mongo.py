@@ -5,12 +5,12 @@ stands alone will do, as will a replica set: no change needs a transaction (`mon
 
 How it is built: `mongo_connection` the client, `mongo_schema` collections, indexes and migrations,
 `mongo_documents` tasks as documents, `mongo_clock` whose time counts, `mongo_creation`, `mongo_changes`,
-`mongo_permits`, `mongo_claims`, `mongo_lists`, `mongo_logs`, `mongo_reports` and `mongo_removal` the
-operations, `mongo_errors` what failures mean.
+`mongo_permits`, `mongo_claims`, `mongo_usage`, `mongo_lists`, `mongo_logs`, `mongo_reports` and
+`mongo_removal` the operations, `mongo_errors` what failures mean.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -59,6 +59,9 @@ from tesp_api.store.mongo_documents import (
 )
 from tesp_api.store.mongo_errors import FOREIGN, translated
 from tesp_api.store.mongo_logs import LogKey
+from tesp_api.store.mongo_usage import MongoUsage, log_bytes_of
+from tesp_api.store.turns import EQUAL_SHARES, Shares
+from tesp_api.store.usage import Cap, Usage
 from tesp_api.tes.states import State
 from tesp_api.tes.times import now
 
@@ -75,6 +78,7 @@ class _Opened:
     client: AsyncMongoClient[Document]
     db: Database
     creation: MongoCreation
+    usage: MongoUsage
     claims: MongoClaims
     glances: Gathering[str, Glance | None]
 
@@ -115,7 +119,8 @@ class MongoTaskStore:
         claims = MongoClaims(db.tasks, self._clock)
         read_glances = partial(mongo_changes.read_glances, db.tasks)
         glances = Gathering(read_glances, at_once=_READS_AT_ONCE, patience_s=_PATIENCE_S)
-        self._opened = _Opened(client, db, MongoCreation(db.tasks), claims, glances)
+        usage = MongoUsage(db, self._clock)
+        self._opened = _Opened(client, db, MongoCreation(db.tasks, usage), usage, claims, glances)
 
     async def aclose(self) -> None:
         opened, self._opened = self._opened, None
@@ -131,9 +136,13 @@ class MongoTaskStore:
 
     # -- the API's side
 
-    async def create(self, task: Task, *, once: OnceKey | None = None) -> str:
+    async def create(self, task: Task, *, once: OnceKey | None = None, caps: Sequence[Cap] = ()) -> str:
         async with self._use() as opened:
-            return await opened.creation.create(task, once)
+            return await opened.creation.create(task, once, caps)
+
+    async def usage(self, owner: str | None) -> Usage:
+        async with self._use() as opened:
+            return await opened.usage.usage(owner)
 
     async def get(self, task_id: str) -> Task:
         async with self._use() as opened:
@@ -209,12 +218,19 @@ class MongoTaskStore:
     # -- the runner's side
 
     async def claim(
-        self, owner: str, *, lease_s: float, new_limit: int, server: str = "", away_s: float = 0.0
+        self,
+        owner: str,
+        *,
+        lease_s: float,
+        new_limit: int,
+        shares: Shares = EQUAL_SHARES,
+        server: str = "",
+        away_s: float = 0.0,
     ) -> list[Task]:
         async with self._use() as opened:
             await opened.creation.settle()  # what a client was told is not there must not run
             return await opened.claims.take(
-                owner, lease_s=lease_s, new_limit=new_limit, server=server, away_s=away_s
+                owner, lease_s=lease_s, new_limit=new_limit, shares=shares, server=server, away_s=away_s
             )
 
     async def renew(self, owner: str, *, lease_s: float) -> Mapping[str, State]:
@@ -292,7 +308,8 @@ class MongoTaskStore:
 
     async def retire(self, claim: Claim) -> None:
         async with self._use() as opened:
-            job_id = await mongo_changes.end_life(opened.db.tasks, claim)
+            log_bytes = await log_bytes_of(opened.db.log_chunks, claim.task_id)
+            job_id = await mongo_changes.end_life(opened.db.tasks, claim, log_bytes)
             if job_id is not None:
                 await mongo_reports.drop(opened.db.reports, job_id, None)
 

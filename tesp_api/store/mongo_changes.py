@@ -6,6 +6,7 @@ filter, so what is checked still holds when it is written, and a stale claim cha
 
 from typing import Any
 
+from bson.int64 import Int64
 from pymongo import ReturnDocument
 
 from tesp_api.errors import AttemptBegun, ClaimLost, TaskNotFound, TaskNotOver, TransitionRefused
@@ -111,8 +112,10 @@ async def change(
         await _check_not_begun(tasks, claim, changes)
 
 
-async def end_life(tasks: Collection, claim: Claim) -> str | None:
+async def end_life(tasks: Collection, claim: Claim, log_bytes: int) -> str | None:
     """Nothing is left to do: no job, no claim, no secrets, not live. Returns the id of the job it had.
+
+    No more logs are written from now on: `log_bytes` are kept.
 
     Raises:
         ClaimLost: the claim is not the task's present one.
@@ -120,7 +123,7 @@ async def end_life(tasks: Collection, claim: Claim) -> str | None:
     """
     before = await tasks.find_one_and_update(
         held(claim) | {"state": {"$in": _FINAL}},
-        {"$set": {"live": False}, "$unset": dict.fromkeys(_OF_THE_LIVING, 1)},
+        {"$set": {"live": False, "log_bytes": Int64(log_bytes)}, "$unset": dict.fromkeys(_OF_THE_LIVING, 1)},
         projection={"job": 1},
     )
     if before is None:

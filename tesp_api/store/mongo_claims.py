@@ -15,7 +15,10 @@ from tesp_api.store.base import Task
 from tesp_api.store.mongo_clock import MongoClock
 from tesp_api.store.mongo_documents import WITHOUT_THE_REST, Collection, Document, to_task
 from tesp_api.store.mongo_schema import Index
+from tesp_api.store.turns import Shares, Turns
 from tesp_api.tes.states import State
+
+_WAITING: Document = {"live": True, "begun": False, "free_at": 0}
 
 
 class MongoClaims:
@@ -29,9 +32,9 @@ class MongoClaims:
         extended, so that its lease ends and it can be claimed again."""
 
     async def take(
-        self, owner: str, *, lease_s: float, new_limit: int, server: str, away_s: float
+        self, owner: str, *, lease_s: float, new_limit: int, shares: Shares, server: str, away_s: float
     ) -> list[Task]:
-        """Claim what is free, oldest first: all that has begun, and up to `new_limit` that has not.
+        """Claim what is free: all that has begun, and up to `new_limit` that has not, dealt out by turns.
 
         What has a job that only another server reaches is left to it until it has been away for so long.
         """
@@ -41,9 +44,9 @@ class MongoClaims:
         reached = [{"job.server": {"$in": [None, "", server]}}, self._clock.reached("free_at", away_s)]
         begun = {"begun": True, **self._free(), "$or": reached}
         taken = await self._update(begun, change, hint=Index.CLAIMABLE)
-        while taken_new := await self._take_new(new_limit, change):
-            taken += taken_new
-            new_limit -= taken_new
+        if new_limit > 0:
+            await self._free_expired_new()
+            taken += await self._take_new(new_limit, shares, change)
         found: list[Task] = []
         if taken:
             cursor = self._tasks.find({"claim.owner": owner, "claim.call": call}, WITHOUT_THE_REST)
@@ -74,28 +77,47 @@ class MongoClaims:
         free_at = {"$cond": [has_server, self._clock.now(), Int64(0)]}
         await self._tasks.update_many(where, [{"$set": {"free_at": free_at}}, {"$unset": "claim"}])
 
-    async def _take_new(self, limit: int, change: list[Document]) -> int:
-        """Claim some of the oldest that are free; 0 only if none is left, or none may be taken.
-
-        When another process was faster with all of them, the next ones are tried.
-        """
-        while limit > 0 and (ids := await self._oldest_new(limit)):
-            chosen = {"_id": {"$in": ids}, "begun": False, **self._free()}
-            if taken := await self._update(chosen, change):
-                return taken
-        return 0
-
-    async def _oldest_new(self, limit: int) -> list[str]:
-        """Never claimed or released, and those whose lease is over: each part cut before they are merged,
-        so that a long queue is not read to its end."""
-        waiting = {"live": True, "begun": False, "free_at": 0}
+    async def _free_expired_new(self) -> None:
+        """End the claims of those without a job whose leases are over: they wait as if never claimed."""
         expired = {"live": True, "begun": False, "free_at": {"$gt": 0}, **self._clock.reached("free_at")}
-        parts = await asyncio.gather(*(self._oldest(part, limit) for part in (waiting, expired)))
-        return sorted(task_id for part in parts for task_id in part)[:limit]
+        change: list[Document] = [{"$set": {"free_at": Int64(0)}}, {"$unset": "claim"}]
+        await self._tasks.update_many(expired, change, hint=Index.CLAIMABLE)
 
-    async def _oldest(self, where: Document, limit: int) -> list[str]:
-        cursor = self._tasks.find(where, {"_id": 1}, hint=Index.CLAIMABLE)
-        return [found["_id"] async for found in cursor.sort("_id", 1).limit(limit)]
+    async def _take_new(self, limit: int, shares: Shares, change: list[Document]) -> int:
+        """Claim up to `limit` of those that wait, by turns; returns how many.
+
+        Where another process is faster, the next ones are tried.
+        """
+        turns, taken = Turns(await self._heads(), shares), 0
+        while ids := await self._choose(turns, limit - taken):
+            taken += await self._update({"_id": {"$in": ids}, **_WAITING}, change)
+        return taken
+
+    async def _heads(self) -> dict[str, str]:
+        """The oldest that waits of each owner: one look into the index for each of them."""
+        cursor = await self._tasks.aggregate(
+            [
+                {"$match": _WAITING},
+                {"$sort": {"live": 1, "begun": 1, "free_at": 1, "owner": 1, "_id": 1}},
+                {"$group": {"_id": "$owner", "first": {"$first": "$_id"}}},
+            ],
+            hint=Index.CLAIMABLE,
+        )
+        return {found["_id"]: found["first"] async for found in cursor}
+
+    async def _choose(self, turns: Turns, limit: int) -> list[str]:
+        chosen: list[str] = []
+        while dealt := turns.deal(limit - len(chosen)):
+            parts = await asyncio.gather(*(self._oldest(turns, *one) for one in dealt.items()))
+            chosen += [task_id for part in parts for task_id in part]
+        return chosen
+
+    async def _oldest(self, turns: Turns, owner: str, count: int) -> list[str]:
+        where = {**_WAITING, "owner": owner, "_id": {"$gt": turns.after(owner)}}
+        cursor = self._tasks.find(where, {"_id": 1}, hint=Index.CLAIMABLE).sort("_id", 1).limit(count)
+        ids = [found["_id"] async for found in cursor]
+        turns.give(owner, ids, count)
+        return ids
 
     async def _update(self, where: Document, change: list[Document], hint: str | None = None) -> int:
         return (await self._tasks.update_many(where, change, hint=hint)).modified_count

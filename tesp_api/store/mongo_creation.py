@@ -14,9 +14,11 @@ this process dies before that, or another replica has claimed the task by then, 
 """
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Sequence
+from weakref import WeakValueDictionary
 
 import pymongo
 from pymongo import ReturnDocument
@@ -31,11 +33,13 @@ from pymongo.errors import (
     WriteError,
 )
 
-from tesp_api.errors import Fault, InvalidRequest, KeyReused, StoreUnavailable
+from tesp_api.errors import Fault, InvalidRequest, KeyReused, LimitReached, StoreUnavailable
 from tesp_api.store.base import OnceKey, Task
 from tesp_api.store.gathering import Gathering
 from tesp_api.store.mongo_documents import Collection, Document, new_document, once_hash
 from tesp_api.store.mongo_errors import FOREIGN, meaning
+from tesp_api.store.mongo_usage import MongoUsage
+from tesp_api.store.usage import Cap
 from tesp_api.tes.states import State
 
 SETTLE_TIMEOUT_S = 4.0
@@ -62,19 +66,53 @@ _MARKER = {"_id": "$_id", "void_at": "$$NOW"}
 class MongoCreation:
     """Creates tasks, and remembers those of which it does not know whether they were created."""
 
-    def __init__(self, tasks: Collection) -> None:
+    def __init__(self, tasks: Collection, usage: MongoUsage) -> None:
         self._tasks = tasks
+        self._usage = usage
+        self._settled: set[asyncio.Task[None]] = set()
+        self._same: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._inserts = Gathering(self._insert, at_once=_INSERTS_AT_ONCE, patience_s=_PATIENCE_S)
         self._doubtful: set[str] = set()
         self._settling = asyncio.Lock()
 
-    async def create(self, task: Task, once: OnceKey | None) -> str:
+    async def create(self, task: Task, once: OnceKey | None, caps: Sequence[Cap] = ()) -> str:
         """See `TaskStore.create`.
 
         Raises:
             InvalidRequest: the task is larger than a document can be.
             StoreUnavailable: the task was not stored, or it is doubtful.
         """
+        if not caps:
+            return await self._create(task, once)
+        if once is None:
+            return await self._create_within(caps, task, once)
+        # Repeats that come at the same time must not be refused for the room that the first one takes.
+        turn = self._same.setdefault(once_hash(task.owner, once.key), asyncio.Lock())
+        async with turn:
+            return await self._find_known(task, once) or await self._create_within(caps, task, once)
+
+    async def _create_within(self, caps: Sequence[Cap], task: Task, once: OnceKey | None) -> str:
+        try:
+            await self._usage.reserve(task.id, task.owner, caps)
+        except LimitReached:
+            if known := await self._find_known(task, once):
+                return known
+            raise
+        try:
+            return await self._create(task, once)
+        finally:
+            settled = asyncio.create_task(
+                self._settle(task)
+            )  # nobody waits: until then it counts twice at most
+            self._settled.add(settled)
+            settled.add_done_callback(self._settled.discard)
+
+    async def _settle(self, task: Task) -> None:
+        """What cannot be said now is forgotten by itself after a while."""
+        with contextlib.suppress(*FOREIGN, asyncio.CancelledError):
+            await self._usage.settle(task.id, task.owner)
+
+    async def _create(self, task: Task, once: OnceKey | None) -> str:
         if task.id in self._doubtful:
             await self.settle()
         document = new_document(task, once)
@@ -131,20 +169,23 @@ class MongoCreation:
 
     async def _known_as(self, task: Task, once: OnceKey | None) -> str | None:
         """The id under which the task is stored already; None if what stood in its way is gone."""
+        if known := await self._find_known(task, once):
+            return known
+        gone = await self._tasks.delete_one({"_id": task.id, "void_at": {"$exists": True}})
+        if not gone.deleted_count:
+            await asyncio.sleep(_RETRY_S / 10)  # not visible to the majority yet, or just deleted
+        return None
+
+    async def _find_known(self, task: Task, once: OnceKey | None) -> str | None:
         same = await self._tasks.find_one({"_id": task.id}, {"state": 1})
         if same is not None and "state" in same:
             return task.id
-        if same is not None:
-            await self._tasks.delete_one({"_id": task.id, "void_at": {"$exists": True}})
-            return None
-        if once is not None:
-            key = once_hash(task.owner, once.key)
-            first = await self._tasks.find_one({"once.key": key}, {"once": 1})
+        if same is None and once is not None:
+            first = await self._tasks.find_one({"once.key": once_hash(task.owner, once.key)}, {"once": 1})
             if first is not None:
                 if first["once"]["digest"] != once.body_digest:
                     raise KeyReused(once.key)
                 return str(first["_id"])
-        await asyncio.sleep(_RETRY_S / 10)  # not visible to the majority yet, or just deleted
         return None
 
     async def _has_arrived(self, task_id: str, once: OnceKey | None) -> bool:

@@ -15,6 +15,7 @@ lies in a collection of its own.
     epoch, claim the number of claims so far, and {owner, call} of the present one
     job          {destination, id, server, asks}, as in `Job`
     permit       {worker, step} of the present attempt, once there is one
+    log_bytes    what is kept of its logs, once it is not live any more
     ended_at     when it reached a final state
     groups       with which the owner shares it, as JSON text, so that an index can answer; absent if none;
                  they are among the tags too, under `GROUP_TAG`

@@ -4,6 +4,7 @@
     log_chunks  executors' output (`mongo_logs`)
     removals    which tasks are being deleted (`mongo_removal`)
     reports     what sites have sent by themselves (`mongo_reports`)
+    usage       what was let through of owners with limits (`mongo_usage`)
     users       the server's own users and their tokens (`mongo_accounts`)
     checks      one document that `check` writes to
     meta        `{_id: "schema", version, migrator}`
@@ -38,9 +39,10 @@ class Index(StrEnum):
     BY_OWNER = "by_owner"
     BY_NAME = "by_name"
     BY_TAG = "by_tag"
-    CLAIMABLE = "claimable"
+    CLAIMABLE = "claimable_by_owner"
     BY_CLAIM = "by_claim"
     ENDED = "ended"
+    LOGS = "logs"
     ONCE = "once"
     MARKERS = "markers"
 
@@ -61,7 +63,8 @@ TASK_INDEXES = (
         name=Index.BY_TAG,
     ),
     IndexModel(
-        [("begun", ASCENDING), ("free_at", ASCENDING), ("_id", ASCENDING)],
+        # Beside the filter it must have `live`, too, to answer without documents whose tasks wait.
+        [(key, ASCENDING) for key in ("live", "begun", "free_at", "owner", "_id")],
         name=Index.CLAIMABLE,
         partialFilterExpression={"live": True},
     ),
@@ -74,6 +77,11 @@ TASK_INDEXES = (
         [("ended_at", ASCENDING), ("_id", ASCENDING)],
         name=Index.ENDED,
         partialFilterExpression={"live": False},
+    ),
+    IndexModel(
+        [("owner", ASCENDING), ("log_bytes", ASCENDING)],
+        name=Index.LOGS,
+        partialFilterExpression={"log_bytes": {"$gt": 0}},
     ),
     IndexModel(
         [("once.key", ASCENDING)],
@@ -113,11 +121,39 @@ async def _allow_permits(_: Database) -> None:
 
 async def _know_owners(db: Database) -> None:
     """Tasks have owners who see them alone, and groups; the index by id tells of them."""
-    if "by_id" in await db.tasks.index_information():
-        await db.tasks.drop_index("by_id")
+    await _drop_index(db, "by_id")
 
 
-MIGRATIONS: tuple[Migration, ...] = (_allow_sealed_logins, _allow_permits, _know_owners)
+async def _queue_by_owner(db: Database) -> None:
+    """Those who wait take turns: the index of what can be claimed knows their owners."""
+    await _drop_index(db, "claimable")
+
+
+async def _count_logs(db: Database) -> None:
+    """Tasks that are over know how much is kept of their logs. Reads all logs there are, once."""
+    task_id = {"$arrayElemAt": [{"$split": ["$_id", "/"]}, 0]}
+    await db.log_chunks.aggregate(
+        [
+            {"$group": {"_id": task_id, "log_bytes": {"$sum": {"$toLong": "$size"}}}},
+            {"$match": {"log_bytes": {"$gt": 0}}},
+            {"$merge": {"into": "tasks", "whenMatched": "merge", "whenNotMatched": "discard"}},
+        ],
+        allowDiskUse=True,
+    )
+
+
+async def _drop_index(db: Database, name: str) -> None:
+    if name in await db.tasks.index_information():
+        await db.tasks.drop_index(name)
+
+
+MIGRATIONS: tuple[Migration, ...] = (
+    _allow_sealed_logins,
+    _allow_permits,
+    _know_owners,
+    _queue_by_owner,
+    _count_logs,
+)
 """What leads from version n + 1 to version n + 2, at index n.
 
 A step may be interrupted and run again, and run while another process does the same: each of its writes

@@ -3,16 +3,17 @@
 How it is built: `sqlite_schema` the tables, `sqlite_writer` one thread that commits in groups,
 `sqlite_readers` a few that read, `sqlite_rows` tasks as rows, `sqlite_creation`, `sqlite_claims`,
 `sqlite_changes`, `sqlite_permits`, `sqlite_logs`, `sqlite_reports` and `sqlite_removal` the statements,
-`sqlite_lists` with `sqlite_filters` and `sqlite_walks` the lists, `sqlite_errors` what failures mean.
+`sqlite_usage` what users have, `sqlite_lists` with `sqlite_filters` and `sqlite_walks` the lists,
+`sqlite_errors` what failures mean.
 """
 
 import sqlite3
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TypeVar
 
-from tesp_api.errors import ClaimLost, StoreError, StoreUnavailable, TaskNotFound
+from tesp_api.errors import ClaimLost, LimitReached, StoreError, StoreUnavailable, TaskNotFound
 from tesp_api.store import (
     sqlite_changes,
     sqlite_claims,
@@ -23,6 +24,7 @@ from tesp_api.store import (
     sqlite_removal,
     sqlite_reports,
     sqlite_rows,
+    sqlite_usage,
 )
 from tesp_api.store.base import (
     REPORTS_STAY,
@@ -47,6 +49,8 @@ from tesp_api.store.sqlite_readers import SqliteReaders
 from tesp_api.store.sqlite_rows import to_micros
 from tesp_api.store.sqlite_schema import connect, migrate
 from tesp_api.store.sqlite_writer import SqliteWriter
+from tesp_api.store.turns import EQUAL_SHARES, Shares
+from tesp_api.store.usage import Cap, Usage
 from tesp_api.tes.states import State
 from tesp_api.tes.times import SteadyClock, now
 
@@ -108,8 +112,14 @@ class SqliteTaskStore:
 
     # -- the API's side
 
-    async def create(self, task: Task, *, once: OnceKey | None = None) -> str:
-        return await self._write(lambda db: sqlite_creation.create(db, task, once))
+    async def create(self, task: Task, *, once: OnceKey | None = None, caps: Sequence[Cap] = ()) -> str:
+        outcome = await self._write(lambda db: sqlite_creation.create(db, task, once, caps))
+        if isinstance(outcome, LimitReached):
+            raise outcome
+        return outcome
+
+    async def usage(self, owner: str | None) -> Usage:
+        return await self._read(lambda db: sqlite_usage.read_usage(db, owner))
 
     async def get(self, task_id: str) -> Task:
         found = await self._read(lambda db: sqlite_rows.read_tasks(db, [task_id]))
@@ -168,11 +178,18 @@ class SqliteTaskStore:
     # -- the runner's side
 
     async def claim(
-        self, owner: str, *, lease_s: float, new_limit: int, server: str = "", away_s: float = 0.0
+        self,
+        owner: str,
+        *,
+        lease_s: float,
+        new_limit: int,
+        shares: Shares = EQUAL_SHARES,
+        server: str = "",
+        away_s: float = 0.0,
     ) -> list[Task]:
         def work(db: sqlite3.Connection) -> list[Task]:
             moment, end = self._lease(lease_s)
-            return sqlite_claims.take_claims(db, owner, moment, end, new_limit)
+            return sqlite_claims.take_claims(db, owner, moment, end, new_limit, shares)
 
         return await self._write(work)
 

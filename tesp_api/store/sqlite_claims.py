@@ -9,6 +9,7 @@ from tesp_api.errors import ClaimLost
 from tesp_api.store.base import Claim, Task
 from tesp_api.store.sqlite_rows import read_tasks
 from tesp_api.store.sqlite_schema import ADOPTABLE, CLAIMED, WAITING
+from tesp_api.store.turns import Shares, Turns
 from tesp_api.tes.states import State
 
 _EXPIRED = f"{CLAIMED} AND claim_expires_at <= :now AND live = 1"
@@ -18,27 +19,48 @@ _FREE_OLD = (
     f"SELECT id FROM tasks INDEXED BY tasks_adoptable WHERE {ADOPTABLE}"
     f" UNION ALL SELECT id FROM tasks INDEXED BY tasks_by_lease WHERE {_EXPIRED} AND NOT ({_NEW})"
 )
-# Both parts are cut before they are merged, so that a long queue is not read to its end.
-_FREE_NEW = (
-    "SELECT id FROM ("
-    f"SELECT id FROM tasks INDEXED BY tasks_waiting WHERE {WAITING} ORDER BY id LIMIT :limit"
-    f") UNION ALL SELECT id FROM tasks INDEXED BY tasks_by_lease WHERE {_EXPIRED} AND {_NEW}"
-    " ORDER BY id LIMIT :limit"
+_FREE_EXPIRED_NEW = (
+    "UPDATE tasks SET claim_owner = NULL, claim_expires_at = NULL WHERE id IN"
+    f" (SELECT id FROM tasks INDEXED BY tasks_by_lease WHERE {_EXPIRED} AND {_NEW})"
 )
+
+_QUEUE = f"FROM tasks INDEXED BY tasks_waiting_by_owner WHERE {WAITING}"
+# One look into the index for each owner, however many tasks they have there.
+_HEADS = (
+    f"WITH RECURSIVE owners (name) AS (SELECT min(owner) {_QUEUE}"
+    f" UNION ALL SELECT (SELECT min(owner) {_QUEUE} AND owner > owners.name)"
+    " FROM owners WHERE owners.name IS NOT NULL)"
+    f" SELECT name, (SELECT min(id) {_QUEUE} AND owner = owners.name) FROM owners WHERE name IS NOT NULL"
+)
+_OLDEST = f"SELECT id {_QUEUE} AND owner = ? AND id > ? ORDER BY id LIMIT ?"
 
 
 def take_claims(
-    connection: sqlite3.Connection, owner: str, now: int, expires_at: int, new_limit: int
+    connection: sqlite3.Connection, owner: str, now: int, expires_at: int, new_limit: int, shares: Shares
 ) -> list[Task]:
-    """Claim what is free, oldest first: all that has begun, and up to `new_limit` that has not."""
-    free = connection.execute(_FREE_OLD, {"now": now}).fetchall()
-    free += connection.execute(_FREE_NEW, {"now": now, "limit": max(0, new_limit)}).fetchall()
-    ids = sorted(task_id for (task_id,) in free)
+    """Claim what is free: all that has begun, and up to `new_limit` that has not, dealt out by turns."""
+    ids = [task_id for (task_id,) in connection.execute(_FREE_OLD, {"now": now})]
+    if new_limit > 0:
+        connection.execute(_FREE_EXPIRED_NEW, {"now": now})
+        ids += _choose_new(connection, new_limit, shares)
+    ids.sort()
     connection.executemany(
         "UPDATE tasks SET claim_owner = ?, claim_epoch = claim_epoch + 1, claim_expires_at = ? WHERE id = ?",
         [(owner, expires_at, task_id) for task_id in ids],
     )
     return read_tasks(connection, ids)
+
+
+def _choose_new(connection: sqlite3.Connection, limit: int, shares: Shares) -> list[str]:
+    turns = Turns(dict(connection.execute(_HEADS)), shares)
+    chosen: list[str] = []
+    while dealt := turns.deal(limit - len(chosen)):
+        for owner, count in dealt.items():
+            found = connection.execute(_OLDEST, (owner, turns.after(owner), count))
+            ids = [task_id for (task_id,) in found]
+            turns.give(owner, ids, count)
+            chosen += ids
+    return chosen
 
 
 def extend_claims(connection: sqlite3.Connection, owner: str, expires_at: int) -> dict[str, State]:

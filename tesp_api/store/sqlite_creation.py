@@ -5,22 +5,31 @@ task of the first.
 """
 
 import sqlite3
+from collections.abc import Sequence
 
-from tesp_api.errors import KeyReused
+from tesp_api.errors import KeyReused, LimitReached
 from tesp_api.store.base import OnceKey, Task
 from tesp_api.store.sqlite_rows import tags_of, to_bytes, to_json, to_micros
 from tesp_api.store.sqlite_schema import GENERATION_TASKS
+from tesp_api.store.sqlite_usage import read_usage
+from tesp_api.store.usage import Cap, check_caps
 from tesp_api.tes.states import State
 
 
-def create(connection: sqlite3.Connection, task: Task, once: OnceKey | None) -> str:
+def create(
+    connection: sqlite3.Connection, task: Task, once: OnceKey | None, caps: Sequence[Cap] = ()
+) -> str | LimitReached:
     """Write `task` down unless it is known, by its id or by the key; return the id of the stored task.
+
+    A limit that leaves no room is returned, not raised: what raises costs the others of the transaction.
 
     Raises:
         KeyReused: the key belongs to a task that was created from another body.
     """
     if once is not None and (known := _id_under(connection, task.owner, once)):
         return known
+    if caps and (full := _full(connection, task, caps)):
+        return full
     if _insert(connection, task):
         row = (task.id, to_micros(task.created_at), State.QUEUED)
         connection.execute("INSERT INTO history VALUES (?, 1, ?, ?, 0, 'created')", row)
@@ -28,6 +37,14 @@ def create(connection: sqlite3.Connection, task: Task, once: OnceKey | None) -> 
             key = (task.owner, to_bytes(once.key), to_bytes(once.body_digest), task.id)
             connection.execute("INSERT INTO once_keys VALUES (?, ?, ?, ?)", key)
     return task.id
+
+
+def _full(connection: sqlite3.Connection, task: Task, caps: Sequence[Cap]) -> LimitReached | None:
+    """What leaves no room for the task, unless it is there already."""
+    full = check_caps(caps, read_usage(connection, task.owner), read_usage(connection, None))
+    if full and connection.execute("SELECT 1 FROM tasks WHERE id = ?", (task.id,)).fetchone():
+        return None
+    return full
 
 
 def _id_under(connection: sqlite3.Connection, owner: str, once: OnceKey) -> str | None:
@@ -49,8 +66,8 @@ def _insert(connection: sqlite3.Connection, task: Task) -> bool:
     groups = to_json(tuple(task.groups))
     row = (task.id, task.owner, name, State.QUEUED, to_micros(task.created_at), generation, groups)
     inserted = connection.execute(
-        "INSERT OR IGNORE INTO tasks (id, owner, name, state, created_at, generation, groups_json)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO tasks (id, owner, name, state, created_at, generation, groups_json)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING",
         row,
     )
     if inserted.rowcount == 0:

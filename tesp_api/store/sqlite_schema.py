@@ -13,6 +13,7 @@ import sqlite3
 from pathlib import Path
 
 from tesp_api.errors import StoreError
+from tesp_api.store import sqlite_usage
 from tesp_api.tes.states import FINAL
 
 BUSY_TIMEOUT_S = 5.0
@@ -141,6 +142,14 @@ _VERSION_5 = (
 
 _VERSION_6 = ("ALTER TABLE tasks ADD COLUMN groups_json TEXT NOT NULL DEFAULT '[]'",)
 
+_VERSION_7 = (
+    # A queue for each owner, so that they can take turns.
+    "DROP INDEX tasks_waiting",
+    f"CREATE INDEX tasks_waiting_by_owner ON tasks (owner, id) WHERE {WAITING}",
+)
+
+_VERSION_8 = sqlite_usage.STATEMENTS
+
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
     _VERSION_1,
     _VERSION_2,
@@ -148,6 +157,8 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
     _VERSION_4,
     _VERSION_5,
     _VERSION_6,
+    _VERSION_7,
+    _VERSION_8,
 )
 """The steps from an empty database to the present schema: the step at index n leads to version n + 1."""
 

@@ -23,7 +23,7 @@ from tesp_api.pulsar.local_job import LocalJob
 from tesp_api.pulsar.mailbox import Mailbox
 from tesp_api.pulsar.rest_http import PulsarHttp
 from tesp_api.settings import Settings
-from tesp_api.store.base import OnceKey, Task, TaskStore
+from tesp_api.store.base import Task, TaskStore
 
 _real_store, _real_transports = tesp_api.app.build_store, tesp_api.app.build_transports
 _points: dict[str, str] = {}
@@ -40,9 +40,9 @@ class Stalling:
         attribute = getattr(self._real, name)
         return self._wrapped(name, attribute) if asyncio.iscoroutinefunction(attribute) else attribute
 
-    async def create(self, task: Task, *, once: OnceKey | None = None) -> str:
+    async def create(self, task: Task, **more: Any) -> str:
         _points[task.id] = task.request.get("tags", {}).get("stall", "")
-        task_id: str = await self._real.create(task, once=once)
+        task_id: str = await self._real.create(task, **more)
         return task_id
 
     def _wrapped(

@@ -131,3 +131,27 @@ async def test_a_token_is_good_for_its_scopes_and_names_its_end(accounts: Accoun
     assert proof.identity.scopes == {Action.READ, Action.SUBMIT}
     assert proof.ends_at == kept.expires_at
     assert text.rpartition("_")[2].encode() not in kept.digest
+
+
+async def test_whoever_somebody_claims_to_be_is_said_without_a_look(way: Way) -> None:
+    """By what can be guessed at: the same for right and wrong secrets, and nothing of them."""
+    mine = way.authenticator.claimed(way.right)
+    assert mine
+    assert PASSWORD not in mine and way.right not in mine
+    for wrong in way.wrong:
+        claimed = way.authenticator.claimed(wrong)
+        assert len(claimed) < 100
+        with pytest.raises(NotAuthenticated):
+            await way.authenticator.authenticate(wrong, is_known=True)
+    assert mine in {way.authenticator.claimed(wrong) for wrong in way.wrong}
+
+
+async def test_a_token_that_has_ended_is_no_guess(accounts: Accounts) -> None:
+    over, kept = new_token("alice", Action, now() - timedelta(seconds=1), "")
+    await accounts.add_token(kept)
+    with pytest.raises(NotAuthenticated) as refused:
+        await TokenAuthenticator(accounts).authenticate(over)
+    assert not refused.value.is_guess
+    with pytest.raises(NotAuthenticated) as refused:
+        await TokenAuthenticator(accounts).authenticate(over[:-1] + ("0" if over[-1] != "0" else "1"))
+    assert refused.value.is_guess

@@ -171,6 +171,7 @@ async def test_claims_look_at_what_they_take(filled: Profiled) -> None:
     claimed, profile = await filled.profile(lambda: filled.store.claim("runner", lease_s=60, new_limit=5))
     assert len(claimed) == 5
     assert documents(profile) <= 30
+    assert keys(profile) <= 60
     again, profile = await filled.profile(lambda: filled.store.renew("runner", lease_s=60))
     assert len(again) == 5
     assert documents(profile) <= 5

@@ -9,6 +9,7 @@ from tesp_api.store import mongo_schema
 from tesp_api.store.base import TaskQuery
 from tesp_api.store.mongo import MongoTaskStore
 from tesp_api.store.mongo_documents import Database
+from tesp_api.store.usage import Usage
 from tests.factories import make_task
 from tests.integration.mongo_stores import MongoPlace
 
@@ -99,3 +100,30 @@ async def test_a_migration_that_was_interrupted_is_done_by_the_next(
     monkeypatch.undo()
     with pytest.raises(StoreError, match="newer tesp"):
         await place.open()
+
+
+async def test_logs_and_queues_of_version_4_are_counted_and_have_an_order(
+    place: MongoPlace, store: MongoTaskStore
+) -> None:
+    waiting, ended = make_task(owner="alice"), make_task(owner="bob")
+    for task in (waiting, ended):
+        await store.create(task)
+    tasks, chunks = place.db.tasks, place.db.log_chunks
+    await tasks.update_one({"_id": ended.id}, {"$set": {"live": False, "state": "COMPLETE", "ended_at": 1}})
+    await chunks.insert_many(
+        {"_id": f"{task_id}/000001/000000/stdout/{at:015d}", "size": 2**30, "end": 0, "epoch": 1, "data": b""}
+        for task_id, at in ((ended.id, 0), (ended.id, 1), (ended.id, 2), ("no-such-task", 0))
+    )
+    for index in ("claimable_by_owner", "logs"):
+        await tasks.drop_index(index)
+    await tasks.create_index(
+        [("begun", 1), ("free_at", 1), ("_id", 1)],
+        name="claimable",
+        partialFilterExpression={"live": True},
+    )
+    await place.db.meta.update_one({"_id": "schema"}, {"$set": {"version": 4}})
+    again = await place.open()
+    assert await again.usage("bob") == Usage(0, 1, 3 * 2**30)
+    assert await again.usage(None) == Usage(1, 2, 3 * 2**30)
+    assert [task.id for task in await again.claim("one", lease_s=60, new_limit=9)] == [waiting.id]
+    assert "claimable" not in await tasks.index_information()

@@ -7,6 +7,7 @@ from pathlib import Path
 from tesp_api.store.base import HistoryEntry, OnceKey, TaskQuery
 from tesp_api.store.sqlite import DATABASE, SqliteTaskStore
 from tesp_api.store.sqlite_schema import GENERATION_TASKS, MIGRATIONS, migrate
+from tesp_api.store.usage import Usage
 from tesp_api.tes.states import State
 from tests.factories import make_task
 
@@ -139,6 +140,17 @@ async def test_what_ended_under_version_1_can_be_purged(tmp_path: Path) -> None:
     await store.aclose()
 
 
+async def test_what_version_1_wrote_is_counted(tmp_path: Path) -> None:
+    ids = write_version_1(tmp_path)
+    store = await opened(tmp_path)
+    assert await store.usage("alice") == await store.usage(None) == Usage(TASKS - 2, TASKS, 6)
+    await store.delete(ids[ENDED])
+    await store.create(make_task(owner="bob"))
+    assert await store.usage("alice") == Usage(TASKS - 2, TASKS - 1, 4)
+    assert await store.usage(None) == Usage(TASKS - 1, TASKS, 4)
+    await store.aclose()
+
+
 async def test_the_upgrade_ends_where_a_new_database_begins(tmp_path: Path) -> None:
     write_version_1(tmp_path)
     await (await opened(tmp_path)).aclose()
@@ -146,7 +158,8 @@ async def test_the_upgrade_ends_where_a_new_database_begins(tmp_path: Path) -> N
     migrate(new)
     columns = "SELECT m.name, c.name, c.type, c.pk FROM sqlite_schema AS m, pragma_table_info(m.name) AS c"
     indexes = "SELECT name, tbl_name FROM sqlite_schema WHERE type = 'index'"
-    for question in (columns, indexes):
+    triggers = "SELECT name, tbl_name, sql FROM sqlite_schema WHERE type = 'trigger'"
+    for question in (columns, indexes, triggers):
         assert sorted(upgraded.execute(question)) == sorted(new.execute(question))
     assert upgraded.execute("PRAGMA user_version").fetchone() == (len(MIGRATIONS),)
     assert upgraded.execute("PRAGMA integrity_check").fetchone() == ("ok",)

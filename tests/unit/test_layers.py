@@ -12,8 +12,12 @@ PACKAGE = ROOT / "tesp_api"
 LAYERS = {
     "tes": {"tes", "errors"},
     "errors": {"tes"},
-    "settings": {"errors", "settings_auth", "settings_base", "settings_sources", "submit_templates"},
+    "settings": {
+        *("errors", "settings_auth", "settings_base", "settings_limits", "settings_sources"),
+        "submit_templates",
+    },
     "settings_auth": {"settings_base"},
+    "settings_limits": {"settings_base"},
     "settings_base": set[str](),
     "settings_sources": {"errors"},
     "submit_templates": set[str](),
@@ -26,7 +30,10 @@ LAYERS = {
         *("runner", "worker", "pulsar", "store", "storage", "tes", "errors", "settings", "bell"),
         "submit_templates",
     },
-    "api": {"api", "store", "storage", "tes", "errors", "settings", "settings_auth", "bell", "audit_log"},
+    "api": {
+        *("api", "store", "storage", "tes", "errors", "settings", "settings_auth", "settings_limits"),
+        *("bell", "audit_log"),
+    },
     "audit_log": {"settings", "tes"},
 }
 """Each layer, and the layers that it may import. `cli` and `app` put things together and may import all."""

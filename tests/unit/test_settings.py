@@ -94,6 +94,19 @@ def test_another_file_can_be_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
         ("[default.auth]\nmodes = ['none', 'basic']\n", 'auth.modes: "none" stands alone'),
         ("[default.auth]\nmodes = ['passwort']\n", "auth.modes.0"),
         ("[default.auth]\nhosts = ['http://a.org']\n", "auth.hosts.0"),
+        ("[default.limits.user]\nlive_tasks = 0\n", "limits.user.live_tasks"),
+        ("[default.limits.user]\ntasks = 1\n", "limits.user.tasks"),
+        ("[default.limits.all]\nrequests_per_s = 0\n", "limits.all.requests_per_s"),
+        ("[default.limits.logins]\nwithin_s = 0\n", "limits.logins.within_s"),
+        (
+            "[default.limits.user]\nlive_tasks = 9\n[default.limits.all]\nlive_tasks = 8\n",
+            "limits: user.live_tasks is more than all.live_tasks",
+        ),
+        ("[default.limits.special.a]\nlive_tasks = 9\n", "limits.special.a.users"),
+        (
+            "[default.limits.special.a]\nusers = ['x']\n[default.limits.special.b]\nusers = ['x']\n",
+            "limits: special: x is in two tables",
+        ),
     ],
 )
 def test_what_is_wrong_is_named(text: str, key: str) -> None:
@@ -218,7 +231,7 @@ def test_the_commented_keys_of_the_shipped_file_are_valid_too(
 def test_the_shipped_file_shows_every_key() -> None:
     text = SHIPPED.read_text()
     shown = set(re.findall(r"^#? ?([a-z_]+) = ", text, re.MULTILINE))
-    assert not _keys(Settings.model_json_schema()) - shown - {"path", "mount", "destinations"}
+    assert not _keys(Settings.model_json_schema()) - shown - {"path", "mount", "destinations", "special"}
     assert "[default.destinations.local.containers]" in text
 
 

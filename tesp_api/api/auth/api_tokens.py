@@ -46,14 +46,18 @@ class TokenAuthenticator:
     def takes(self, credentials: str) -> bool:
         return credentials.startswith(PREFIX)
 
-    async def authenticate(self, credentials: str) -> Proof:
+    def claimed(self, credentials: str) -> str:
+        form = _FORM.fullmatch(credentials)
+        return f"token {form[1]}" if form else ""
+
+    async def authenticate(self, credentials: str, *, is_known: bool = False) -> Proof:
         form = _FORM.fullmatch(credentials)
         found = await self._accounts.find_token(form[1]) if form else None
         if form is None or found is None or not hmac.compare_digest(found[0].digest, _digest(form[2])):
             raise NotAuthenticated("the token is not one of this server, or has been revoked")
         token, user = found
         if token.expires_at is not None and token.expires_at <= self._clock():
-            raise NotAuthenticated("the token has expired")
+            raise NotAuthenticated("the token has expired", is_guess=False)
         scopes = frozenset(Action(scope) for scope in token.scopes if scope in set(Action))
         return Proof(replace(local_identity(user), scopes=scopes), token.expires_at)
 

@@ -8,6 +8,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tesp_api.api.auth.authenticator import Authenticator, Proof
 from tesp_api.api.auth.identity import OPEN, Identity, put_identity
+from tesp_api.api.auth.login_guard import Attempt, LoginGuard
 from tesp_api.api.auth.verified import Verified
 from tesp_api.api.errors import error_answer
 from tesp_api.errors import NotAuthenticated, TespError
@@ -26,7 +27,7 @@ _NAMES = {"basic": "a user and a password (HTTP Basic)", "bearer": "a token (Bea
 
 
 class Authentication:
-    """ASGI middleware: finds out who sends a request, or answers 401.
+    """ASGI middleware: finds out who sends a request, or answers 401; 429 where too many logins were wrong.
 
     Without any authenticator everybody is `OPEN`, and credentials that come nevertheless are not looked at:
     some clients send some to every server.
@@ -37,6 +38,7 @@ class Authentication:
         self._authenticators = authenticators
         self._admins = frozenset(settings.auth.admins)
         self._verified = Verified(settings.auth.revoked_within_s)
+        self._guard = LoginGuard(settings.limits.logins)
         root_path = settings.server.root_path
         self._public = frozenset({root_path, *(f"{root_path}{path}" for path in _PUBLIC)})
 
@@ -44,7 +46,7 @@ class Authentication:
         if scope["type"] == "http":
             try:
                 if not self._is_at_hand(scope):
-                    put_identity(scope, await self._sender(self._given(scope)))
+                    put_identity(scope, await self._sender(scope, self._given(scope)))
             except TespError as error:
                 await self._refuse(error)(scope, receive, send)
                 return
@@ -75,15 +77,33 @@ class Authentication:
             raise NotAuthenticated("the header Authorization is there several times")
         return given[0]
 
-    async def _sender(self, given: bytes) -> Identity:
-        return await self._verified.identity(given, lambda: self._verify(given))
+    async def _sender(self, scope: Scope, given: bytes) -> Identity:
+        client = scope.get("client")
+        address = client[0] if client else ""
+        return await self._verified.identity(given, lambda: self._verify(given, address))
 
-    async def _verify(self, given: bytes) -> Proof:
+    async def _verify(self, given: bytes, address: str) -> Proof:
         scheme, _, credentials = given.decode("latin-1").partition(" ")
+        credentials = credentials.strip()
         for one in self._authenticators:
-            if one.scheme == scheme.lower() and one.takes(credentials.strip()):
-                return self._with_rank(await one.authenticate(credentials.strip()))
+            if one.scheme == scheme.lower() and one.takes(credentials):
+                attempt = self._guard.attempt(
+                    address, one.claimed(credentials), given, is_guessable=one.scheme == "basic"
+                )
+                return self._with_rank(await self._try(one, credentials, attempt))
         raise NotAuthenticated("credentials of this kind are not accepted here")
+
+    async def _try(self, one: Authenticator, credentials: str, attempt: Attempt) -> Proof:
+        outcome = None
+        try:
+            proof = await one.authenticate(credentials, is_known=attempt.is_known)
+            outcome = True
+        except NotAuthenticated as error:
+            outcome = False if error.is_guess else None
+            raise
+        finally:
+            attempt.end(outcome)
+        return proof
 
     def _with_rank(self, proof: Proof) -> Proof:
         if proof.identity.owner not in self._admins:

@@ -25,8 +25,16 @@ class Authenticator(Protocol):
     def takes(self, credentials: str) -> bool:
         """Whether they look like those of this way; of one scheme, the first that takes them is asked."""
 
-    async def authenticate(self, credentials: str) -> Proof:
+    def claimed(self, credentials: str) -> str:
+        """Whose they say they are, by a name that can be guessed at; "" if that is nobody's in particular.
+
+        Nothing is looked up for it.
+        """
+
+    async def authenticate(self, credentials: str, *, is_known: bool = False) -> Proof:
         """Who has these credentials, as the store and the keys are now.
+
+        `is_known`: the same have logged in from the same place before, and need not wait for strangers.
 
         Whatever is sent, it ends in one of these ways; the texts say nothing that was not known before, so
         that users cannot be told from names that nobody has.

@@ -25,11 +25,18 @@ class BasicAuthenticator:
     def takes(self, credentials: str) -> bool:
         return True
 
-    async def authenticate(self, credentials: str) -> Proof:
+    def claimed(self, credentials: str) -> str:
+        try:
+            name, _ = _read(credentials)
+        except NotAuthenticated:
+            return ""
+        return f"user {name}" if USER_NAME.fullmatch(name) else ""
+
+    async def authenticate(self, credentials: str, *, is_known: bool = False) -> Proof:
         name, password = _read(credentials)
         user = await self._accounts.find_user(name) if USER_NAME.fullmatch(name) else None
         stored = user.password_hash if user else ""
-        if not await self._passwords.is_right(name, password, stored) or user is None:
+        if not await self._passwords.is_right(name, password, stored, is_known=is_known) or user is None:
             raise NotAuthenticated(_WRONG)
         return Proof(local_identity(user))
 

@@ -27,14 +27,14 @@ from tesp_api.pulsar.local_job import LocalJob
 from tesp_api.pulsar.mailbox import Mailbox
 from tesp_api.pulsar.rest_http import PulsarHttp
 from tesp_api.settings import Settings
-from tesp_api.store.base import OnceKey, Task, TaskStore
+from tesp_api.store.base import Task, TaskStore
 from tesp_api.tes.states import FINAL, State
 from tests.acceptance.faults.courses import EXECUTORS
 
 NO_WRITES = frozenset(
     {
         *("open", "aclose", "check", "get", "get_state", "list_tasks", "list_states", "history", "read_log"),
-        *("log_size", "read_report", "purge", "delete", "renew", "release", "release_server"),
+        *("log_size", "read_report", "purge", "delete", "renew", "release", "release_server", "usage"),
     }
 )
 """What the store does that is no write about one task before its end. All else is."""
@@ -187,10 +187,10 @@ class Killing:
             victim.after(victim.before("store", "claim", changes=True))
         return tasks
 
-    async def create(self, task: Task, *, once: OnceKey | None = None) -> str:
+    async def create(self, task: Task, **more: Any) -> str:
         _arm(task)
         create = self._counted("create", self._real.create)
-        task_id: str = await create(task, once=once)
+        task_id: str = await create(task, **more)
         return task_id
 
     def _counted(

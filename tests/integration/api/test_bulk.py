@@ -1,6 +1,7 @@
 """Many tasks in one request: each is answered on its own."""
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import httpx
@@ -8,6 +9,7 @@ import pytest
 
 from tesp_api.errors import StoreUnavailable
 from tesp_api.store.base import OnceKey, Task, TaskQuery, TaskStore
+from tesp_api.store.usage import Cap
 from tests.integration.api.life import TES, RingingBell
 
 BULK = "/tesp/v1/tasks:bulk"
@@ -99,7 +101,7 @@ class Failing:
         self._error = error
         self._but_for = but_for
 
-    async def __call__(self, one: Task, *, once: OnceKey | None = None) -> str:
+    async def __call__(self, one: Task, *, once: OnceKey | None = None, caps: Sequence[Cap] = ()) -> str:
         if one.request.get("name") == self._but_for:
             return await self._create(one, once=once)
         raise self._error

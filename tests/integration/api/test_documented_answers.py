@@ -14,8 +14,9 @@ from tesp_api.api.openapi import openapi_document
 from tesp_api.bell import Bell
 from tesp_api.errors import PulsarUnavailable, StoreUnavailable
 from tesp_api.settings import Settings
+from tesp_api.settings_limits import LimitSettings
 from tesp_api.store.base import TaskStore
-from tests.integration.api.life import EVENTS, TES, V1, create, finish, lines_of, start
+from tests.integration.api.life import EVENTS, TES, V1, connect, create, finish, lines_of, start
 
 DOCUMENT = openapi_document("0")
 NOT_FOR_CLIENTS = {(path, "get") for path in ("/", "/docs", "/docs/oauth2-redirect", "/openapi.json")}
@@ -179,6 +180,22 @@ async def test_health(client: httpx.AsyncClient, store: TaskStore, settings: Set
 async def test_refusals(client: httpx.AsyncClient, method: str, path: str, body: bytes, status: int) -> None:
     error = check(await client.request(method, path, content=body), status)
     assert bool(error.get("faults")) == (status == 400)
+
+
+async def test_limits(store: TaskStore, settings: Settings) -> None:
+    full = {"live_tasks": 1, "stored_tasks": 9, "stored_log_bytes": 9, "requests_per_s": 1e-3}
+    limits = LimitSettings.model_validate({"all": {**full, "requests_burst": 5}})
+    app = build_api(store, Bell(), settings.model_copy(update={"limits": limits}), {})
+    async with connect(app) as client:
+        check(await client.post(f"{TES}/tasks", json=RICH), 200)
+        error = check(await client.post(f"{TES}/tasks", json=RICH), 429)
+        assert error["limit"]["name"] == "limits.all.live_tasks"
+        outcomes = await client.post("/tesp/v1/tasks:bulk", json={"tasks": [RICH, RICH]})
+        assert check(outcomes, 429)["limit"]["used"] == 1
+        shown = check(await client.get("/tesp/v1/limits"), 200)
+        assert shown["user"]["used"]["live_tasks"] == shown["all"]["used"]["live_tasks"] == 1
+        for path in (f"{TES}/tasks", f"{TES}/tasks/x", "/tesp/v1/limits", "/tesp/v1/tasks/x/history"):
+            check(await client.get(path), 429)
 
 
 async def test_a_store_that_does_not_answer(

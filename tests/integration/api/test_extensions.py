@@ -243,7 +243,7 @@ async def test_the_extensions_are_advertised(client: httpx.AsyncClient) -> None:
         for method in methods
         if path.startswith("/tesp")
     ]
-    assert len(ours) == 7
+    assert len(ours) == 8
     assert [one for one in ours if one not in described] == []
     assert "Idempotency-Key" in described
 

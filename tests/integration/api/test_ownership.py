@@ -47,7 +47,10 @@ class ByName:
     def takes(self, credentials: str) -> bool:
         return True
 
-    async def authenticate(self, credentials: str) -> Proof:
+    def claimed(self, credentials: str) -> str:
+        return ""
+
+    async def authenticate(self, credentials: str, *, is_known: bool = False) -> Proof:
         if credentials not in SENDERS:
             raise NotAuthenticated("who?")
         return Proof(SENDERS[credentials])
@@ -88,6 +91,7 @@ OF_NO_TASK: dict[str, tuple[str, str, Any, set[str]]] = {
     "create 1.0": ("POST", f"{V1}/tasks", TASK, NO_SCOPE_TO_SUBMIT),
     "bulk": ("POST", f"{TESP}/tasks:bulk", {"tasks": [TASK]}, NO_SCOPE_TO_SUBMIT),
     "validate": ("POST", f"{TESP}/tasks:validate", TASK, NO_SCOPE_TO_SUBMIT),
+    "limits": ("GET", f"{TESP}/limits", None, NO_SCOPE_TO_READ),
 }
 
 

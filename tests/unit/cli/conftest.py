@@ -27,11 +27,11 @@ T = TypeVar("T")
 class LiveApi:
     """The API on a loopback port; `url` is where."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, **limits: Any) -> None:
         self._store = SqliteTaskStore(folder)
         self._loop = asyncio.new_event_loop()
         self._ready = threading.Event()
-        settings = Settings(data_dir=folder)
+        settings = Settings.model_validate({"data_dir": folder, "limits": limits})
         self._server = uvicorn.Server(
             uvicorn.Config(
                 build_api(

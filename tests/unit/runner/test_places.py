@@ -150,7 +150,8 @@ def test_a_place_is_kept_at_one_destination_only_and_another_one_if_that_is_away
     large = crowd.come(needs(4, destination="b"))
     for _ in range(OVERTAKES):
         crowd.go(crowd.come(needs(1, destination="b")))
-    assert crowd.come(needs(1, destination="b")).waits_for == "b: it is kept free for an older task"
+    late = crowd.come(needs(1, destination="b"))
+    assert late.waits_for == "b: it is kept free for a task that was passed often"
     assert crowd.come(needs(1)).destination == "a"
     crowd.go(held[1])
     assert large.destination == "b"

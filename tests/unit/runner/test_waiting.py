@@ -43,10 +43,10 @@ class Stage:
     def new_scheduler(self, settings: Settings = SETTINGS) -> Scheduler:
         return Scheduler(self.store, self.sites, settings, self.bell, LendsNothing(), Gateway(settings))
 
-    async def submit(self, to: str | None = None, **resources: Any) -> str:
+    async def submit(self, to: str | None = None, *, owner: str = "", **resources: Any) -> str:
         if to:
             resources["backend_parameters"] = {"destination": to}
-        task = make_task(resources=resources)
+        task = make_task(owner=owner, resources=resources)
         await self.store.create(task)
         self.bell.ring(task.id)
         return task.id
@@ -229,3 +229,37 @@ async def test_what_no_destination_takes_any_more_ends_and_says_why(stage: Stage
     assert await stage.over(task_id) is State.SYSTEM_ERROR
     reason = (await stage.reasons(task_id))[-1]
     assert reason.startswith("no destination can ever take this task: here: cpu_cores: 5 is more than the 4")
+
+
+async def test_the_history_says_once_that_users_who_use_less_come_first(stage: Stage) -> None:
+    first = await stage.submit("there", owner="alice")
+    await stage.at(first, "there")
+    of_alice = await stage.submit("there", owner="alice")
+    await stage.says(of_alice, "waits: there: all 1 places are taken")
+    of_bob = await stage.submit("there", owner="bob")
+    later = "waits: there: all 1 places are taken; tasks of users who use less come first"
+    await stage.says(of_alice, later)
+    await stage.finish(first, "there")
+    await stage.finish(of_bob, "there")
+    await stage.finish(of_alice, "there")
+    assert sum(reason.startswith("waits: ") for reason in await stage.reasons(of_alice)) == 2
+    assert later not in await stage.reasons(of_bob)
+
+
+async def test_tasks_of_one_user_that_fill_the_waiting_room_do_not_keep_another_out(tmp_path: Path) -> None:
+    """They wait for a destination that is away; nobody else's need to."""
+    crowded = SETTINGS.scheduler.model_copy(update={"waiting_max": 3})
+    stage = Stage(tmp_path)
+    stage.scheduler = stage.new_scheduler(SETTINGS.model_copy(update={"scheduler": crowded}))
+    await stage.store.open()
+    stage.is_away("there", 1000)
+    await stage.scheduler.start()
+    try:
+        stuck = [await stage.submit("there", owner="alice") for _ in range(5)]
+        await until(lambda: stage.scheduler._places.waiting_count == 3)
+        await stage.finish(await stage.submit(owner="bob"), "here")
+        assert stage.scheduler._places.waiting_count == 3
+        assert [await stage.store.get_state(task_id) for task_id in stuck] == [State.QUEUED] * 5
+    finally:
+        await stage.scheduler.stop()
+        await stage.store.aclose()

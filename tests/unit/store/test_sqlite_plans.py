@@ -113,11 +113,15 @@ def test_a_minimal_list_reads_no_documents(db: sqlite3.Connection) -> None:
 
 def test_the_runners_questions_use_their_indexes(db: sqlite3.Connection) -> None:
     old = plan(db, sqlite_claims._FREE_OLD.replace(":now", "1"))
-    new = plan(db, sqlite_claims._FREE_NEW.replace(":now", "1").replace(":limit", "1"))
+    expired = plan(db, sqlite_claims._FREE_EXPIRED_NEW.replace(":now", "1"))
+    heads = plan(db, sqlite_claims._HEADS)
+    new = plan(db, sqlite_claims._OLDEST.replace("?", "1"))
     assert any("tasks_adoptable" in step for step in old), old
     assert any("tasks_by_lease (claim_expires_at<?)" in step for step in old), old
-    assert any("tasks_waiting" in step for step in new), new
-    assert any("tasks_by_lease (claim_expires_at<?)" in step for step in new), new
+    assert any("tasks_by_lease (claim_expires_at<?)" in step for step in expired), expired
+    assert sum("tasks_waiting_by_owner (owner" in step for step in heads) == 2, heads
+    assert not any("TEMP B-TREE" in step for step in heads + new)
+    assert any("tasks_waiting_by_owner (owner=? AND id>?)" in step for step in new), new
     renewing = plan(db, "UPDATE tasks SET claim_expires_at = 1 WHERE claim_owner = 'a'")
     assert any("tasks_by_claim (claim_owner=?)" in step for step in renewing), renewing
 
@@ -142,7 +146,7 @@ QUESTIONS: dict[str, Callable[[sqlite3.Connection, str], object]] = {
 def test_the_apis_other_questions_look_nothing_up_by_going_through_a_table(
     filled: sqlite3.Connection, question: str
 ) -> None:
-    task_id = sqlite_creation.create(filled, make_task(tags={"k": "v"}), ONCE)
+    task_id = str(sqlite_creation.create(filled, make_task(tags={"k": "v"}), ONCE))
     if question in ("delete", "purge"):
         filled.execute("UPDATE tasks SET state = 'CANCELED', live = 0, ended_at = 1")
     statements: list[str] = []

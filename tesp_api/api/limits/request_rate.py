@@ -1,0 +1,104 @@
+"""How often users may ask: a bucket of requests for each of them and one for all, which fill steadily.
+
+A bucket holds `requests_burst` and fills by `requests_per_s`; a request takes one, and what it costs beyond
+an ordinary one is taken when that is known, if need be on credit. Each process has its own buckets.
+"""
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+
+from starlette.datastructures import Headers
+from starlette.requests import Request
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from tesp_api.api.auth.identity import OPEN, Identity, identity_in
+from tesp_api.api.errors import error_answer
+from tesp_api.api.limits.allowances import Allowances, Named
+from tesp_api.api.limits.bucket import Bucket
+from tesp_api.errors import LimitReached
+from tesp_api.settings import Settings
+
+_KEY = "tesp.rate"
+_USERS_KNOWN = 10_000
+_BODY_BYTES = 256 * 1024
+"""So many bytes of a body count as one request more."""
+
+
+class RequestRate:
+    """ASGI middleware, behind the authentication: 429 for who asks too often.
+
+    Admins who have logged in are never refused, so that they can always look and cancel; what they ask
+    counts.
+    """
+
+    def __init__(
+        self, app: ASGIApp, settings: Settings, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._app = app
+        self._allowances = Allowances(settings.limits)
+        self._clock = clock
+        self._users: OrderedDict[str, Bucket] = OrderedDict()
+        self._all = self._bucket(self._allowances.all)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and (who := identity_in(scope)) is not None:
+            buckets = list(self._buckets(who))
+            if (full := _refusal(buckets)) and (not who.is_admin or who == OPEN):
+                await error_answer(full)(scope, receive, send)
+                return
+            length = Headers(scope=scope).get("content-length", "0")
+            cost = 1 + (int(length[:12]) // _BODY_BYTES if length.isdecimal() else 0)
+            for _, bucket in buckets:
+                bucket.take(cost)
+            scope[_KEY] = [bucket for _, bucket in buckets]
+        await self._app(scope, receive, send)
+
+    def _buckets(self, who: Identity) -> Iterator[tuple[Named, Bucket]]:
+        own = self._allowances.of_user(who)
+        if own is not None and own.table.requests_per_s is not None:
+            yield own, self._bucket_of(who.owner, own)
+        if self._all is not None:
+            yield self._allowances.all, self._all
+
+    def _bucket_of(self, owner: str, own: Named) -> Bucket:
+        found = self._users.get(owner) or self._bucket(own)
+        assert found is not None  # noqa: S101 - only called where there is a rate
+        self._users[owner] = found
+        self._users.move_to_end(owner)
+        if len(self._users) > _USERS_KNOWN:  # who has not asked for long has a full bucket again
+            self._users.popitem(last=False)
+        return found
+
+    def _bucket(self, named: Named) -> Bucket | None:
+        rate = named.table.requests_per_s
+        return None if rate is None else Bucket(rate, named.table.requests_burst, self._clock)
+
+
+def charge(request: Request, count: float) -> None:
+    """Count the request as so many more."""
+    for bucket in request.scope.get(_KEY, ()):
+        bucket.take(count)
+
+
+def limits_requests(settings: Settings) -> bool:
+    """Whether anybody's requests are limited."""
+    limits = settings.limits
+    tables = (limits.user, limits.all, *limits.special.values())
+    return any(one.requests_per_s is not None for one in tables)
+
+
+def _refusal(buckets: list[tuple[Named, Bucket]]) -> LimitReached | None:
+    missing = [(bucket.missing_s(), named, bucket) for named, bucket in buckets]
+    longest = max(missing, key=lambda one: one[0], default=None)
+    if longest is None or not longest[0]:
+        return None
+    missing_s, (name, table), bucket = longest
+    return LimitReached(
+        f"{name}.requests_per_s",
+        table.requests_per_s or 0,
+        bucket.taken,
+        taken=f"of the requests_burst of {table.requests_burst} are used up",
+        retry_after_s=missing_s,
+        advice="ask less often, or for more at once: lists with tags, tasks:bulk",
+    )
