@@ -19,7 +19,7 @@ TEST_PACKAGES := docker.io iptables podman runc bubblewrap busybox-static curl p
 # They start a Docker daemon, make users and enter namespaces: that takes root.
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo env "PATH=$$PATH" PYTHONDONTWRITEBYTECODE=1)
 
-.PHONY: help install install-dev demo serve test test-quick test-services fuzz lint bench bench-api bench-auth \
+.PHONY: help install install-dev demo serve test test-quick test-services fuzz lint audit threats bench bench-api bench-auth \
     bench-staging bench-throughput bench-wes conformance faults
 
 help:  ## show this
@@ -60,14 +60,20 @@ faults: $(STAMP)-dev test-services  ## kill, pause and cut everything in every p
 conformance: $(STAMP)-dev test-services  ## run CWL's conformance suite (SUITE=path of a copy of cwl-v1.2, ARGS="--part 1/8")
 	@$(AS_ROOT) $(PYTHON) -m tests.conformance $(SUITE) $(ARGS)
 
-fuzz: $(STAMP)-dev  ## send the API made-up requests by the thousand, for some minutes
-	@TESP_FUZZ_EXAMPLES=$${TESP_FUZZ_EXAMPLES:-1500} TESP_FUZZ_SEED=$${TESP_FUZZ_SEED:-$$RANDOM} \
-	    $(PYTHON) -m pytest tests/integration/api/test_schemathesis.py $(ARGS)
+fuzz: $(STAMP)-dev  ## send the API and the worker channel made-up requests for ten minutes
+	@TESP_FUZZ_S=$${TESP_FUZZ_S:-600} TESP_FUZZ_SEED=$${TESP_FUZZ_SEED:-$$RANDOM} $(PYTHON) -m pytest \
+	    tests/integration/api/test_schemathesis.py tests/integration/api/test_channel_fuzz.py $(ARGS)
 
 lint: $(STAMP)-dev  ## check the style, the formatting and the types
 	@$(PYTHON) -m ruff check .
 	@$(PYTHON) -m ruff format --check .
 	@$(PYTHON) -m mypy
+
+audit: $(STAMP)-dev  ## look the locked packages up among the known vulnerabilities
+	@$(PYTHON) .ci/audit.py $(ARGS)
+
+threats: $(STAMP)-dev  ## write docs/threats.md, of the data in tests/security
+	@$(PYTHON) -m tests.security.matrix $(ARGS)
 
 bench: $(STAMP)-dev test-services  ## measure how long a task takes above its bare container
 	@$(AS_ROOT) $(PYTHON) -m bench.latency $(ARGS)

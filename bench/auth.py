@@ -28,7 +28,7 @@ from tests.services.tesp import ONLY_BUBBLEWRAP, TespServer
 CONNECTIONS = 32
 TASKS = "/ga4gh/tes/v1/tasks"
 
-_PASSWORD = "open sesame"  # noqa: S105
+_PASSWORD = "open sesame"  # noqa: S105 - alice's, in the benchmark
 _TASK = {"executors": [{"image": "busybox", "command": ["true"]}]}
 
 

@@ -58,8 +58,16 @@ class AuditLog:
             flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
             self._descriptor = os.open(self.file, flags, 0o600)
             opened = os.fstat(self._descriptor)
+            if not opened.st_size:
+                self._give_to_owner_of_folder(self._descriptor)
             self._inode = (opened.st_dev, opened.st_ino)
         return self._descriptor
+
+    def _give_to_owner_of_folder(self, descriptor: int) -> None:
+        """Else root, who adds users, would lock the server out of its own log."""
+        owner = self.file.parent.stat()
+        if os.geteuid() == 0 and owner.st_uid != 0:
+            os.fchown(descriptor, owner.st_uid, owner.st_gid)
 
     def _is_current(self) -> bool:
         try:

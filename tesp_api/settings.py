@@ -317,7 +317,9 @@ class ContainerSettings(_Table):
     """How a destination's containers are held in check. Bubblewrap never grants any privilege."""
 
     allow_images: tuple[ImagePattern, ...] = Field(
-        (), description='tasks with other images go elsewhere, or are refused: "quay.io/biocontainers/*"'
+        (),
+        description='tasks with other images go elsewhere, or are refused: "quay.io/biocontainers/*"; '
+        "unless set, all names of registries are taken, and neither files of the site nor other URLs",
     )
     pids_max: int = Field(
         4096, ge=0, description="processes and threads of a container at one time; 0: without limit"

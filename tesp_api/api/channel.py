@@ -20,6 +20,7 @@ from starlette.routing import Route
 
 from tesp_api.api.channel_bodies import ReportPart, read_asks, read_object, read_permit, read_report
 from tesp_api.api.errors import RETRY_AFTER_S
+from tesp_api.api.request_id import name_in
 from tesp_api.bell import Bell
 from tesp_api.errors import AttemptOver, PermitRefused, TaskNotFound, TespError, WorkOrderRefused
 from tesp_api.storage.credentials import Credentials
@@ -239,10 +240,11 @@ async def _answer_refusal(request: Request, error: Exception) -> Response:
     client = request.client.host if request.client else "this machine"
     task_id = getattr(request.state, "task_id", "unknown")
     _log.warning(
-        "%s refused with %d: task %s, from %s: %s",
+        "%s refused with %d: task %s, of request %s, from %s: %s",
         request.url.path,
         error.http_status,
         task_id,
+        name_in(request.scope) or "unknown",
         client,
         error,
     )

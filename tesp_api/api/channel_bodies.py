@@ -92,7 +92,11 @@ def read_report(document: dict[str, Any]) -> list[ReportPart]:
     for at, item in enumerate(files):
         try:
             part = ReportPart(item["name"], item["offset"], base64.b64decode(item["data"], validate=True))
-            is_right = _REPORTED.fullmatch(part.name) and 0 <= part.offset <= REPORT_MAX_BYTES
+            is_right = (
+                _REPORTED.fullmatch(part.name)
+                and type(part.offset) is int
+                and 0 <= part.offset <= REPORT_MAX_BYTES
+            )
         except (KeyError, TypeError, ValueError):
             is_right = None
         if not is_right:

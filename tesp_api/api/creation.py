@@ -12,7 +12,7 @@ from tesp_api.settings import Settings
 from tesp_api.storage.admission import Admission, Rules
 from tesp_api.storage.sealing import Sealer
 from tesp_api.storage.server_key import ServerKey
-from tesp_api.store.base import Task, TaskStore
+from tesp_api.store.base import CREATED_BY, Task, TaskStore
 from tesp_api.tes.ids import new_task_id
 from tesp_api.tes.states import State
 from tesp_api.tes.times import now
@@ -57,7 +57,7 @@ class Creation:
             InvalidRequest: the settings do not allow it; names every fault.
         """
         admitted = self.admit(new, who)
-        return self._task(new_task_id(), admitted, who.owner, who.groups, f"created by request {request_id}")
+        return self._task(new_task_id(), admitted, who.owner, who.groups, [f"{CREATED_BY}{request_id}"])
 
     async def create_step(
         self,
@@ -67,7 +67,7 @@ class Creation:
         owner: str,
         groups: Sequence[str],
         places: Sequence[str],
-        note: str,
+        notes: Sequence[str],
     ) -> None:
         """Store the task of a workflow's step under this id and ring, unless it is there (`wes.StepTasks`).
 
@@ -78,18 +78,20 @@ class Creation:
             LimitReached: the owner, or all, have as many as they may.
         """
         admitted = self._admission.admit(validate_task(dict(document)), owner, places)
-        task = self._task(task_id, admitted, owner, groups, note)
+        task = self._task(task_id, admitted, owner, groups, notes)
         await self._store.create(task, caps=self._allowances.caps_of(owner))
         self._bell.ring(task_id)
 
-    def _task(self, task_id: str, admitted: NewTask, owner: str, groups: Sequence[str], note: str) -> Task:
+    def _task(
+        self, task_id: str, admitted: NewTask, owner: str, groups: Sequence[str], notes: Sequence[str]
+    ) -> Task:
         return Task(
             id=task_id,
             owner=owner,
             state=State.QUEUED,
             created_at=now(),
             request=admitted.document,
-            warnings=(note, *admitted.warnings),
+            warnings=(*notes, *admitted.warnings),
             sealed=self._sealer.seal(task_id, admitted.logins),
             groups=groups,
         )

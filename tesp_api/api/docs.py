@@ -44,6 +44,15 @@ LOGIN</script>
 """
 
 
+_HEADERS = {
+    # Framed by a page from elsewhere, a user could be led to click "Execute" with what the browser knows.
+    "Content-Security-Policy": "frame-ancestors 'none'; object-src 'none'; base-uri 'none'",
+    "X-Frame-Options": "DENY",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",  # an address may have the code of a login
+}
+
+
 class DocsEndpoints:
     """`/` and `/docs` for people, `/openapi.json` for programs."""
 
@@ -72,11 +81,11 @@ class DocsEndpoints:
 
     async def show_page(self, _: Request) -> Response:
         """The Swagger UI."""
-        return HTMLResponse(_PAGE.replace("LOGIN", page_login(await self._sign_ins())))
+        return HTMLResponse(_PAGE.replace("LOGIN", page_login(await self._sign_ins())), headers=_HEADERS)
 
     async def return_from_login(self, _: Request) -> Response:
         """Where an issuer sends people back to."""
-        return HTMLResponse(REDIRECT_PAGE)
+        return HTMLResponse(REDIRECT_PAGE, headers=_HEADERS)
 
     async def show_document(self, _: Request) -> Response:
         """The OpenAPI document."""

@@ -86,7 +86,7 @@ class RequestId:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        noted = Noted(_name_in(scope) or secrets.token_hex(8), [], [])
+        noted = Noted(name_in(scope) or secrets.token_hex(8), [], [])
         scope[_KEY] = noted
         await_identity(scope)
         status = 500
@@ -121,7 +121,7 @@ class RequestId:
         )
 
 
-def _name_in(scope: Scope) -> str | None:
+def name_in(scope: Scope) -> str | None:
     """The request's own name, if it has just one, and one that can stand in logs and headers."""
     given = [value for name, value in scope["headers"] if name == _HEADER]
     return given[0].decode() if len(given) == 1 and _PLAIN.fullmatch(given[0]) else None

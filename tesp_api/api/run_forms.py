@@ -4,6 +4,7 @@ Form fields that some clients send as files (with a file name) are read all the 
 Source: WES 1.1, RunWorkflow.
 """
 
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, BinaryIO, NamedTuple
@@ -13,9 +14,18 @@ from starlette.requests import Request
 
 from tesp_api.errors import Fault, InvalidRequest
 from tesp_api.tes.json_body import BODY, read_json
-from tesp_api.wes.requests import MOST_ATTACHMENTS, OBJECTS, TEXTS, attachment_name, read_form_value
+from tesp_api.wes.requests import (
+    MOST_ATTACHMENTS,
+    OBJECTS,
+    TEXTS,
+    attachment_name,
+    check_places,
+    read_form_value,
+)
 
 _ATTACHMENTS = ("workflow_attachment", "workflow_attachment[]")
+logging.getLogger("python_multipart").setLevel(logging.ERROR)  # it warns of what clients send wrong
+
 _MOST_FIELDS = 1000
 _MOST_PARAMS_BYTES = 64 * 1024**2
 """Of a field that is no file: it is kept in memory."""
@@ -80,6 +90,7 @@ async def _read(data: FormData) -> RunForm:
             faults += error.faults
     if faults:
         raise InvalidRequest(faults)
+    check_places(files)
     return RunForm(fields, files)
 
 

@@ -17,8 +17,8 @@ import httpx
 
 from tesp_api.cli.exits import CommandFailed, Exit
 
-_TOKEN = "TESP_TOKEN"  # noqa: S105
-_PASSWORD = "TESP_PASSWORD"  # noqa: S105
+_TOKEN = "TESP_TOKEN"  # noqa: S105 - the name of a variable
+_PASSWORD = "TESP_PASSWORD"  # noqa: S105 - the name of a variable
 
 
 @dataclass(frozen=True, slots=True)

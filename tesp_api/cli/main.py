@@ -10,6 +10,7 @@ from tesp_api.cli.doctor import doctor
 from tesp_api.cli.engine import app as engine_app
 from tesp_api.cli.exits import EXIT_CODES, CommandFailed
 from tesp_api.cli.limits import limits
+from tesp_api.cli.plain_text import harmless
 from tesp_api.cli.run import app as run_app
 from tesp_api.cli.serve import serve
 from tesp_api.cli.task import app as task_app
@@ -24,7 +25,7 @@ class _ReportingGroup(TyperGroup):
         try:
             return super().invoke(ctx)
         except CommandFailed as error:
-            typer.echo(f"tesp: {error}", err=True)
+            typer.echo(f"tesp: {harmless(str(error))}", err=True)
             raise typer.Exit(error.code) from None
 
 

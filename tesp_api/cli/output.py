@@ -2,13 +2,16 @@
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
+
+from tesp_api.cli.plain_text import CONTROLS, harmless
 
 _WIDTH_OF_A_FILE = 120
 
@@ -25,9 +28,20 @@ _STATE_STYLE = {
 }
 
 
+class _Harmless(Console):
+    """What it prints was often written by others: their escape sequences are shown, not obeyed."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        for segment in super().render(renderable, options):
+            if segment.control or not CONTROLS.search(segment.text):
+                yield segment
+            else:
+                yield Segment(harmless(segment.text), segment.style)
+
+
 def console(*, stderr: bool = False) -> Console:
     """Where to print: no markup and no guesses, since the texts are the users' own."""
-    out = Console(stderr=stderr, markup=False, highlight=False, emoji=False, soft_wrap=True)
+    out = _Harmless(stderr=stderr, markup=False, highlight=False, emoji=False, soft_wrap=True)
     if not out.is_terminal:
         out.width = _WIDTH_OF_A_FILE
     return out

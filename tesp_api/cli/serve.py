@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tesp_api.cli.exits import CommandFailed, Exit
+from tesp_api.cli.plain_text import PlainFormatter
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -108,7 +109,9 @@ def _run(settings: "Settings", listener: socket.socket) -> None:
     from tesp_api.errors import TespError
 
     # Others speak up only when something is wrong; httpx would log URLs, and Pulsar's carry its token.
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s")
+    shown = logging.StreamHandler()
+    shown.setFormatter(PlainFormatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[shown])
     logging.getLogger("tesp_api").setLevel(settings.log_level.upper())
     config = uvicorn.Config(
         create_app(settings),
@@ -163,7 +166,7 @@ def _banner_of_channel(settings: "Settings") -> list[str]:
 
 def _banner(settings: "Settings") -> str:
     host = settings.server.host
-    shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104
+    shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104 - for show
     url = f"http://{shown}:{settings.server.port}"
     lines = [
         f"TESP listens on {url}",

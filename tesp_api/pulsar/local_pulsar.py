@@ -92,7 +92,7 @@ class LocalPulsar:
             conda_auto_install=False,
             job_metrics=metrics.JobMetrics(conf_dict={}),
             # a given tmp_dir spares each job script some forks; the worker makes its own
-            managers={MANAGER: {"type": "unqueued", "tmp_dir": "/tmp"}},  # noqa: S108
+            managers={MANAGER: {"type": "unqueued", "tmp_dir": "/tmp"}},  # noqa: S108 - no file is made there
         )
 
     def stop(self) -> None:

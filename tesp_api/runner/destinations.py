@@ -62,6 +62,9 @@ def _refusal(needs: Needs, name: str, site: DestinationSettings, anywhere: bool)
     foreign = [image for image in needs.images if not is_allowed(image, site.containers.allow_images)]
     if foreign:
         return f"it does not take the image {foreign[0][:200]}"
+    if needs.odd_images and not site.containers.allow_images:
+        only = "files, other URLs and registries at local addresses only if containers.allow_images has them"
+        return f"it does not take the image {needs.odd_images[0][:200]} ({only})"
     limits: tuple[tuple[int | None, str, int | None, Callable[[int], str]], ...] = (
         (site.most_cores, "cpu_cores", needs.cores, str),
         (site.most_ram_mb, "ram_gb", needs.ram_mb, gb),

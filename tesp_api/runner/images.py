@@ -2,9 +2,45 @@
 
 import re
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, lru_cache
+
+from tesp_api.worker.rules import Rules
 
 _DOCKER_HUB = "docker.io"
+_NAME_MAX_LENGTH = 1000
+
+# Source: the grammar of distribution/reference; upper case is left to the registry to refuse.
+_OF_A_REGISTRY = re.compile(
+    r"((docker|oras|library)://)?((\w[\w.-]*|\[[0-9a-fA-F:.]+\])(:\d{1,5})?/)?\w[\w.-]*(/\w[\w.-]*)*"
+    r"(:\w[\w.-]{0,127})?(@[\w+.-]+:[0-9a-fA-F]+)?",
+    re.ASCII,
+)
+
+
+def is_ordinary(image: str, local_networks: Sequence[str] = ()) -> bool:
+    """Whether it is the name of an image in a registry, and that at no local address but in these networks.
+
+    A runtime goes wherever a name says: to loopback and the cloud's metadata, past the rules for transfers.
+    """
+    return len(image) <= _NAME_MAX_LENGTH and _is_ordinary(image, tuple(local_networks))
+
+
+@lru_cache(maxsize=1024)  # asked of each executor of each task
+def _is_ordinary(image: str, local_networks: tuple[str, ...]) -> bool:
+    if not is_of_a_registry(image):
+        return False
+    host = full_name(image).rpartition("://")[2].partition("/")[0]
+    name = host.partition("]")[0].strip("[") if host.startswith("[") else host.partition(":")[0]
+    return not Rules(local_networks=local_networks).host_fault(name)
+
+
+def is_of_a_registry(image: str) -> bool:
+    """Whether it is a name that runtimes look up in a registry.
+
+    All else can be a file or directory of the site, of which apptainer and podman make containers: `/` would
+    show all of the host; or a URL from which apptainer fetches an image, past the rules for transfers.
+    """
+    return _OF_A_REGISTRY.fullmatch(image) is not None
 
 
 def is_allowed(image: str, patterns: Sequence[str]) -> bool:

@@ -42,6 +42,7 @@ def plan_job(
         "task_id": task.id,
         "attempt": task.attempt,
         "job_id": job_id,
+        "request_id": task.request_id,
         **{
             part: _as_the_site_needs_it(site, part, task.request.get(part, empty))
             for part, empty in (

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from tesp_api.errors import Fault
+from tesp_api.runner.images import is_ordinary
 from tesp_api.settings import Settings
 from tesp_api.storage.credentials import begins_with
 from tesp_api.storage.declared import declared_in
@@ -20,8 +21,9 @@ _LONGEST_WALLTIME_S = 366 * 24 * 3600
 class Needs(NamedTuple):
     """What a task asks for; equal needs are served alike. `near` is the share of its URLs that each
     destination is near, where there is any. `deliverable` names those to which its logins can be given.
-    `avoids` is where its attempt before was; it goes there again only if it can go nowhere else.
-    `reached_from` are those that reach the files of its workflow run; None if it names none.
+    `avoids` is where its attempt before was; it goes there again only if it can go nowhere else. `odd_images`
+    are those of its images that a destination takes only by name. `reached_from` are those that reach the
+    files of its workflow run; None if it names none.
 
     A GB is 10^9 bytes, an MB 10^6, here and in the settings.
     """
@@ -37,6 +39,7 @@ class Needs(NamedTuple):
     near: tuple[tuple[str, float], ...]
     images: tuple[str, ...] = ()
     avoids: str | None = None
+    odd_images: tuple[str, ...] = ()
     reached_from: frozenset[str] | None = None
 
 
@@ -56,6 +59,7 @@ def needs_of(document: Mapping[str, Any], settings: Settings, deliverable: froze
         deliverable=deliverable,
         near=tuple(_nearness(document, settings)),
         images=_images(document, settings),
+        odd_images=_odd_images(document, settings),
         reached_from=WorkPlaces(settings).reached_from(document),
     )
 
@@ -64,7 +68,16 @@ def _images(document: Mapping[str, Any], settings: Settings) -> tuple[str, ...]:
     """Of the executors, where it matters: tasks that wait are kept with their needs, by the thousand."""
     if not any(site.containers.allow_images for site in settings.destinations.values()):
         return ()
-    return tuple(dict.fromkeys(executor["image"] for executor in document.get("executors") or ()))
+    return tuple(dict.fromkeys(_named(document)))
+
+
+def _odd_images(document: Mapping[str, Any], settings: Settings) -> tuple[str, ...]:
+    local = tuple(map(str, settings.transfers.local_networks))
+    return tuple(dict.fromkeys(image for image in _named(document) if not is_ordinary(image, local)))
+
+
+def _named(document: Mapping[str, Any]) -> Iterator[str]:
+    return (executor["image"] for executor in document.get("executors") or ())
 
 
 def parameter_faults(document: Mapping[str, Any], settings: Settings) -> Iterator[Fault]:

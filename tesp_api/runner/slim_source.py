@@ -4,13 +4,15 @@ import ast
 import io
 import tokenize
 from collections.abc import Iterator
+from typing import TypeGuard
 
 INDENTATION = 4
 
 
 def slim(source: str) -> str:
-    """The same program without docstrings, comments, and annotations of functions, narrowly indented.
+    """The same program without docstrings, comments, annotations of functions, and what protocols ask for.
 
+    It is narrowly indented.
     Expects four spaces for each level.
     """
     lines = [line.encode() for line in source.split("\n")]
@@ -21,11 +23,26 @@ def slim(source: str) -> str:
     tree = ast.parse(source)
     for row, start, end in sorted(_annotations(tree, lines), reverse=True):
         lines[row] = lines[row][:start] + lines[row][end:]
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
-            last = node.end_lineno or node.lineno
-            lines[node.lineno - 1 : last] = [b" " * node.col_offset + b"''", *[b""] * (last - node.lineno)]
-    return _narrow(b"\n".join(lines).decode())
+    for told in _told_to_readers(tree):
+        first, last = told[0], told[-1].end_lineno or 0
+        lines[first.lineno - 1 : last] = [b" " * first.col_offset + b"''", *[b""] * (last - first.lineno)]
+    return _narrow(_without_types(b"\n".join(lines).decode()))
+
+
+def _told_to_readers(tree: ast.AST) -> Iterator[list[ast.stmt]]:
+    """Docstrings, and the bodies of protocols, which nothing ever calls."""
+    for node in ast.iter_child_nodes(tree):
+        if is_protocol(node):
+            yield node.body
+        elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+            yield [node]
+        else:
+            yield from _told_to_readers(node)
+
+
+def is_protocol(node: ast.AST) -> TypeGuard[ast.ClassDef]:
+    """Whether it is the definition of a `typing.Protocol`."""
+    return isinstance(node, ast.ClassDef) and [ast.unparse(base) for base in node.bases] == ["Protocol"]
 
 
 def _annotations(tree: ast.AST, lines: list[bytes]) -> Iterator[tuple[int, int, int]]:
@@ -40,6 +57,27 @@ def _annotations(tree: ast.AST, lines: list[bytes]) -> Iterator[tuple[int, int, 
             continue
         if row == annotation.lineno == annotation.end_lineno:
             yield row - 1, start, annotation.end_col_offset or 0
+
+
+def _without_types(source: str) -> str:
+    """Without those names of `typing` that only annotations have, where these are never evaluated."""
+    if "from __future__ import annotations" not in source:
+        return source
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.AnnAssign):
+            node.annotation = ast.Constant(None)
+        elif isinstance(node, ast.FunctionDef):
+            node.returns = None
+        elif isinstance(node, ast.arg):
+            node.annotation = None
+    used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    lines = source.split("\n")
+    for node in tree.body:
+        if isinstance(node, ast.ImportFrom) and node.module == "typing" and node.lineno == node.end_lineno:
+            names = ", ".join(alias.name for alias in node.names if alias.name in used)
+            lines[node.lineno - 1] = f"from typing import {names}" if names else ""
+    return "\n".join(lines)
 
 
 def _narrow(source: str) -> str:

@@ -93,6 +93,10 @@ class HistoryEntry:
     reason: str
 
 
+CREATED_BY = "created by request "
+"""So begins the line of a task's warnings that names the request which created it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Task:
     """A task as stored. Ids sort by age (`tes.ids.new_task_id`): lists and claims go by them.
@@ -121,6 +125,12 @@ class Task:
     sealed: str = ""
     permit: Permit | None = None
     groups: Sequence[str] = ()
+
+    @property
+    def request_id(self) -> str:
+        """The name of the request that created the task; "" if that is not known."""
+        told = (line for line in self.warnings if line.startswith(CREATED_BY))
+        return next(told, "").removeprefix(CREATED_BY)
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from tesp_api.store.mongo_connection import connect
 from tesp_api.store.mongo_documents import Collection, Document, from_micros, to_micros
 from tesp_api.store.mongo_errors import FOREIGN, translated
 
-_TOKEN_INDEX = "by_token"  # noqa: S105
+_TOKEN_INDEX = "by_token"  # noqa: S105 - the name of an index
 
 
 class MongoAccounts:

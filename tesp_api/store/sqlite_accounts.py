@@ -44,7 +44,7 @@ _SCHEMA = (
     ) WITHOUT ROWID""",
 )
 _USER = "name, created_at, password_hash, groups_json, is_admin"
-_TOKEN = "id, user, digest, scopes_json, created_at, expires_at, note"  # noqa: S105
+_TOKEN = "id, user, digest, scopes_json, created_at, expires_at, note"  # noqa: S105 - names of columns
 
 
 class SqliteAccounts:
@@ -83,7 +83,7 @@ class SqliteAccounts:
         return await self._run(lambda db: _find_user(db, name))
 
     async def list_users(self) -> list[User]:
-        select = f"SELECT {_USER} FROM users ORDER BY name"  # noqa: S608
+        select = f"SELECT {_USER} FROM users ORDER BY name"
         return await self._run(lambda db: [_user(row) for row in db.execute(select)])
 
     async def change_user(
@@ -127,7 +127,7 @@ class SqliteAccounts:
 
     async def find_token(self, token_id: str) -> tuple[ApiToken, User] | None:
         def find(db: sqlite3.Connection) -> tuple[ApiToken, User] | None:
-            select = f"SELECT {_TOKEN} FROM tokens WHERE id = ?"  # noqa: S608
+            select = f"SELECT {_TOKEN} FROM tokens WHERE id = ?"
             row = db.execute(select, (token_id,)).fetchone()
             if row is None:
                 return None
@@ -138,7 +138,7 @@ class SqliteAccounts:
         return await self._run(find)
 
     async def list_tokens(self) -> list[ApiToken]:
-        select = f"SELECT {_TOKEN} FROM tokens ORDER BY created_at, id"  # noqa: S608
+        select = f"SELECT {_TOKEN} FROM tokens ORDER BY created_at, id"
         return await self._run(lambda db: [_token(row) for row in db.execute(select)])
 
     async def remove_token(self, token_id: str) -> None:
@@ -212,7 +212,7 @@ def _changed(db: sqlite3.Connection, sql: str, row: tuple[Any, ...]) -> bool:
 
 
 def _find_user(db: sqlite3.Connection, name: str) -> User | None:
-    row = db.execute(f"SELECT {_USER} FROM users WHERE name = ?", (name,)).fetchone()  # noqa: S608
+    row = db.execute(f"SELECT {_USER} FROM users WHERE name = ?", (name,)).fetchone()
     return None if row is None else _user(row)
 
 

@@ -16,18 +16,18 @@ _EXPIRED = f"{CLAIMED} AND claim_expires_at <= :now AND live = 1"
 _NEW = "job_id IS NULL AND state = 'QUEUED'"
 
 _FREE_OLD = (
-    f"SELECT id FROM tasks INDEXED BY tasks_adoptable WHERE {ADOPTABLE}"  # noqa: S608 - constants
+    f"SELECT id FROM tasks INDEXED BY tasks_adoptable WHERE {ADOPTABLE}"
     f" UNION ALL SELECT id FROM tasks INDEXED BY tasks_by_lease WHERE {_EXPIRED} AND NOT ({_NEW})"
 )
 _FREE_EXPIRED_NEW = (
-    "UPDATE tasks SET claim_owner = NULL, claim_expires_at = NULL WHERE id IN"  # noqa: S608 - constants
+    "UPDATE tasks SET claim_owner = NULL, claim_expires_at = NULL WHERE id IN"
     f" (SELECT id FROM tasks INDEXED BY tasks_by_lease WHERE {_EXPIRED} AND {_NEW})"
 )
 
 _QUEUE = f"FROM tasks INDEXED BY tasks_waiting_by_owner WHERE {WAITING}"
 # One look into the index for each owner, however many tasks they have there.
 _HEADS = (
-    f"WITH RECURSIVE owners (name) AS (SELECT min(owner) {_QUEUE}"  # noqa: S608 - constants
+    f"WITH RECURSIVE owners (name) AS (SELECT min(owner) {_QUEUE}"
     f" UNION ALL SELECT (SELECT min(owner) {_QUEUE} AND owner > owners.name)"
     " FROM owners WHERE owners.name IS NOT NULL)"
     f" SELECT name, (SELECT min(id) {_QUEUE} AND owner = owners.name) FROM owners WHERE name IS NOT NULL"
@@ -74,7 +74,7 @@ def drop_claims(connection: sqlite3.Connection, owner: str | None = None) -> Non
     """End all claims of `owner`, or of everyone. Epochs stay: an old claim never becomes valid again."""
     whose = CLAIMED if owner is None else "claim_owner = :owner"
     connection.execute(
-        f"UPDATE tasks SET claim_owner = NULL, claim_expires_at = NULL WHERE {whose}",  # noqa: S608 - constants
+        f"UPDATE tasks SET claim_owner = NULL, claim_expires_at = NULL WHERE {whose}",
         {"owner": owner},
     )
 
@@ -82,7 +82,7 @@ def drop_claims(connection: sqlite3.Connection, owner: str | None = None) -> Non
 def drop_claims_of_server(connection: sqlite3.Connection, server: str) -> None:
     """End the claims of all owners whose names begin with `server` and a colon."""
     connection.execute(
-        "UPDATE tasks SET claim_owner = NULL, claim_expires_at = NULL"  # noqa: S608 - constants
+        "UPDATE tasks SET claim_owner = NULL, claim_expires_at = NULL"
         f" WHERE {CLAIMED} AND substr(claim_owner, 1, length(?1) + 1) = ?1 || ':'",
         (server,),
     )

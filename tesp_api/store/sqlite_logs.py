@@ -36,7 +36,7 @@ def drop_chunks(connection: sqlite3.Connection, key: LogKey, start: int, end: in
     """Forget the chunks that lie wholly in `start` to `end`; an empty one keeps the size of the log."""
     size = read_size(connection, key)
     connection.execute(
-        f"DELETE FROM log_chunks WHERE {_SAME_LOG} AND offset >= ? AND offset + length(data) <= ?",  # noqa: S608
+        f"DELETE FROM log_chunks WHERE {_SAME_LOG} AND offset >= ? AND offset + length(data) <= ?",
         (*key.parameters(), start, end),
     )
     if read_size(connection, key) < size:
@@ -46,8 +46,7 @@ def drop_chunks(connection: sqlite3.Connection, key: LogKey, start: int, end: in
 def read_size(connection: sqlite3.Connection, key: LogKey) -> int:
     """Where the last chunk ends; 0 if there is none."""
     row = connection.execute(
-        f"SELECT offset + length(data) FROM log_chunks WHERE {_SAME_LOG}"  # noqa: S608
-        " ORDER BY offset DESC LIMIT 1",
+        f"SELECT offset + length(data) FROM log_chunks WHERE {_SAME_LOG} ORDER BY offset DESC LIMIT 1",
         key.parameters(),
     ).fetchone()
     return row[0] if row else 0
@@ -75,7 +74,7 @@ def _first_kept(connection: sqlite3.Connection, key: LogKey, offset: int) -> int
     if _read_piece(connection, key, offset, 1):
         return offset
     row = connection.execute(
-        f"SELECT min(offset) FROM log_chunks WHERE {_SAME_LOG} AND offset > ? AND data <> x''",  # noqa: S608
+        f"SELECT min(offset) FROM log_chunks WHERE {_SAME_LOG} AND offset > ? AND data <> x''",
         (*key.parameters(), offset),
     ).fetchone()
     return offset if row[0] is None else row[0]
@@ -84,7 +83,7 @@ def _first_kept(connection: sqlite3.Connection, key: LogKey, offset: int) -> int
 def _read_piece(connection: sqlite3.Connection, key: LogKey, at: int, limit: int) -> bytes:
     """Up to `limit` bytes from byte `at` of the log on, out of the one chunk that holds it; else nothing."""
     row = connection.execute(
-        f"SELECT offset, substr(data, ? - offset + 1, ?) FROM log_chunks WHERE {_SAME_LOG}"  # noqa: S608
+        f"SELECT offset, substr(data, ? - offset + 1, ?) FROM log_chunks WHERE {_SAME_LOG}"
         " AND offset <= ? ORDER BY offset DESC LIMIT 1",
         (at, limit, *key.parameters(), at),
     ).fetchone()

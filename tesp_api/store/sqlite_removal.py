@@ -11,7 +11,7 @@ from tesp_api.store.sqlite_schema import RETIRED
 from tesp_api.tes.states import FINAL, State
 
 _OLDEST_ENDS = (
-    f"SELECT id FROM tasks INDEXED BY tasks_retired WHERE {RETIRED} AND ended_at < ?"  # noqa: S608
+    f"SELECT id FROM tasks INDEXED BY tasks_retired WHERE {RETIRED} AND ended_at < ?"
     " ORDER BY ended_at LIMIT ?"
 )
 
@@ -46,7 +46,7 @@ def _remove(connection: sqlite3.Connection, task_id: str) -> None:
         [(key, value, task_id) for key, value in read_tags(connection, task_id)],
     )
     for table in ("requests", "sealed_logins", "attempt_logs", "log_chunks", "history", "once_keys"):
-        connection.execute(f"DELETE FROM {table} WHERE task_id = ?", (task_id,))  # noqa: S608
+        connection.execute(f"DELETE FROM {table} WHERE task_id = ?", (task_id,))
     _leave_generation(connection, task_id)
     connection.execute("DELETE FROM tasks WHERE id = ?", (task_id,))
 

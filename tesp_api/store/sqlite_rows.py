@@ -115,13 +115,13 @@ def read_tasks(connection: sqlite3.Connection, ids: Sequence[str]) -> list[Task]
         marks = ",".join("?" * len(some))
         # The marks are the only thing put into the text: as many as there are ids.
         logs = connection.execute(
-            f"SELECT task_id, document FROM attempt_logs WHERE task_id IN ({marks})"  # noqa: S608
+            f"SELECT task_id, document FROM attempt_logs WHERE task_id IN ({marks})"
             " ORDER BY task_id, attempt",
             some,
         )
         logs_by_task = _grouped(logs)
         rows = connection.execute(
-            f"SELECT {_COLUMNS} FROM tasks AS t JOIN requests AS r ON r.task_id = t.id"  # noqa: S608
+            f"SELECT {_COLUMNS} FROM tasks AS t JOIN requests AS r ON r.task_id = t.id"
             f" WHERE t.id IN ({marks})",
             some,
         )

@@ -12,7 +12,7 @@ from tesp_api.store.sqlite_schema import CLAIMED, RUN_TO_DO
 from tesp_api.tes.states import State
 
 _FREE = (
-    f"SELECT id, state, doomed FROM runs INDEXED BY runs_to_do WHERE ({RUN_TO_DO})"  # noqa: S608
+    f"SELECT id, state, doomed FROM runs INDEXED BY runs_to_do WHERE ({RUN_TO_DO})"
     " AND (claim_owner IS NULL OR claim_expires_at <= ?) ORDER BY id"
 )
 
@@ -55,7 +55,7 @@ def drop_claims(connection: sqlite3.Connection, owner: str | None = None) -> Non
     """End all claims of `owner`, or of everyone. Epochs stay: an old claim never becomes valid again."""
     whose = CLAIMED if owner is None else "claim_owner = :owner"
     connection.execute(
-        f"UPDATE runs SET claim_owner = NULL, claim_expires_at = NULL WHERE {whose}",  # noqa: S608
+        f"UPDATE runs SET claim_owner = NULL, claim_expires_at = NULL WHERE {whose}",
         {"owner": owner},
     )
 

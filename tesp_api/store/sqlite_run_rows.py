@@ -55,7 +55,7 @@ def read_runs(connection: sqlite3.Connection, ids: Sequence[str], *, whole: bool
 def _read_run(connection: sqlite3.Connection, run_id: str, whole: bool) -> Run | None:
     documents = "d.request, d.params, d.outputs" if whole else "d.request, 'null', '{}'"
     row = connection.execute(
-        f"SELECT {_COLUMNS}, {documents} FROM runs AS r JOIN run_documents AS d ON d.run_id = r.id"  # noqa: S608
+        f"SELECT {_COLUMNS}, {documents} FROM runs AS r JOIN run_documents AS d ON d.run_id = r.id"
         " WHERE r.id = ?",
         (run_id,),
     ).fetchone()
@@ -126,7 +126,7 @@ def list_ids(connection: sqlite3.Connection, query: RunQuery, before: str, limit
 
 def read_steps(connection: sqlite3.Connection, run_id: str, after: str, limit: int) -> list[StepRecord]:
     rows = connection.execute(
-        f"SELECT {_STEP_COLUMNS} FROM run_steps WHERE run_id = ? AND id > ? ORDER BY id LIMIT ?",  # noqa: S608
+        f"SELECT {_STEP_COLUMNS} FROM run_steps WHERE run_id = ? AND id > ? ORDER BY id LIMIT ?",
         (run_id, after, limit),
     )
     return [StepRecord(*row) for row in rows]
@@ -135,8 +135,7 @@ def read_steps(connection: sqlite3.Connection, run_id: str, after: str, limit: i
 def find_step(connection: sqlite3.Connection, run_id: str, column: str, value: str) -> StepRecord | None:
     """The run's step with this `key` or `task_id`; the newest, if there are several."""
     row = connection.execute(
-        f"SELECT {_STEP_COLUMNS} FROM run_steps WHERE run_id = ? AND {column} = ?"  # noqa: S608
-        " ORDER BY id DESC LIMIT 1",
+        f"SELECT {_STEP_COLUMNS} FROM run_steps WHERE run_id = ? AND {column} = ? ORDER BY id DESC LIMIT 1",
         (run_id, value),
     ).fetchone()
     return None if row is None else StepRecord(*row)

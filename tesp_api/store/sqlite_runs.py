@@ -71,7 +71,7 @@ class SqliteRunStore:
     async def count_live(self, owner: str) -> int:
         live = [state for state in RUN_TRANSITIONS if state not in RUN_FINAL]
         marks = ",".join("?" * len(live))
-        text = f"SELECT count(*) FROM runs WHERE state IN ({marks}) AND owner = ? AND doomed = 0"  # noqa: S608
+        text = f"SELECT count(*) FROM runs WHERE state IN ({marks}) AND owner = ? AND doomed = 0"
         return await self._tasks.read(lambda db: int(db.execute(text, (*live, owner)).fetchone()[0]))
 
     async def request_cancel(self, run_id: str, reason: str) -> State:
@@ -102,7 +102,7 @@ class SqliteRunStore:
 
     async def doom_old(self, ended_before: datetime, *, limit: int) -> int:
         old = (
-            f"SELECT id FROM runs INDEXED BY runs_ended WHERE {RUN_ENDED} AND ended_at < ? AND NOT EXISTS ("  # noqa: S608
+            f"SELECT id FROM runs INDEXED BY runs_ended WHERE {RUN_ENDED} AND ended_at < ? AND NOT EXISTS ("
             "SELECT 1 FROM run_uses AS u JOIN runs AS r ON r.id = u.run_id WHERE u.used = runs.id"
             " AND r.doomed = 0 AND (r.ended_at IS NULL OR r.resumes = u.used)) ORDER BY ended_at LIMIT ?"
         )
@@ -204,7 +204,7 @@ class SqliteRunStore:
         def work(db: sqlite3.Connection) -> None:
             claims.check_claim(db, claim)
             for table in _TABLES:
-                db.execute(f"DELETE FROM {table} WHERE run_id = ?", (claim.task_id,))  # noqa: S608
+                db.execute(f"DELETE FROM {table} WHERE run_id = ?", (claim.task_id,))
             db.execute("DELETE FROM runs WHERE id = ? AND doomed = 1", (claim.task_id,))
 
         await self._tasks.write(work)

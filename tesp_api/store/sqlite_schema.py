@@ -93,7 +93,7 @@ _VERSION_2 = (
     "ALTER TABLE tasks ADD COLUMN ended_at INTEGER",
     f"""UPDATE tasks SET ended_at = (
         SELECT min(at) FROM history WHERE task_id = tasks.id AND history.state = tasks.state
-    ) WHERE state IN ({",".join(f"'{state}'" for state in sorted(FINAL))})""",  # noqa: S608
+    ) WHERE state IN ({",".join(f"'{state}'" for state in sorted(FINAL))})""",
     f"CREATE INDEX tasks_retired ON tasks (ended_at) WHERE {RETIRED}",
     """CREATE TABLE once_keys (
         owner TEXT NOT NULL,
@@ -111,7 +111,7 @@ _VERSION_2 = (
     "ALTER TABLE tasks ADD COLUMN generation INTEGER NOT NULL DEFAULT 0",
     f"""UPDATE tasks SET generation = numbered.generation FROM (
         SELECT id, (row_number() OVER (ORDER BY id) - 1) / {GENERATION_TASKS} AS generation FROM tasks
-    ) AS numbered WHERE numbered.id = tasks.id""",  # noqa: S608
+    ) AS numbered WHERE numbered.id = tasks.id""",
     "INSERT INTO generations SELECT generation, min(id), count(*) FROM tasks GROUP BY generation",
     "INSERT OR IGNORE INTO generations VALUES (0, '', 0)",
     "UPDATE generations SET first_id = '' WHERE number = 0",

@@ -74,7 +74,7 @@ class IndexWalk:
         return self._nth(connection, before, steps - 1)
 
     def _nth(self, connection: sqlite3.Connection, before: str, number: int) -> str | None:
-        selects = [f"SELECT {self.id_column} AS id FROM {self.table}"] * len(self.branches)  # noqa: S608
+        selects = [f"SELECT {self.id_column} AS id FROM {self.table}"] * len(self.branches)
         ends = ((f"{self.id_column} < ?", (before,)),)
         sql, parameters = self._merged(selects, ends, ())
         row = connection.execute(f"{sql} LIMIT 1 OFFSET ?", [*parameters, number]).fetchone()
@@ -91,7 +91,7 @@ class IndexWalk:
         joined = any(one.needs_row for one in checked) and not self.holds_rows
         join = f"{_TASK}{self.id_column}" if joined else ""
         columns = f"{self.id_column} AS id, {self.state_column} AS state"
-        selects = [f"SELECT {columns} FROM {self.table}{join}"] * len(self.branches)  # noqa: S608
+        selects = [f"SELECT {columns} FROM {self.table}{join}"] * len(self.branches)
         ends = ((f"{self.id_column} < ?", (before,)), (f"{self.id_column} >= ?", (down_to,)))
         sql, parameters = self._merged(selects, ends if down_to else ends[:1], checked)
         return connection.execute(f"{sql} LIMIT ?", [*parameters, limit]).fetchall()
@@ -129,7 +129,7 @@ class NameWalk:
 
     def ceiling(self, connection: sqlite3.Connection, before: str) -> str | None:
         newest = (
-            "SELECT (SELECT min(first_id) FROM generations AS later WHERE later.first_id > g.first_id)"  # noqa: S608
+            "SELECT (SELECT min(first_id) FROM generations AS later WHERE later.first_id > g.first_id)"
             f" FROM generations AS g WHERE g.first_id < ? AND EXISTS ({_matches('1')})"
             " ORDER BY g.first_id DESC LIMIT 1"
         )
@@ -138,7 +138,7 @@ class NameWalk:
 
     def reach(self, connection: sqlite3.Connection, before: str, steps: int) -> str | None:
         counts = (
-            f"SELECT g.first_id, ({_matches('count(*)')}) FROM generations AS g"  # noqa: S608
+            f"SELECT g.first_id, ({_matches('count(*)')}) FROM generations AS g"
             " WHERE g.first_id < ? ORDER BY g.first_id DESC"
         )
         for first_id, matches in connection.execute(counts, (self.first, self.beyond, before)):
@@ -187,7 +187,7 @@ class NameWalk:
 def _matches(what: str) -> str:
     """Selects `what` of a name's matches in the generation `g`."""
     return (
-        f"SELECT {what} FROM tasks AS n INDEXED BY tasks_by_generation"  # noqa: S608
+        f"SELECT {what} FROM tasks AS n INDEXED BY tasks_by_generation"
         " WHERE n.generation = g.number AND n.name >= ? AND n.name < ?"
     )
 
@@ -203,7 +203,7 @@ def _read_sorted(
     conditions = "".join(f" AND {one.sql.format(id='t.id', state='t.state')}" for one in checked)
     # Without any limit of its own SQLite would leave out the order of an inner query.
     sorted_ids = f"({ids} ORDER BY n.id DESC LIMIT {-1 if checked else limit:d}) AS w"
-    sql = f"SELECT t.id, t.state FROM {sorted_ids}{_TASK}w.id WHERE 1{conditions} LIMIT ?"  # noqa: S608
+    sql = f"SELECT t.id, t.state FROM {sorted_ids}{_TASK}w.id WHERE 1{conditions} LIMIT ?"
     parameters = [*values, *(value for one in checked for value in one.parameters), limit]
     return connection.execute(sql, parameters).fetchall()
 

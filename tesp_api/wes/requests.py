@@ -8,14 +8,14 @@ Source: WES 1.1, RunRequest.
 import json
 import posixpath
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote
 
 from tesp_api.errors import Fault, InvalidRequest
 from tesp_api.tes.json_body import read_json
-from tesp_api.tes.paths import path_fault
+from tesp_api.tes.paths import ancestors, path_fault
 from tesp_api.tes.urls import scheme_of
 from tesp_api.wes.engines.base import WorkflowEngine
 
@@ -31,6 +31,7 @@ TEXTS = (
 )
 OBJECTS = ("workflow_params", "tags", "workflow_engine_parameters")
 MOST_ATTACHMENTS = 10_000
+_NAME_MAX_BYTES = 1000
 
 _WITH_LOGIN = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?#\s]*@")
 _WEB_SCHEMES = frozenset({"http", "https", "ftp", "ftps", "s3", "file"})
@@ -141,9 +142,24 @@ def attachment_name(given: str) -> str:
         fault = "must be relative, with / between its parts"
     elif unusable := path_fault(f"/{name}"):
         fault = unusable
+    elif len(name.encode(errors="replace")) > _NAME_MAX_BYTES:
+        fault = f"is too long: at most {_NAME_MAX_BYTES} bytes"
     if fault:
         raise InvalidRequest([Fault("workflow_attachment", f"the filename {given[:200]!r} {fault}")])
     return name
+
+
+def check_places(names: Collection[str]) -> None:
+    """Return if no attachment is where another one needs a directory.
+
+    Raises:
+        InvalidRequest: one is.
+    """
+    for name in names:
+        for above in ancestors(f"/{name}"):
+            if above[1:] in names:
+                fault = f"the filename {above[1:][:200]!r} is a directory in another one, {name[:200]!r}"
+                raise InvalidRequest([Fault("workflow_attachment", fault)])
 
 
 def attached_workflow(url: str, attachments: Sequence[str]) -> str | None:

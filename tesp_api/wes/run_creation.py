@@ -10,6 +10,7 @@ from tesp_api.errors import Fault, InvalidRequest, LimitReached, RunNotFound, St
 from tesp_api.settings import Settings
 from tesp_api.storage.work_files import WorkFiles
 from tesp_api.storage.work_places import attachment_url, run_url
+from tesp_api.store.base import CREATED_BY
 from tesp_api.store.run_states import RUN_FINAL
 from tesp_api.store.runs import Run, RunStore
 from tesp_api.tes.ids import new_task_id
@@ -92,7 +93,7 @@ class RunCreation:
             resumes=new.resumes,
             uses=uses,
             groups=groups,
-            system_logs=(f"created by request {request_id}", *new.warnings, *told),
+            system_logs=(f"{CREATED_BY}{request_id}", *new.warnings, *told),
         )
         await self._runs.create(run)
         self._bell.ring(run_id)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tesp_api.errors import LimitReached, RunCanceled, RunNotFound, StoreUnavailable, TaskNotFound
-from tesp_api.store.base import Claim
+from tesp_api.store.base import CREATED_BY, Claim
 from tesp_api.store.log_tails import read_tails
 from tesp_api.store.run_states import RUN_TRANSITIONS
 from tesp_api.store.runs import Run, StepRecord
@@ -196,7 +196,7 @@ class StoreRunHost:
                 owner=self._run.owner,
                 groups=self._run.groups,
                 places=self._places,
-                note=note,
+                notes=(note, *(line for line in self._run.system_logs if line.startswith(CREATED_BY))),
             )
         )
         self._storing.add(storing)

@@ -26,9 +26,11 @@ class StepTasks(Protocol):
         owner: str,
         groups: Sequence[str],
         places: Sequence[str],
-        note: str,
+        notes: Sequence[str],
     ) -> None:
         """Store the task under this id, unless it is there; it may name the folders of runs in `places`.
+
+        Its system logs begin with `notes`.
 
         Raises:
             InvalidRequest: it is no task, or none that may run here; names every fault.

@@ -45,7 +45,7 @@ class Modules:
         code = self._codes[file]
         if code is None:
             code = compile(self._all_sources()[file], file, "exec", dont_inherit=True, optimize=2)
-        exec(code, module.__dict__)  # noqa: S102
+        exec(code, module.__dict__)  # noqa: S102 - a loader runs what it loads: the worker's own modules
 
     def get_source(self, name: str) -> str:
         """What tracebacks show."""
@@ -58,7 +58,7 @@ class Modules:
 
     def _all_sources(self) -> dict[str, bytes]:
         if not self._sources:
-            self._sources = marshal.loads(self._read(SOURCES))  # noqa: S302
+            self._sources = marshal.loads(self._read(SOURCES))  # noqa: S302 - of the worker's own archive
         return self._sources
 
 
@@ -70,7 +70,7 @@ def _load_bytecode(member: bytes) -> dict[str, CodeType | None]:
         import lzma
     except ImportError:
         return {}
-    loaded: dict[str, CodeType | None] = marshal.loads(lzma.decompress(member[len(MAGIC_NUMBER) :]))  # noqa: S302
+    loaded: dict[str, CodeType | None] = marshal.loads(lzma.decompress(member[len(MAGIC_NUMBER) :]))  # noqa: S302 - of the worker's own archive
     return loaded
 
 

@@ -161,7 +161,7 @@ class Channel:
             except IndexError:
                 line, is_kept = _open(self._reach), False
             try:
-                answer = _send(line, path, body, self._reach.token)
+                answer = _send(line, path, body, self._reach)
             except http_errors():
                 line.connection.close()
                 if is_kept:
@@ -209,8 +209,10 @@ def _proxy_of(origin: Origin) -> Origin | None:
     return http_origin(url if "://" in url else f"http://{url}")
 
 
-def _send(line: Line, path: str, body: bytes, token: str) -> tuple[int, bytes]:
-    headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+def _send(line: Line, path: str, body: bytes, reach: Reach) -> tuple[int, bytes]:
+    headers = {"Authorization": f"Bearer {reach.token}", "Content-Type": "application/json"}
+    if reach.request_id:
+        headers["X-Request-ID"] = reach.request_id
     line.connection.request("POST", line.base + path, body, {**line.headers, **headers})
     response = line.connection.getresponse()
     return response.status, response.read()

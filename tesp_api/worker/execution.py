@@ -181,6 +181,7 @@ def plan_run(attempt: Attempt, number: int, executor: Executor) -> Run:
             "tesp.attempt": str(order.attempt),
             "tesp.job": order.job_id,
             "tesp.worker": worker_label(),
+            **({"tesp.request": order.request_id} if order.request_id else {}),
         },
         image=executor.image,
         command=executor.command,

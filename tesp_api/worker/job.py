@@ -98,7 +98,7 @@ def make_directories(path: str) -> None:
         os.mkdir(path)
     except FileExistsError:
         return
-    os.chmod(path, 0o777)  # noqa: S103
+    os.chmod(path, 0o777)  # noqa: S103 - above it is the job's directory, which is its owner's alone
 
 
 def encode_json(document: Any) -> bytes:

@@ -28,7 +28,7 @@ from typing import Iterable, Iterator, NamedTuple
 from .errors import SystemFailure
 from .order import Order, Output
 
-TMP = "/tmp"  # noqa: S108
+TMP = "/tmp"  # noqa: S108 - of the container
 KERNEL = ("/dev", "/proc", "/sys")
 SYSTEM = ("/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/usr", "/etc", "/boot", *KERNEL)
 # Images keep programs or settings in these, but their subdirectories are fair game.

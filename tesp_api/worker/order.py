@@ -116,6 +116,8 @@ class Reach(NamedTuple):
     url: str
     ca_pem: str | None
     token: str
+    request_id: str = ""
+    """The name of the request that created the task: the API's log has it with what it refuses."""
 
 
 class Order(NamedTuple):
@@ -135,6 +137,8 @@ class Order(NamedTuple):
     """Where to tell the news, if anywhere."""
     permits: Reach | None = None
     """Where to ask before the first executor, and before outputs are sent; None where none need be."""
+    request_id: str = ""
+    """The name of the request that created the task."""
 
 
 def parse_order(document: dict[str, Any]) -> Order:
@@ -155,11 +159,17 @@ def parse_order(document: dict[str, Any]) -> Order:
         volumes=tuple(absolute_path(item) for item in document.get("volumes") or ()),
         resources=_parse_resources(document.get("resources") or {}),
         site=_parse_site(document.get("site") or {}),
-        channel=Reach(**document["channel"]) if document.get("channel") else None,
+        channel=_parse_reach(document, "channel"),
         lent=document.get("lent"),
-        report=Reach(**document["report"]) if document.get("report") else None,
-        permits=Reach(**document["permits"]) if document.get("permits") else None,
+        report=_parse_reach(document, "report"),
+        permits=_parse_reach(document, "permits"),
+        request_id=str(document.get("request_id") or ""),
     )
+
+
+def _parse_reach(document: dict[str, Any], name: str) -> Reach | None:
+    found = document.get(name)
+    return Reach(**found, request_id=str(document.get("request_id") or "")) if found else None
 
 
 def absolute_path(path: str) -> str:

@@ -109,7 +109,7 @@ def make_mount_points(plan: MountPlan, tree: str) -> None:
     """Make the plan's directories in the tree, and something to mount over for what is nested in them."""
     for path in plan.directories:
         make_directories(mirrored(tree, path))
-    os.chmod(mirrored(tree, TMP), 0o1777)  # noqa: S103
+    os.chmod(mirrored(tree, TMP), 0o1777)  # noqa: S103 - as every /tmp; above it is the job's directory, which is its owner's alone
     for bind in plan.binds:
         place = mirrored(tree, bind.target)
         if bind.source == place:

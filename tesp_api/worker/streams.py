@@ -78,7 +78,7 @@ class Streams:
 
     def pump(self, process: subprocess.Popen[bytes]) -> int:
         """Copy until the process ends; returns its return code. Raises: Canceled, OSError."""
-        assert process.stdout and process.stderr  # noqa: S101
+        assert process.stdout and process.stderr  # noqa: S101 - both were asked for
         targets = {
             process.stdout.fileno(): (self.stdout, self._out),
             process.stderr.fileno(): (self.stderr, self._err),

@@ -110,6 +110,8 @@ class View:
         if flags & (os.O_WRONLY | os.O_RDWR) and not bind.writable:
             raise OSError(errno.EROFS, os.strerror(errno.EROFS), path)
         below = path[len(bind.target) :].strip("/")
+        if bind.is_shared:  # other tasks may have put links on the way there
+            return open_beneath("/", posixpath.join(bind.source, below).strip("/") or ".", flags)
         if not below:
             return open_beneath(os.path.dirname(bind.source), os.path.basename(bind.source), flags)
         return open_beneath(bind.source, below, flags)

@@ -56,7 +56,7 @@ def test_the_job_store_is_mounted_and_written_into(server: TespServer, roots: Ro
     created = create_running(script, roots.mounted).send(server.client)
     assert created.status_code == 200, created.text
     poll((store / "result").exists, timeout_s=30, why="what the job wrote is not in the job store")
-    assert server.get(created.json()["id"])["state"] == "RUNNING"
+    assert server.wait(created.json()["id"], states={"RUNNING"})["state"] == "RUNNING"
     (store / "go").touch()
     assert server.wait(created.json()["id"])["state"] == "COMPLETE"
     assert (store / "result").read_text() == "from the leader"

@@ -74,6 +74,17 @@ def test_an_output_replaces_the_file_that_is_there(tmp_path: Path, root: Path) -
     assert [path.name for path in root.iterdir() if path.name.endswith(".part")] == []
 
 
+def test_no_name_becomes_a_command(tmp_path: Path, root: Path) -> None:
+    """A file that a program has called so, in a directory that is sent."""
+    with FtpServer(root) as server:
+        script = "cd /out/d; printf x > \"$(printf 'x\\r\\nDELE x\\r\\n.')\"; printf y > a; ls | wc -l"
+        outputs = [{"path": "/out/d", "url": server.url("d"), "type": "DIRECTORY"}]
+        result = run(tmp_path, executors=[shell(script)], outputs=outputs)
+        assert "DELE" not in server.commands
+    assert result["state"] == "SYSTEM_ERROR" and "line break" in result["reason"], result
+    assert (root / "x").read_bytes() == CONTENT
+
+
 def test_an_output_that_is_refused_its_name_says_why(tmp_path: Path, root: Path) -> None:
     """The refusal to delete what is there is not the reason."""
     with FtpServer(root, refused=("RNTO", "DELE")) as server:

@@ -215,7 +215,7 @@ def test_a_length_that_is_not_told_is_a_line_in_the_system_logs(tmp_path: Path) 
 @pytest.mark.parametrize("is_true", [True, False])
 def test_the_etag_of_a_presigned_put_is_its_md5(tmp_path: Path, is_true: bool) -> None:
     with FileServer() as server:
-        server.more_headers = {"ETag": f'"{md5(b"x" if is_true else b"y").hexdigest()}"'}  # noqa: S324
+        server.more_headers = {"ETag": f'"{md5(b"x" if is_true else b"y").hexdigest()}"'}  # noqa: S324 - as servers name files
         outputs = [{"path": "/out/x", "url": f"{server.url}/b/x?X-Amz-Signature=0123456789"}]
         result = run(tmp_path, executors=[shell("printf x > /out/x")], outputs=outputs)
         assert result["state"] == ("COMPLETE" if is_true else "SYSTEM_ERROR")

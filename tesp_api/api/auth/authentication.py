@@ -46,28 +46,42 @@ class Authentication:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             try:
-                await self._identify(scope)
+                if not self._is_at_hand(scope):
+                    put_identity(scope, await self._sender(scope, self._given(scope)))
             except TespError as error:
                 await self._refuse(error)(scope, receive, send)
                 return
         await self._app(scope, receive, send)
 
-    async def _identify(self, scope: Scope) -> None:
+    def _is_at_hand(self, scope: Scope) -> bool:
+        """Note who sends the request, or that nobody needs to know, if that takes no question to anything.
+
+        Clients poll: nearly all requests end here.
+        """
         if not self._authenticators:
             put_identity(scope, OPEN)
-        elif scope["path"] not in self._public:
-            put_identity(scope, await self._sender(scope))
+            return True
+        if scope["path"] in self._public:
+            return True
+        identity = self._verified.known(self._given(scope))
+        if identity is None:
+            return False
+        put_identity(scope, identity)
+        return True
 
-    async def _sender(self, scope: Scope) -> Identity:
-        given = [value for name, value in scope["headers"] if name == b"authorization"]
+    def _given(self, scope: Scope) -> bytes:
+        given: list[bytes] = [value for name, value in scope["headers"] if name == b"authorization"]
         if not given:
             ways = " or ".join(_NAMES[scheme] for scheme in self._schemes())
             raise NotAuthenticated(f"log in with {ways}", refused=False)
         if len(given) > 1:
             raise NotAuthenticated("the header Authorization is there several times")
+        return given[0]
+
+    async def _sender(self, scope: Scope, given: bytes) -> Identity:
         client = scope.get("client")
         address = client[0] if client else ""
-        return await self._verified.identity(given[0], lambda: self._verify(given[0], address))
+        return await self._verified.identity(given, lambda: self._verify(given, address))
 
     async def _verify(self, given: bytes, address: str) -> Proof:
         scheme, _, credentials = given.decode("latin-1").partition(" ")

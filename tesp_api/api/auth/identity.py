@@ -81,5 +81,5 @@ def identity_in(scope: AsgiScope) -> Identity | None:
 def sender(request: Request) -> Identity:
     """Who sends the request. There is none for the paths that are public, whose endpoints do not ask."""
     identity = identity_in(request.scope)
-    assert identity is not None  # noqa: S101
+    assert identity is not None  # noqa: S101 - the middleware has put it there
     return identity

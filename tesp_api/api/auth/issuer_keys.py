@@ -25,7 +25,7 @@ RETRY_S = 10.0
 
 _TIMEOUT_S = 5.0
 _ANSWER_MAX_BYTES = 1024**2
-_RSA_LEAST_BITS = 2048
+_RSA_LEAST_BITS, _RSA_MOST_BITS = 2048, 16_384
 _CURVES = {"ES256": "P-256", "ES384": "P-384", "ES512": "P-521"}
 
 _log = logging.getLogger(__name__)
@@ -140,7 +140,10 @@ async def _get(url: str, ca: Path | None) -> Json:
             body += part
             if len(body) > _ANSWER_MAX_BYTES:
                 raise ValueError(f"{url} answers more than {_ANSWER_MAX_BYTES} bytes")
-    found = json.loads(body)
+    try:
+        found = json.loads(body)
+    except RecursionError:
+        found = None
     if not isinstance(found, dict):
         raise ValueError(f"{url} answers no JSON object")
     return found
@@ -163,7 +166,8 @@ def _fits(data: Json, key: Key, algorithm: str) -> bool:
     if data.get("alg", algorithm) != algorithm:
         return False
     if isinstance(key, RSAKey):
-        return algorithm[:2] in ("RS", "PS") and key.public_key.key_size >= _RSA_LEAST_BITS
+        size_bits = key.public_key.key_size
+        return algorithm[:2] in ("RS", "PS") and _RSA_LEAST_BITS <= size_bits <= _RSA_MOST_BITS
     if isinstance(key, ECKey):
         return data.get("crv") == _CURVES.get(algorithm, "")
     return isinstance(key, OKPKey) and algorithm in ("EdDSA", "Ed25519") and data.get("crv") == "Ed25519"

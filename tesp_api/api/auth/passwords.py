@@ -62,14 +62,13 @@ class PasswordChecker:
         Raises:
             AuthenticationBusy: too many wait for it.
         """
-        against = stored or _nobodys_hash()
         digest = self._digest(name, password)
         known = self._verdicts.get(digest)
-        if known is not None and known[0] == against:
+        if known is not None and known[0] == stored:
             self._verdicts.move_to_end(digest)
             return known[1] and bool(stored)
-        right = await self._check(against, password, is_known)
-        self._verdicts[digest] = (against, right)
+        right = await self._check(stored, password, is_known)
+        self._verdicts[digest] = (stored, right)
         while len(self._verdicts) > _REMEMBERED:
             self._verdicts.popitem(last=False)
         return right and bool(stored)
@@ -101,6 +100,6 @@ class PasswordChecker:
 
 def _is_made_of(stored: str, password: str) -> bool:
     try:
-        return _hasher.verify(stored, password)
+        return _hasher.verify(stored or _nobodys_hash(), password)
     except (VerificationError, InvalidHashError):
         return False

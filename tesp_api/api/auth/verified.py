@@ -2,7 +2,6 @@
 
 import asyncio
 import hashlib
-import hmac
 import secrets
 import time
 from collections import OrderedDict
@@ -30,15 +29,24 @@ class Verified:
         self._known: OrderedDict[bytes, tuple[Identity, float]] = OrderedDict()
         self._asked: dict[bytes, asyncio.Task[Proof]] = {}
 
+    def known(self, credentials: bytes) -> Identity | None:
+        """Who has these credentials, if that was verified a short time ago."""
+        return self._look_up(self._digest(credentials))
+
     async def identity(self, credentials: bytes, verify: Callable[[], Awaitable[Proof]]) -> Identity:
         """Who has these credentials; `verify` is asked, and raises, if that is not known."""
-        digest = hmac.digest(self._key, credentials, hashlib.sha256)
+        digest = self._digest(credentials)
+        return self._look_up(digest) or (await self._verify(digest, verify)).identity
+
+    def _digest(self, credentials: bytes) -> bytes:
+        return hashlib.blake2b(credentials, digest_size=32, key=self._key).digest()
+
+    def _look_up(self, digest: bytes) -> Identity | None:
         known = self._known.get(digest)
-        if known is not None:
-            if self._clock() < known[1]:
-                return known[0]
-            del self._known[digest]
-        return (await self._verify(digest, verify)).identity
+        if known is None or self._clock() < known[1]:
+            return known and known[0]
+        del self._known[digest]
+        return None
 
     async def _verify(self, digest: bytes, verify: Callable[[], Awaitable[Proof]]) -> Proof:
         asked = self._asked.get(digest)

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 import signal
-from typing import Any, NamedTuple, Protocol, Sequence
+import stat
+from typing import Any, Iterable, NamedTuple, Protocol, Sequence
 
 from ..cancellation import Cancellation
 from ..errors import SystemFailure, Unusable
 from ..mounts import Bind
 from ..order import Confinement
 from ..process import run_command
+from ..view import open_beneath
 
 
 class Run(NamedTuple):
@@ -147,12 +150,42 @@ def mount_option(bind: Bind, target_key: str = "target") -> str:
     fields = ["type=bind", f"source={bind.source}", f"{target_key}={bind.target}"]
     if not bind.writable:
         fields.append("readonly" if target_key == "target" else "ro")
+    return as_csv(bind, fields)
+
+
+def as_csv(bind: Bind, fields: Sequence[str]) -> str:
+    """The fields of a mount as one line. Raises: SystemFailure for a path with a line break."""
     if any(sign in bind.source + bind.target for sign in "\r\n"):
         raise SystemFailure(f"The path {bind.target!r} cannot be mounted: it has a line break")
     return ",".join(
         '"' + field.replace('"', '""') + '"' if any(sign in field for sign in ',"') else field
         for field in fields
     )
+
+
+def open_unmoved(binds: Iterable[Bind]) -> dict[str, int]:
+    """Descriptors of what is to be mounted from shared folders, by target; to be closed by the caller.
+
+    Whatever another task puts in its place from now on, a descriptor stays what it is.
+
+    Raises: SystemFailure if a link was put on the way to one of them since its path was resolved.
+    """
+    opened: dict[str, int] = {}
+    for bind in binds:
+        try:
+            opened[bind.target] = open_beneath("/", bind.source.strip("/"), os.O_PATH)
+            if stat.S_ISLNK(os.fstat(opened[bind.target]).st_mode):
+                raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+        except OSError as error:
+            close_all(opened.values())
+            raise SystemFailure(f"What is mounted at {bind.target} was replaced: {error.strerror}") from None
+    return opened
+
+
+def close_all(descriptors: Iterable[int]) -> None:
+    """Close descriptors."""
+    for descriptor in descriptors:
+        os.close(descriptor)
 
 
 def write_private(path: str, data: bytes) -> None:

@@ -20,9 +20,19 @@ from ..cancellation import Cancellation
 from ..errors import SystemFailure
 from ..job import make_directories
 from ..mounts import Bind, is_below
+from ..process import run_command
 from ..removal import remove_for_certain
 from ..view import View
-from .base import Launch, Outcome, Run, find_program, kill_group, require_image_name, version_of
+from .base import (
+    Launch,
+    Outcome,
+    Run,
+    find_program,
+    kill_group,
+    open_unmoved,
+    require_image_name,
+    version_of,
+)
 from .limits import Limits
 
 HOST_SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
@@ -43,7 +53,18 @@ NETWORK_FILES = (
     "/etc/ssl/certs",
     "/etc/ca-certificates.conf",
 )
-DEFAULT_ENV = {"PATH": "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", "HOME": "/tmp", "LANG": "C.UTF-8"}  # noqa: S108
+# Root writes these as their owner, without any capability, and core_pattern names a program the host runs.
+# bwrap by itself covers only what may be written as a whole.
+KERNEL_SETTINGS = (
+    "/proc/sys",
+    "/proc/sysrq-trigger",
+    "/proc/irq",
+    "/proc/bus",
+    "/proc/fs",
+    "/proc/scsi",
+    "/proc/acpi",
+)
+DEFAULT_ENV = {"PATH": "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", "HOME": "/tmp", "LANG": "C.UTF-8"}  # noqa: S108 - of the sandbox
 EXEC_FAILED = re.compile(rb"bwrap: execvp .*: ([^\n:]+)\s*\Z")
 EXEC_EXIT_CODES = {b"No such file or directory": 127, b"Not a directory": 127}
 EXEC_OTHERWISE = 126
@@ -61,7 +82,9 @@ class Bubblewrap:
         self._program = find_program("bwrap")
         self._extra = tuple(extra)
         self._scratch = scratch
-        self.description = f"bubblewrap {version_of(self._program)}"
+        version = version_of(self._program)
+        self.description = f"bubblewrap {version}"
+        self._disables_userns = may_disable_userns(version, self._program)
         self._limits: dict[str, Limits] = {}
         self._statuses: dict[str, int] = {}
 
@@ -78,7 +101,9 @@ class Bubblewrap:
             with contextlib.suppress(OSError):  # below /usr: bwrap says what is wrong with it
                 make_directories(root + run.workdir)
         limits = self._limits[run.name] = Limits(run)
-        options = sandbox_options(run, root, [path for path in HOST_SYSTEM if is_real_directory(path)])
+        opened = self._open_shared(run)
+        system = [path for path in HOST_SYSTEM if is_real_directory(path)]
+        options = sandbox_options(run, root, system, opened, self._disables_userns)
         arguments = os.memfd_create("bwrap-arguments")  # not on the command line: the environment is in it
         os.write(arguments, b"".join(os.fsencode(option) + b"\0" for option in options))
         os.lseek(arguments, 0, os.SEEK_SET)
@@ -87,9 +112,16 @@ class Bubblewrap:
         self._statuses[run.name] = os.dup(status)
         argv = [self._program, "--json-status-fd", str(status), "--args", str(arguments)]
         argv += [*self._extra, "--", *run.command]
-        descriptors = (arguments, status)
+        descriptors = (arguments, status, *opened.values())
         popen = {"pass_fds": descriptors, "env": {}, **limits.popen()}
         return Launch(argv, popen, limits.on_death(), descriptors, limits.launch_notes)
+
+    def _open_shared(self, run: Run) -> dict[str, int]:
+        """Descriptors of what is mounted from shared folders. Raises: SystemFailure."""
+        shared = [bind for bind in run.binds if bind.is_shared and bind.source != "/"]
+        if not shared or "--bind-fd" not in run_command([self._program, "--help"])[1]:
+            return {}
+        return open_unmoved(shared)
 
     def _root(self, run: Run) -> str:
         return os.path.join(self._scratch, f"{run.name}.root")
@@ -153,12 +185,31 @@ class Bubblewrap:
         """Does nothing: there are none."""
 
 
-def sandbox_options(run: Run, root: str, system: Sequence[str]) -> list[str]:
-    """The options of `bwrap`; `system` are the host's real directories among `HOST_SYSTEM`."""
+def may_disable_userns(version: str, program: str) -> bool:
+    """Whether bwrap can keep programs from making user namespaces, in which they would be root again."""
+    with contextlib.suppress(OSError, ValueError), open("/proc/sys/user/max_user_namespaces") as file:
+        is_new = [int(part) for part in version.split(".")[:2]] >= [0, 8]
+        return is_new and not os.stat(program).st_mode & stat.S_ISUID and int(file.read()) > 0
+    return False
+
+
+def sandbox_options(
+    run: Run,
+    root: str,
+    system: Sequence[str],
+    opened: dict[str, int] | None = None,
+    disables_userns: bool = False,
+) -> list[str]:
+    """The options of `bwrap`; `system` are the host's real directories among `HOST_SYSTEM`.
+
+    `opened` are descriptors of what is mounted, by target, where there are some.
+    """
     with_network = run.network == "host"
     options = ["--die-with-parent", "--unshare-all", "--new-session", "--clearenv", "--hostname", "task"]
     # A worker that is root would hand all its capabilities on, and with them /usr could be made writable.
     options += ["--cap-drop", "ALL"]
+    if disables_userns:
+        options += ["--unshare-user", "--disable-userns"]
     if with_network:
         options.append("--share-net")
     options += ["--bind", root, "/"]
@@ -166,9 +217,16 @@ def sandbox_options(run: Run, root: str, system: Sequence[str]) -> list[str]:
         options += ["--ro-bind", path, path]
     for path in (*HOST_FILES, *(NETWORK_FILES if with_network else ())):
         options += ["--ro-bind-try", path, path]
-    options += ["--proc", "/proc", "--dev", "/dev"]
+    options += ["--proc", "/proc"]
+    for path in KERNEL_SETTINGS:
+        options += ["--ro-bind-try", path, path]
+    options += ["--dev", "/dev"]
     for bind in sorted(run.binds, key=lambda bind: bind.target.count("/")):
-        options += ["--bind" if bind.writable else "--ro-bind", bind.source, bind.target]
+        option = "--bind" if bind.writable else "--ro-bind"
+        if opened and bind.target in opened:
+            options += [f"{option}-fd", str(opened[bind.target]), bind.target]
+        else:
+            options += [option, bind.source, bind.target]
     for name, value in {**DEFAULT_ENV, **run.env}.items():
         options += ["--setenv", name, value]
     return [*options, "--chdir", run.workdir or "/"]
@@ -183,7 +241,7 @@ def make_root(root: str) -> None:
     for path in ("/etc", "/var", "/opt", "/root", "/home", "/run"):
         os.mkdir(root + path)
     os.symlink("../run", root + "/var/run")
-    make_directories(root + "/var/tmp")  # noqa: S108
+    make_directories(root + "/var/tmp")  # noqa: S108 - of the sandbox
 
 
 def is_real_directory(path: str) -> bool:

@@ -23,6 +23,7 @@ class Podman(Docker):
         self._extra = tuple(extra)
         self._scratch = scratch
         self.reclaiming_program = None
+        self._held = {}
         self.description = f"podman {version_of(self._program)}"
 
     def launch(self, run: Run) -> Launch:
@@ -43,6 +44,9 @@ class Podman(Docker):
 
     def _take_over(self, tree: str) -> list[str]:
         return [self._program, "unshare", "chown", "-R", "-h", "0:0", "--", tree]
+
+    def _sees_our_descriptors(self) -> bool:
+        return False
 
     def _finds_init(self) -> bool:
         return any(os.path.exists(f"{place}/catatonit") for place in INIT_PLACES)

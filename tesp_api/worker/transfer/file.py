@@ -11,10 +11,12 @@ import stat
 from ..errors import SourceChanged, StagingError
 from ..job import make_directories, write_all
 from ..urls import shown
+from ..view import open_beneath
 from . import Moved, Site, Source
 from .moving import Reading, check_unchanged
 from .roots import resolve_in_roots, root_of
 
+FOLDER = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -42,13 +44,22 @@ def fetch_directory(url: str, destination: str, site: Site) -> dict[str, Moved]:
 def send_file(source: Source, url: str, site: Site) -> Moved:
     """The file appears whole: it is written under a temporary name beside, then renamed."""
     path = _writable_path(url, site)
-    name = os.fsdecode(os.fsencode(os.path.basename(path))[:200])
-    temporary = os.path.join(os.path.dirname(path), f".{name}.{secrets.token_hex(4)}.part")
     try:
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        descriptor = os.open(
-            temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666
-        )
+        folder = _open_folder(os.path.dirname(path))
+        try:
+            return _place(source, folder, os.path.basename(path), site)
+        finally:
+            os.close(folder)
+    except (OSError, SourceChanged) as error:
+        why = getattr(error, "strerror", None) or error
+        raise StagingError(f"Cannot write {shown(url)}: {why}") from error
+
+
+def _place(source: Source, folder: int, name: str, site: Site) -> Moved:
+    temporary = f".{os.fsdecode(os.fsencode(name)[:200])}.{secrets.token_hex(4)}.part"
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+    descriptor = os.open(temporary, flags, 0o666, dir_fd=folder)
+    try:
         try:
             moved = _copy(source, descriptor, site)
             if source.mode & 0o111:
@@ -56,21 +67,39 @@ def send_file(source: Source, url: str, site: Site) -> Moved:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
-        os.rename(temporary, path)
+        os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
         return moved
-    except (OSError, SourceChanged) as error:
-        why = getattr(error, "strerror", None) or error
-        raise StagingError(f"Cannot write {shown(url)}: {why}") from error
     finally:
         with contextlib.suppress(OSError):
-            os.unlink(temporary)
+            os.unlink(temporary, dir_fd=folder)
 
 
 def make_directory(url: str, site: Site) -> None:
     try:
-        os.makedirs(_writable_path(url, site), exist_ok=True)
+        os.close(_open_folder(_writable_path(url, site)))
     except OSError as error:
         raise StagingError(f"Cannot make the directory {shown(url)}: {error.strerror}") from error
+
+
+def _open_folder(path: str) -> int:
+    """A descriptor of the directory, which is made with its parents.
+
+    The links of the path were followed before: one that is met now was put there meanwhile, say by a task
+    that sees the same folder, and leads elsewhere. Raises: OSError.
+    """
+    folder = os.open("/", FOLDER)
+    for part in filter(None, path.split("/")):
+        try:
+            try:
+                inner = os.open(part, FOLDER, dir_fd=folder)
+            except FileNotFoundError:
+                with contextlib.suppress(FileExistsError):
+                    os.mkdir(part, dir_fd=folder)
+                inner = os.open(part, FOLDER, dir_fd=folder)
+        finally:
+            os.close(folder)
+        folder = inner
+    return folder
 
 
 def is_in_place(url: str, host_path: str, site: Site) -> bool:
@@ -89,9 +118,7 @@ def _copy_directory(
     path: str, destination: str, below: str, site: Site, above: tuple[str, ...], moved: dict[str, Moved]
 ) -> None:
     """`above` are the real directories on the way here: one that comes again is a loop of links."""
-    with os.scandir(path) as entries:
-        names = sorted(entry.name for entry in entries)
-    for name in names:
+    for name in _names(path):
         site.cancellation.check()
         here, there = os.path.join(path, name), os.path.join(destination, name)
         real = os.path.realpath(here)
@@ -107,8 +134,16 @@ def _copy_directory(
             site.message(f"Left out {here}: a loop of links, or no regular file")
 
 
+def _names(path: str) -> list[str]:
+    folder = open_beneath("/", path.strip("/") or ".", os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        return sorted(os.listdir(folder))
+    finally:
+        os.close(folder)
+
+
 def _copy_to_new(path: str, destination: str, site: Site) -> Moved:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    descriptor = open_beneath("/", path.strip("/"), os.O_RDONLY | os.O_NONBLOCK)
     try:
         status = os.fstat(descriptor)
         mode = status.st_mode

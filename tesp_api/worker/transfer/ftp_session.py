@@ -64,7 +64,7 @@ class _Passive(ftplib.FTP):
         return self.welcome
 
     def makepasv(self) -> tuple[str, int]:
-        assert self.sock is not None  # noqa: S101
+        assert self.sock is not None  # noqa: S101 - it is connected
         try:
             _, port = ftplib.parse229(self.sendcmd("EPSV"), self.sock.getpeername())
         except ftplib.error_perm:

@@ -65,7 +65,7 @@ def try_often(
                 raise _failure(url, error, tries, site) from error
             pause_s = min(site.patience.pause_s * 2 ** (fruitless - 1), PAUSE_MAX_S)
             asked_s = error.pause_s if isinstance(error, Passing) else 0.0
-        jitter = 0.5 + random.random()  # noqa: S311
+        jitter = 0.5 + random.random()  # noqa: S311 - nothing secret
         site.cancellation.sleep(max(asked_s, pause_s * jitter))
     raise AssertionError("the last try returns or raises")
 

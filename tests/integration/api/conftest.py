@@ -14,8 +14,15 @@ from tesp_api.settings import Settings
 from tesp_api.store.base import TaskStore
 from tesp_api.wes.workflows import Workflows
 from tests.fakes.workshop import workflows_over
+from tests.integration.api import fuzzing
 from tests.integration.api.kinds import STORES, store_table
 from tests.integration.api.life import RingingBell, connect
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What made-up requests were answered."""
+    for line in fuzzing.summary():
+        terminalreporter.write_line(line)
 
 
 @pytest.fixture(params=STORES)

@@ -436,6 +436,9 @@ async def test_a_cancel_reaches_the_worker_with_its_next_report(stage: Stage) ->
         [part("heartbeat", 10**9, b"")],
         [part("heartbeat", 0, b"") | {"data": "*"}],
         [part("heartbeat", 0, b"") | {"offset": "0"}],
+        [part("heartbeat", 0, b"{}"), part("heartbeat", 0, b"") | {"offset": 1.5}],
+        [part("heartbeat", 0, b"{}"), part("heartbeat", 0, b"") | {"offset": True}],
+        [part("heartbeat", 0, b"") | {"offset": None}],
     ],
 )
 async def test_what_no_worker_reports_is_refused(stage: Stage, files: Any) -> None:

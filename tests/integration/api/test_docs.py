@@ -48,3 +48,11 @@ async def test_a_list_that_is_tried_out_as_it_stands_is_not_filtered(document: A
         if "$ref" not in parameter and {"default", "example"} & parameter["schema"].keys()
     }
     assert prefilled == {"page_size": 256}
+
+
+async def test_the_pages_are_framed_by_nobody(client: httpx.AsyncClient) -> None:
+    for page in ("/docs", "/docs/oauth2-redirect"):
+        headers = (await client.get(page)).headers
+        assert "frame-ancestors 'none'" in headers["content-security-policy"]
+        assert headers["x-frame-options"] == "DENY"
+        assert headers["referrer-policy"] == "no-referrer"

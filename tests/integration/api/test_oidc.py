@@ -405,6 +405,7 @@ WRONG_ANSWERS: dict[str, dict[str, Any]] = {
     "no JSON": {"body": b"<html>"},
     "a list": {"body": b"[]"},
     "keys that are no list": {"body": b'{"keys": {}}'},
+    "too deep": {"body": b"[" * 200_000},
     "without end": {"body": b" " * (1024**2 + 1)},
     "keys without any": {"body": b'{"keys": []}'},
     "keys of no use": {"body": b'{"keys": [7, null, {}, {"kty": "RSA"}, {"kty": ["RSA"]}]}'},

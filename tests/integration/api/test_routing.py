@@ -101,6 +101,17 @@ async def test_what_else_is_refused(client: httpx.AsyncClient, refused: dict[str
     assert why in fault["message"]
 
 
+@pytest.mark.parametrize(
+    "image", ["/", "/data/x.sif", "dir:/etc", "http://169.254.169.254/x", "169.254.169.254/x"]
+)
+async def test_files_of_the_site_are_no_images(client: httpx.AsyncClient, image: str) -> None:
+    """Apptainer and podman would make a container of them, in which the host is to be read."""
+    asked = task() | {"executors": [{"image": image, "command": ["cat", "/etc/shadow"]}]}
+    answer = await client.post(f"{TES}/tasks", json=asked)
+    assert answer.status_code == 400
+    assert f"it does not take the image {image} (files, other URLs and registries at local" in answer.text
+
+
 async def test_a_time_limit_that_nobody_keeps_is_warned_of(client: httpx.AsyncClient) -> None:
     said = (await client.post(VALIDATE, json=task({"walltime_s": "60"}))).json()
     assert said["warnings"] == ["walltime_s has no effect at here: no scheduler there is told of it"]

@@ -107,6 +107,14 @@ async def test_attachments_stay_in_their_folder(client: httpx.AsyncClient, name:
     assert (await client.get(f"{WES}/runs")).json() == {"runs": [], "next_page_token": ""}
 
 
+@pytest.mark.parametrize("names", [("a", "a/b"), ("a/b/c", "a/b"), ("x", "x"), ("ü" * 600,)])
+async def test_attachments_need_places_of_their_own(client: httpx.AsyncClient, names: list[str]) -> None:
+    files = [*attach(), *(("workflow_attachment", (name, b"x")) for name in names)]
+    answer = await client.post(f"{WES}/runs", data=FORM, files=files)
+    assert answer.status_code == 400, answer.text
+    assert answer.json()["faults"][0]["field"] == "workflow_attachment"
+
+
 @pytest.mark.parametrize(
     ("request_parts", "field"),
     [

@@ -1,6 +1,7 @@
 """`tesp user` and `tesp token`: what they keep, what they print, and what never becomes an argument."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,19 @@ def test_a_user_is_added_changed_and_removed(tmp_path: Path) -> None:
     file = tmp_path / "data" / "accounts.sqlite3"
     assert file.stat().st_mode & 0o077 == 0
     assert b"abracadabra" not in file.read_bytes() and b"open sesame" not in file.read_bytes()
+
+
+def test_what_root_makes_belongs_to_whose_folder_it_is(tmp_path: Path) -> None:
+    """Else the server, which is another user, could not open its own accounts."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can make files for others")
+    folder = tmp_path / "data"
+    folder.mkdir(mode=0o700)
+    os.chown(folder, 1234, 1235)
+    done("user", "add", "alice", "--no-password")
+    for file in folder.iterdir():
+        status = file.stat()
+        assert (status.st_uid, status.st_gid, status.st_mode & 0o077) == (1234, 1235, 0), file.name
 
 
 def test_a_token_is_shown_once(tmp_path: Path) -> None:

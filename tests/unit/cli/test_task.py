@@ -87,6 +87,19 @@ def test_get_shows_executors_with_code_and_duration(tesp: Tesp, api: LiveApi) ->
         assert text in shown
 
 
+def test_what_others_wrote_does_not_steer_the_terminal(tesp: Tesp, api: LiveApi) -> None:
+    evil = "\x1b]0;pwned\x07\x1b[2J\r\x9b31m\u202etxt"
+    task_id = create(tesp, name=f"n{evil}", description=evil, tags={f"t{evil}": evil})
+    log = {"logs": [executor_log(3)], "system_logs": [evil], "outputs": []}
+    api.advance(task_id, *RUN, State.EXECUTOR_ERROR, log=log)
+    shown = [tesp("task", "get", task_id), tesp("task", "list"), tesp("task", "list", "--json")]
+    shown.append(tesp("task", "get", "\x1b[2J"))
+    for result in shown:
+        text = result.stdout + result.stderr
+        assert not set("\x1b\x07\r\x9b\u202e") & set(text), text
+    assert "n\u241b]0;pwned" in shown[0].stdout
+
+
 def test_an_unknown_task_is_told(tesp: Tesp) -> None:
     result = tesp("task", "get", "nothing-here")
     assert result.exit_code == 1

@@ -305,3 +305,31 @@ async def test_old_runs_are_removed_by_retention(shop: Workshop) -> None:
     assert await retention.sweep() >= 1
     with pytest.raises(RunNotFound):
         await shop.runs.get(run.id)
+
+
+async def test_a_cancel_goes_on_after_a_restart(settings: Settings) -> None:
+    async with Workshop(settings, plays=False) as first:
+        run_id = await first.submit([step("s", "hang", scatter=3)])
+        await eventually(lambda: first.steps(run_id))
+        await first.runs.request_cancel(run_id, "canceled by alice")
+        first.run_bell.ring(run_id)
+        await asyncio.sleep(0.2)
+        assert (await first.runs.get(run_id)).state is State.CANCELING  # nobody ends its tasks
+    async with Workshop(settings) as second:
+        assert (await second.ended_run(run_id)).state is State.CANCELED
+        for one in (await second.steps(run_id)).values():
+            assert await second.store.get_state(one.task_id) is State.CANCELED
+
+
+async def test_a_removal_goes_on_after_a_restart(settings: Settings) -> None:
+    async with Workshop(settings) as first:
+        run = await first.ended_run(await first.submit(TWO))
+        await first.conductor.stop()
+        await first.runs.doom(run.id)
+    async with Workshop(settings) as second:
+
+        async def is_gone() -> bool:
+            return not await second.runs.list_steps(run.id, limit=1)
+
+        await eventually(is_gone)
+        assert not (settings.data_dir / "wes/work" / run.id).exists()

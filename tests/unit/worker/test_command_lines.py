@@ -185,7 +185,8 @@ def test_bubblewrap() -> None:
         " --bind /job/root / --ro-bind /usr /usr --ro-bind-try /etc/ld.so.cache /etc/ld.so.cache"
     )
     assert text.endswith("--setenv A 1 --chdir /work")
-    assert "--proc /proc --dev /dev --bind /job/tmp /tmp --ro-bind /share/x /in/x" in text
+    assert "--proc /proc --ro-bind-try /proc/sys /proc/sys" in text
+    assert "--dev /dev --bind /job/tmp /tmp --ro-bind /share/x /in/x" in text
     assert "--share-net" not in options and "/etc/resolv.conf" not in options
 
 

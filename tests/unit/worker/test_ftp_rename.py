@@ -17,7 +17,7 @@ class Server:
 
     def rename(self, name: str, new: str) -> None:
         if name in self._refused or name not in self.files or (new in self.files and not self._replaces):
-            raise ftplib.error_perm("553 no")  # noqa: S321
+            raise ftplib.error_perm("553 no")  # noqa: S321 - no connection
         self.files[new] = self.files.pop(name)
 
     def delete(self, name: str) -> None:
