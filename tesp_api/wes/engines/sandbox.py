@@ -35,7 +35,7 @@ _LIBRARIES = tuple(
     Path(above, name) for above in ("/usr", "/") for name in ("lib", "lib32", "lib64", "libx32")
 )
 _LOADER = (Path("/etc/ld.so.cache"),)
-_ENVIRONMENT = {"LANG": "C.UTF-8", "HOME": "/tmp", "TMPDIR": "/tmp"}  # noqa: S108
+_ENVIRONMENT = {"LANG": "C.UTF-8", "HOME": "/tmp", "TMPDIR": "/tmp"}  # noqa: S108 - inside the sandbox
 _START = (
     "import sys, json; sys.path.append(sys.argv[1]); "
     "from expander.confinement import confine; channel = confine(json.loads(sys.argv[2])); "
@@ -120,7 +120,7 @@ class Sandbox:
             yield from ("--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts")
             yield from ("--unshare-cgroup-try", "--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID")
         yield from ("--perms", "0755", "--tmpfs", "/")
-        yield from ("--perms", "1777", "--size", str(SCRATCH_BYTES), "--tmpfs", "/tmp")  # noqa: S108
+        yield from ("--perms", "1777", "--size", str(SCRATCH_BYTES), "--tmpfs", "/tmp")  # noqa: S108 - inside the sandbox
         links = [path for path in _LIBRARIES if path.is_symlink()]
         for path in links:
             yield from ("--symlink", str(path.readlink()), str(path))
@@ -134,7 +134,7 @@ class Sandbox:
         for target, source in shown.items():
             yield from ("--ro-bind", str(source), str(target))
         yield from ("--proc", "/proc", "--dev", "/dev")
-        yield from ("--remount-ro", "/", "--chdir", "/tmp")  # noqa: S108
+        yield from ("--remount-ro", "/", "--chdir", "/tmp")  # noqa: S108 - inside the sandbox
 
     def _python_parts(self) -> Iterator[Path]:
         """The environment, and of the Python that it is made of the program and its library."""

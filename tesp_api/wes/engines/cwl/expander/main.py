@@ -32,7 +32,7 @@ from .staging import UrlPathMapper
 from .steps import Expansion, TaskTool
 
 OUTDIR = "/var/spool/cwl"
-SCRATCH = "/tmp"  # noqa: S108
+SCRATCH = "/tmp"  # noqa: S108 - inside the sandbox
 _REQUIREMENTS = "https://w3id.org/cwl/cwl#requirements"
 _OVERRIDES = "http://commonwl.org/cwltool#overrides"
 _NOT_OURS = ("InplaceUpdateRequirement", "http://commonwl.org/cwltool#Secrets")
