@@ -93,7 +93,7 @@ class ExpanderProcess:
 
     async def _listen(self) -> None:
         """Keep the end of what it says on its stderr, which is not much unless it dies."""
-        assert self._process.stderr is not None  # noqa: S101
+        assert self._process.stderr is not None  # noqa: S101 - a pipe was asked for
         while data := await self._process.stderr.read(4096):
             self._tail = (self._tail + data)[-_TAIL_BYTES:]
 
