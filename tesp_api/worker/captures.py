@@ -9,7 +9,6 @@ from .job import make_directories
 from .mounts import Bind, mirrored
 from .removal import remove_tree
 from .runtimes.base import Run
-from .wildcards import compile_path
 
 
 def fetch(attempt: Attempt, run: Run) -> None:
@@ -23,6 +22,8 @@ def fetch(attempt: Attempt, run: Run) -> None:
         if path not in mounted:
             _fetch_one(attempt, run, path)
     if attempt.plan.capture_patterns:
+        from .wildcards import compile_path  # few tasks have any
+
         patterns = [compile_path(pattern) for pattern in attempt.plan.capture_patterns]
         for path in attempt.runtime.new_files(run):
             if path not in mounted and any(pattern.match(path) for pattern in patterns):

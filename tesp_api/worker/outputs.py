@@ -17,7 +17,6 @@ from .progress import Progress, Tally
 from .transfer import Site, Source, close_connections, transfer_for
 from .urls import extend, local_path, scheme_of, shown
 from .view import View
-from .wildcards import compile_name, has_wildcard
 
 MOST_FILES = 100_000
 """A few links to directories can make more of a tree than any disk holds."""
@@ -203,6 +202,8 @@ def match_pattern(pattern: str, view: View) -> list[str]:
 
     Raises: SystemFailure if they are too many.
     """
+    from .wildcards import compile_name, has_wildcard  # few tasks have any
+
     paths = ["/"]
     for part in pattern.strip("/").split("/"):
         if has_wildcard(part):
