@@ -108,7 +108,9 @@ def test_a_run_whose_files_are_in_s3(moto: S3Place) -> None:
     with scripted_server(environment) as server:
         run_id = check_chain(server)
         assert keys(run_id) == 4  # two that were attached, two that were made
-        assert not (server.data / "wes/runs" / run_id).exists()
+        poll(
+            lambda: not (server.data / "wes/runs" / run_id).exists(), timeout_s=10, why="its folder is there"
+        )
         inside = [{"url": f"s3://workflows/runs/{run_id}/b/n", "path": "/x"}]
         task = {"executors": [{"image": "busybox", "command": ["true"]}], "inputs": inside}
         assert server.client.post("/ga4gh/tes/v1/tasks", json=task).status_code == 400

@@ -61,7 +61,11 @@ async def test_each_step_is_a_task(shop: Workshop) -> None:
     assert task.request["inputs"][0]["url"] == f"{run.work_url}a/x"
     assert task.warnings[0] == f"step b of workflow run {run_id}"
     assert await shop.log(run_id) == "expanding w.json\na: COMPLETE\nb: COMPLETE\n"
-    assert not (shop.settings.data_dir / "wes/runs" / run_id).exists()
+
+    async def is_tidy() -> bool:
+        return not (shop.settings.data_dir / "wes/runs" / run_id).exists()
+
+    await eventually(is_tidy)
 
 
 async def test_a_failed_step_fails_the_run(shop: Workshop) -> None:
