@@ -12,15 +12,15 @@ SOURCES := poetry.lock pyproject.toml .ci/install .ci/locked_requirements.py .ci
 
 # What the tests start: container runtimes, a static busybox to make an image of, curl for the README, ps,
 # web servers that list directories, an FTP server and what checks its users, what docker/dts takes to build,
-# a Ceph object gateway with the little cluster that it needs, Slurm.
+# a Ceph object gateway with the little cluster that it needs, Slurm, the `python` of CWL's conformance tests.
 TEST_PACKAGES := docker.io iptables podman runc bubblewrap busybox-static curl procps nginx-light apache2-bin \
     vsftpd libpam-pwdfile openssl docker-compose debootstrap faketime \
-    ceph-mon ceph-osd radosgw rabbitmq-server slurm-wlm munge
+    ceph-mon ceph-osd radosgw rabbitmq-server slurm-wlm munge python-is-python3
 # They start a Docker daemon, make users and enter namespaces: that takes root.
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo env "PATH=$$PATH" PYTHONDONTWRITEBYTECODE=1)
 
 .PHONY: help install install-dev demo serve test test-quick test-services fuzz lint audit threats bench bench-api bench-auth \
-    bench-staging bench-throughput faults
+    bench-staging bench-throughput bench-wes conformance faults
 
 help:  ## show this
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "make %-17s%s\n", $$1, $$2}'
@@ -57,6 +57,9 @@ test-quick: $(STAMP)-dev  ## run the tests that need no services
 faults: $(STAMP)-dev test-services  ## kill, pause and cut everything in every phase of a task; for an hour or two
 	@$(AS_ROOT) $(PYTHON) -m tests.acceptance.faults $(ARGS)
 
+conformance: $(STAMP)-dev test-services  ## run CWL's conformance suite (SUITE=path of a copy of cwl-v1.2, ARGS="--part 1/8")
+	@$(AS_ROOT) $(PYTHON) -m tests.conformance $(SUITE) $(ARGS)
+
 fuzz: $(STAMP)-dev  ## send the API and the worker channel made-up requests for ten minutes
 	@TESP_FUZZ_S=$${TESP_FUZZ_S:-600} TESP_FUZZ_SEED=$${TESP_FUZZ_SEED:-$$RANDOM} $(PYTHON) -m pytest \
 	    tests/integration/api/test_schemathesis.py tests/integration/api/test_channel_fuzz.py $(ARGS)
@@ -83,6 +86,9 @@ bench-auth: $(STAMP)-dev  ## measure gets with logins beside gets without (ARGS=
 
 bench-staging: $(STAMP)-dev test-services  ## measure transfers beside curl and boto3 (ARGS="--bytes 600000000")
 	@$(AS_ROOT) $(PYTHON) -m bench.staging $(ARGS)
+
+bench-wes: $(STAMP)-dev test-services  ## measure workflow runs beside the same tasks (ARGS="--engine cwl")
+	@$(AS_ROOT) $(PYTHON) -m bench.wes $(ARGS)
 
 bench-throughput: $(STAMP)-dev test-services  ## measure tasks a second and 10,000 at once (ARGS="--only rest,live")
 	@$(AS_ROOT) $(PYTHON) -m bench.throughput $(ARGS)

@@ -1,10 +1,11 @@
 """The composition root: the only place that names concrete backends."""
 
 import logging
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from functools import partial
 from types import MappingProxyType
+from typing import cast
 
 from fastapi import FastAPI
 
@@ -15,6 +16,7 @@ from tesp_api.api.auth.basic import BasicAuthenticator
 from tesp_api.api.auth.oidc import OidcAuthenticator
 from tesp_api.api.channel import ChannelEndpoints, build_channel
 from tesp_api.api.channel_listener import SOCKET_NAME, ChannelListener
+from tesp_api.api.creation import Creation
 from tesp_api.bell import Bell
 from tesp_api.pulsar.amqp import AmqpPulsar
 from tesp_api.pulsar.base import PulsarTransport
@@ -32,15 +34,27 @@ from tesp_api.storage.logins import Logins
 from tesp_api.storage.s3_signing import S3Signer
 from tesp_api.storage.sealing import Sealer
 from tesp_api.storage.server_key import ServerKey
+from tesp_api.storage.work_files import build_work_files
 from tesp_api.storage.work_orders import WorkOrders
 from tesp_api.store.accounts import Accounts
 from tesp_api.store.base import TaskStore
 from tesp_api.store.folder_lock import FolderLock
 from tesp_api.store.mongo import MongoTaskStore
 from tesp_api.store.mongo_accounts import MongoAccounts
+from tesp_api.store.mongo_runs import MongoRunStore
+from tesp_api.store.runs import RunStore
 from tesp_api.store.server_id import server_id
 from tesp_api.store.sqlite import SqliteTaskStore
 from tesp_api.store.sqlite_accounts import SqliteAccounts
+from tesp_api.store.sqlite_runs import SqliteRunStore
+from tesp_api.wes.conductor import Conductor
+from tesp_api.wes.engines.base import EngineRun, RunFiles, WorkflowEngine
+from tesp_api.wes.engines.cwl import CwlEngine
+from tesp_api.wes.files import StorageFiles
+from tesp_api.wes.run_creation import RunCreation
+from tesp_api.wes.run_tasks import HostParts
+from tesp_api.wes.task_ends import LOOK_ALONE_S, LOOK_BESIDE_OTHERS_S, TaskEnds
+from tesp_api.wes.workflows import Workflows
 
 _log = logging.getLogger(__name__)
 
@@ -48,15 +62,20 @@ _REPORTED_BYTES = 64 * 1024**2
 """Of each REST destination: enough for the news of some ten thousand jobs."""
 
 
-def create_app(settings: Settings | None = None) -> FastAPI:
+def create_app(
+    settings: Settings | None = None, engines: Mapping[str, WorkflowEngine] | None = None
+) -> FastAPI:
     """The whole server as an ASGI application; its lifespan opens and closes everything behind it.
+
+    `engines` are the workflow engines, by name, where they are others than those of the settings.
 
     Raises:
         SettingsError: `settings` is None and what the settings file and the environment say is wrong.
     """
     settings = settings or load_settings()
-    bell = Bell()
+    bell, ended, run_bell = Bell(), Bell(), Bell()
     store = build_store(settings)
+    runs = build_run_store(settings, store)
     accounts = build_accounts(settings)
     # A REST site's files can be read anew, so what is reported of them is only kept in memory.
     reported = {
@@ -76,7 +95,27 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         settings, work_orders, credentials, logins, signer, socket=settings.data_dir / SOCKET_NAME
     )
     gateway = Gateway(settings, lambda task: GatewayLender(task, logins, credentials, signer))
-    scheduler = Scheduler(store, transports, settings, bell, lender, gateway)
+    scheduler = Scheduler(store, transports, settings, bell, lender, gateway, ended)
+    work_files = build_work_files(settings, credentials, signer)
+    engines = dict(engines or build_engines(settings))
+    creation = Creation(store, bell, settings, scheduler.routing)
+    look_s = LOOK_ALONE_S if settings.store.kind == "sqlite" else LOOK_BESIDE_OTHERS_S
+    parts = HostParts(
+        runs,
+        store,
+        creation,
+        TaskEnds(store, ended, look_s=look_s),
+        bell,
+        tail_bytes=settings.logs.tail_bytes,
+        log_max_bytes=settings.logs.max_bytes,
+    )
+
+    def files_for(run: EngineRun, owner: str, readable: Sequence[str]) -> RunFiles:
+        return StorageFiles(settings, credentials, signer, owner=owner, run=run, readable=readable)
+
+    conductor = Conductor(parts, engines, settings, run_bell, work_files, files_for)
+    run_creation = RunCreation(runs, work_files, run_bell, settings, engines, creation.place_faults)
+    workflows = Workflows(runs, store, run_creation, work_files, run_bell)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -95,8 +134,15 @@ def create_app(settings: Settings | None = None) -> FastAPI:
                 stack.push_async_callback(transport.aclose)
             await scheduler.start(server_id(settings.data_dir) if is_locked else "")
             stack.push_async_callback(scheduler.stop)
+            await work_files.open()
+            stack.push_async_callback(work_files.aclose)
+            for engine in engines.values():
+                await engine.open()
+                stack.push_async_callback(engine.aclose)
+            await conductor.start()
+            stack.push_async_callback(conductor.stop)
             if settings.retention.finished_age_s is not None:
-                retention = Retention(store, settings.retention.finished_age_s)
+                retention = Retention(store, settings.retention.finished_age_s, runs=runs)
                 await retention.start()
                 stack.push_async_callback(retention.stop)
             yield
@@ -110,6 +156,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         authenticators=build_authenticators(settings, accounts),
         next_destination=scheduler.next_destination,
         routing=scheduler.routing,
+        workflows=workflows,
         lifespan=lifespan,
     )
 
@@ -119,6 +166,18 @@ def build_store(settings: Settings) -> TaskStore:
     if settings.store.kind == "mongodb":
         return MongoTaskStore(settings.store.url.get_secret_value(), database=settings.store.database)
     return SqliteTaskStore(settings.data_dir)
+
+
+def build_run_store(settings: Settings, tasks: TaskStore) -> RunStore:
+    """The workflow runs in the database of that store, which opens and closes it."""
+    if settings.store.kind == "mongodb":
+        return MongoRunStore(cast(MongoTaskStore, tasks))
+    return SqliteRunStore(cast(SqliteTaskStore, tasks))
+
+
+def build_engines(settings: Settings) -> Mapping[str, WorkflowEngine]:
+    """The workflow engines by name, be they installed or not."""
+    return {engine.name: engine for engine in (CwlEngine(settings),)}
 
 
 def build_accounts(settings: Settings) -> Accounts:

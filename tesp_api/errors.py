@@ -9,6 +9,10 @@
     ├── LimitReached                429   as much as the settings let one user, or all, have or ask for
     ├── TaskNotFound                404   there is none, or it is another's
     ├── TaskNotOver                 409   only what has ended can be deleted
+    ├── RunNotFound                 404   there is no such workflow run, or it is another's
+    ├── RunNotOver                  409   only a run that has ended can be deleted
+    ├── RunInUse                    409   another run needs this one's files
+    ├── RunCanceled                 (an engine may have nothing more done for a run that is being canceled)
     ├── KeyReused                   409   an Idempotency-Key came again with another body
     ├── AccountRefused              409   there is such a user already, or no such user or token
     ├── SettingsError               (stops the start)
@@ -24,6 +28,8 @@
     │   ├── NotLent                 403   the URL is not the attempt's, or has no credential
     │   ├── SealBroken              403   the key that sealed a task's logins is not the server's
     │   └── AttemptOver             410   the attempt has ended
+    ├── StorageUnavailable          503   where workflow runs keep their files does not answer, or is full
+    ├── EngineUnusable              503 → SYSTEM_ERROR   a workflow engine is not installed, or must not run
     ├── StagingRefused              502 → SYSTEM_ERROR   what is needed of storage cannot be had beforehand
     └── PulsarError                 502 → SYSTEM_ERROR
         ├── PulsarUnavailable       503   ask again later; no task ends because of it alone
@@ -154,6 +160,43 @@ class TaskNotOver(TespError):
         )
 
 
+class RunNotFound(TespError):
+    """There is no such workflow run, or it is not the caller's."""
+
+    http_status = 404
+
+    def __init__(self, run_id: str) -> None:
+        self.run_id = run_id
+        super().__init__(f"there is no run {run_id!r}")
+
+
+class RunNotOver(TespError):
+    """The run has not ended."""
+
+    http_status = 409
+
+    def __init__(self, run_id: str, state: State) -> None:
+        super().__init__(f"run {run_id} is {state}: cancel it, or wait for its end")
+
+
+class RunInUse(TespError):
+    """Another run needs the files of this one."""
+
+    http_status = 409
+
+    def __init__(self, run_id: str, other_id: str) -> None:
+        super().__init__(
+            f"run {other_id} uses files of run {run_id}: delete that one first, or wait for its end"
+        )
+
+
+class RunCanceled(TespError):
+    """The run is being canceled: nothing more is done for it."""
+
+    def __init__(self, run_id: str) -> None:
+        super().__init__(f"run {run_id} is being canceled")
+
+
 class KeyReused(TespError):
     """An idempotency key was used before, with another body."""
 
@@ -198,9 +241,9 @@ class TransitionRefused(StoreError):
 
     http_status = 409
 
-    def __init__(self, task_id: str, current: State, wanted: State) -> None:
+    def __init__(self, task_id: str, current: State, wanted: State, *, what: str = "task") -> None:
         self.task_id, self.current, self.wanted = task_id, current, wanted
-        super().__init__(f"task {task_id} is {current} and cannot become {wanted}")
+        super().__init__(f"{what} {task_id} is {current} and cannot become {wanted}")
 
 
 class ClaimLost(StoreError):
@@ -264,6 +307,19 @@ class AttemptOver(ChannelError):
     """The task has ended, is being canceled, or is at a later attempt."""
 
     http_status = 410
+
+
+class StorageUnavailable(TespError):
+    """The storage in which workflow runs keep their files cannot be used now."""
+
+    http_status = 503
+
+
+class EngineUnusable(TespError):
+    """A workflow engine cannot run on this server; the text says what its operator has to do."""
+
+    http_status = 503
+    final_state: ClassVar[State | None] = State.SYSTEM_ERROR
 
 
 class StagingRefused(TespError):

@@ -28,6 +28,7 @@ from tesp_api.settings_base import Seconds
 from tesp_api.settings_base import Table as _Table
 from tesp_api.settings_limits import LimitSettings
 from tesp_api.settings_sources import ENV_PREFIX, read_sources
+from tesp_api.settings_wes import WesSettings
 from tesp_api.submit_templates import check_templates
 
 Runtime = Literal["docker", "podman", "apptainer", "singularity", "bubblewrap"]
@@ -547,6 +548,7 @@ class Settings(_Table):
     retention: RetentionSettings = RetentionSettings()
     channel: ChannelSettings = ChannelSettings()
     transfers: TransferSettings = TransferSettings()
+    wes: WesSettings = WesSettings()
     credentials: dict[str, CredentialSettings] = Field(default_factory=dict)
     destinations: dict[str, DestinationSettings] = Field(
         default_factory=lambda: {"local": DestinationSettings()}, min_length=1

@@ -4,6 +4,7 @@ from datetime import datetime
 from typing import Any
 
 from tesp_api.store.base import Task
+from tesp_api.store.runs import Run
 from tesp_api.tes.ids import new_task_id
 from tesp_api.tes.states import State
 from tesp_api.tes.times import now
@@ -34,3 +35,24 @@ def make_task(**changes: Any) -> Task:
         groups=changes.pop("groups", ()),
         request=changes.pop("request", None) or make_request(**changes),
     )
+
+
+def make_run(**changes: Any) -> Run:
+    """A new workflow run, ready for `RunStore.create`; fields of `Run` replace what is here."""
+    run_id = changes.pop("id", None) or new_task_id()
+    parts: dict[str, Any] = {
+        "id": run_id,
+        "owner": "alice",
+        "state": State.QUEUED,
+        "created_at": now(),
+        "request": {
+            "workflow_type": "SCRIPT",
+            "workflow_type_version": "v1",
+            "workflow_url": "script.json",
+            "workflow_params": {"steps": 2},
+            "tags": {"project": "demo"},
+        },
+        "engine": "script",
+        "work_url": f"file:///work/{run_id}/",
+    }
+    return Run(**parts | changes)

@@ -27,12 +27,16 @@ from tesp_api.api.limits.request_rate import RequestRate, limits_requests
 from tesp_api.api.openapi import openapi_document
 from tesp_api.api.request_id import RequestId
 from tesp_api.api.root_path import RootPath
+from tesp_api.api.run_files import RunFileEndpoints
+from tesp_api.api.runs import RunEndpoints
 from tesp_api.api.tasks import TaskEndpoints
 from tesp_api.audit_log import AuditLog
 from tesp_api.bell import Bell
 from tesp_api.settings import Settings
 from tesp_api.storage.admission import Rules
 from tesp_api.store.base import TaskStore
+from tesp_api.wes.views import WES
+from tesp_api.wes.workflows import Workflows
 
 
 def build_api(
@@ -44,17 +48,19 @@ def build_api(
     authenticators: Sequence[Authenticator] = (),
     next_destination: NextDestination | None = None,
     routing: Rules | None = None,
+    workflows: Workflows | None = None,
     lifespan: Lifespan[Any] | None = None,
 ) -> FastAPI:
     """The API over an opened store.
 
-    Without `authenticators` nobody has to log in. `checks` are those of the destinations, by name, for
-    `/readyz`; `routing` are their rules. `app.state.drain` is what ends the taking of new tasks.
+    Without `authenticators` nobody has to log in, without `workflows` there is no WES. `checks` are those of
+    the destinations, by name, for `/readyz`; `routing` are their rules. `app.state.drain` is what ends the
+    taking of new tasks.
     """
     root_path = settings.server.root_path
     creation = Creation(store, bell, settings, routing)
     list_turns = ListTurns(settings.limits)
-    document = openapi_document(version("tesp-api"), root_path)
+    document = openapi_document(version("tesp-api"), root_path, with_wes=workflows is not None)
     app = FastAPI(title="TESP", openapi_url=None, docs_url=None, redoc_url=None, lifespan=lifespan)
     app.routes.extend(
         [
@@ -65,6 +71,8 @@ def build_api(
             *BulkEndpoint(creation).routes("/tesp/v1"),
             *DryRunEndpoint(settings, creation, next_destination).routes("/tesp/v1"),
             *ExtensionEndpoints(store).routes("/tesp/v1"),
+            *(RunEndpoints(workflows, settings).routes() if workflows else ()),
+            *(RunFileEndpoints(workflows).routes("/tesp/v1") if workflows else ()),
             *LimitsEndpoint(store, settings).routes("/tesp/v1"),
             *HealthEndpoints(store.check, checks, tells_why=not authenticators).routes(),
             *DocsEndpoints(document, root_path, authenticators).routes(),
@@ -79,7 +87,8 @@ def build_api(
 
 def _add_middleware(app: FastAPI, settings: Settings, authenticators: Sequence[Authenticator]) -> None:
     """What requests pass through before the routes: the last one added comes first."""
-    app.add_middleware(BodyLimit, max_body_bytes=settings.server.max_body_bytes)
+    larger = {f"{WES}/runs": settings.wes.max_body_bytes}
+    app.add_middleware(BodyLimit, max_body_bytes=settings.server.max_body_bytes, larger=larger)
     if limits_requests(settings):
         app.add_middleware(RequestRate, settings=settings)
     app.add_middleware(Authentication, authenticators=authenticators, settings=settings)

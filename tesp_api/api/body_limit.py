@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from collections.abc import Mapping
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -19,21 +20,30 @@ _DROP_S = 10.0
 class BodyLimit:
     """ASGI middleware: 413 by the announced length, else as soon as too much has come."""
 
-    def __init__(self, app: ASGIApp, max_body_bytes: int) -> None:
+    def __init__(self, app: ASGIApp, max_body_bytes: int, larger: Mapping[str, int]) -> None:
+        """`larger` are the limits of forms with files, which do not fill the memory, by ends of paths."""
         self._app = app
         self._max_body_bytes = max_body_bytes
+        self._larger = larger
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        max_body_bytes = self._limit_of(scope)
         announced = Headers(scope=scope).get("content-length", "0")
-        if announced.isdecimal() and int(announced[:19]) > self._max_body_bytes:
+        if announced.isdecimal() and int(announced[:19]) > max_body_bytes:
             if "expect" not in Headers(scope=scope):  # who asks first gets the answer at once
                 await self._drop(receive)
-            await error_answer(BodyTooLarge(self._max_body_bytes))(scope, receive, send)
+            await error_answer(BodyTooLarge(max_body_bytes))(scope, receive, send)
             return
-        await self._app(scope, _Counting(receive, self._max_body_bytes), send)
+        await self._app(scope, _Counting(receive, max_body_bytes), send)
+
+    def _limit_of(self, scope: Scope) -> int:
+        if Headers(scope=scope).get("content-type", "").lower().startswith("multipart/form-data"):
+            fitting = (most for end, most in self._larger.items() if scope["path"].endswith(end))
+            return next(fitting, self._max_body_bytes)
+        return self._max_body_bytes
 
     async def _drop(self, receive: Receive) -> None:
         dropped_bytes = 0

@@ -1,9 +1,13 @@
 """Admits tasks, stores them and wakes the runner: what all endpoints that create tasks have in common."""
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 from tesp_api.api.auth.identity import Identity
 from tesp_api.api.idempotency import once_key
 from tesp_api.api.limits.allowances import Allowances
 from tesp_api.bell import Bell
+from tesp_api.errors import Fault, InvalidRequest
 from tesp_api.settings import Settings
 from tesp_api.storage.admission import Admission, Rules
 from tesp_api.storage.sealing import Sealer
@@ -12,7 +16,7 @@ from tesp_api.store.base import CREATED_BY, Task, TaskStore
 from tesp_api.tes.ids import new_task_id
 from tesp_api.tes.states import State
 from tesp_api.tes.times import now
-from tesp_api.tes.validation import NewTask
+from tesp_api.tes.validation import NewTask, validate_task
 
 
 class Creation:
@@ -24,7 +28,7 @@ class Creation:
         self._store = store
         self._bell = bell
         self._admission = Admission(settings, routing)
-        self._allowances = Allowances(settings.limits)
+        self._allowances = Allowances(settings.limits, settings.auth.admins)
         self._sealer = Sealer(ServerKey(settings))
 
     def admit(self, new: NewTask, who: Identity) -> NewTask:
@@ -35,6 +39,15 @@ class Creation:
         """
         return self._admission.admit(new, who.owner)
 
+    def place_faults(self, owner: str, work_url: str) -> list[Fault]:
+        """Why no task of `owner` could leave its files in the folder of a run; empty if one can."""
+        sent = {"outputs": [{"url": f"{work_url}file", "path": "/file", "type": "FILE"}]}
+        try:
+            self._admission.admit(NewTask(sent), owner, [work_url])
+        except InvalidRequest as error:
+            return error.faults
+        return []
+
     def queued_task(self, new: NewTask, who: Identity, request_id: str) -> Task:
         """The task, with an id, as it will be stored for `who`: its logins sealed for that id.
 
@@ -44,16 +57,43 @@ class Creation:
             InvalidRequest: the settings do not allow it; names every fault.
         """
         admitted = self.admit(new, who)
-        task_id = new_task_id()
+        return self._task(new_task_id(), admitted, who.owner, who.groups, [f"{CREATED_BY}{request_id}"])
+
+    async def create_step(
+        self,
+        task_id: str,
+        document: Mapping[str, Any],
+        *,
+        owner: str,
+        groups: Sequence[str],
+        places: Sequence[str],
+        notes: Sequence[str],
+    ) -> None:
+        """Store the task of a workflow's step under this id and ring, unless it is there (`wes.StepTasks`).
+
+        It may name the folders of runs in `places`, which no other task may.
+
+        Raises:
+            InvalidRequest: it is no task, or none that may run here; names every fault.
+            LimitReached: the owner, or all, have as many as they may.
+        """
+        admitted = self._admission.admit(validate_task(dict(document)), owner, places)
+        task = self._task(task_id, admitted, owner, groups, notes)
+        await self._store.create(task, caps=self._allowances.caps_of(owner))
+        self._bell.ring(task_id)
+
+    def _task(
+        self, task_id: str, admitted: NewTask, owner: str, groups: Sequence[str], notes: Sequence[str]
+    ) -> Task:
         return Task(
             id=task_id,
-            owner=who.owner,
+            owner=owner,
             state=State.QUEUED,
             created_at=now(),
             request=admitted.document,
-            warnings=(f"{CREATED_BY}{request_id}", *admitted.warnings),
+            warnings=(*notes, *admitted.warnings),
             sealed=self._sealer.seal(task_id, admitted.logins),
-            groups=who.groups,
+            groups=groups,
         )
 
     async def store(self, task: Task, key: str | None, who: Identity) -> str:

@@ -7,7 +7,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tesp_api.api.errors import RETRY_AFTER_S, refusal
 
-_CREATING = ("/tasks", "/tasks:bulk")
+_CREATING = ("/tasks", "/tasks:bulk", "/wes/v1/runs")
 
 
 class Drain:

@@ -12,13 +12,15 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue, models_jso
 from pydantic_core import core_schema
 
 from tesp_api.api import openapi_models as models
+from tesp_api.api import openapi_wes_models as wes
 from tesp_api.api.openapi_operations import operations
 from tesp_api.api.openapi_parts import PARAMETERS, REFUSALS
+from tesp_api.api.openapi_wes import wes_paths
 from tesp_api.tes.states import State
 
 Json = dict[str, Any]
 
-_DESCRIPTION = """Runs containers as tasks, by the GA4GH standard TES 1.1.
+_DESCRIPTION = """Runs containers as tasks, by the GA4GH standard TES 1.1, and workflows, by WES 1.1.
 
 To try it, open `POST /ga4gh/tes/v1/tasks` and execute the example as it stands; then give the id that it
 answers to `GET /ga4gh/tes/v1/tasks/{id}`, with the view FULL to see what the task printed.
@@ -30,7 +32,9 @@ _TAGS = {
     "TaskService": "TES 1.1",
     "TaskService at /v1": "The same tasks for clients of TES 1.0: CANCELING is shown as CANCELED, and "
     "PREEMPTED as SYSTEM_ERROR.",
+    "Workflow Runs": "WES 1.1: whole workflows, whose steps are tasks",
     "Extensions": "What TESP offers beyond the standard",
+    "Extensions for runs": "What TESP offers for workflow runs beyond the standard",
     "Health": "For whoever runs the server",
 }
 
@@ -40,6 +44,13 @@ _ANSWERS: tuple[type[BaseModel], ...] = (
     *(models.NewTasks, models.BulkAnswer, models.DryRun),
     *(models.Events, models.Files, models.History, models.Limits),
     *(models.Alive, models.Readiness, models.Error),
+)
+
+_WES_TAGS = ("Workflow Runs", "Extensions for runs")
+_WES_ANSWERS: tuple[type[BaseModel], ...] = (
+    *(wes.RunRequest, wes.RunForm, wes.RunId, wes.RunStatus, wes.RunSummary, wes.RunListResponse),
+    *(wes.RunLog, wes.RunTaskLog, wes.TaskListResponse, wes.WesServiceInfo),
+    *(wes.RunSteps, wes.RunListing),
 )
 
 _STATE = """Where the task is in its life.
@@ -62,8 +73,11 @@ _ENUMERATIONS: Json = {
 """What the standard says of these components besides their values."""
 
 
-def openapi_document(version: str, root_path: str = "") -> Json:
+def openapi_document(version: str, root_path: str = "", *, with_wes: bool = True) -> Json:
     """The document for this server, whose own version is `version`, and whose paths begin at `root_path`."""
+    tags = {name: text for name, text in _TAGS.items() if with_wes or name not in _WES_TAGS}
+    paths = operations() | (wes_paths() if with_wes else {})
+    answers = _ANSWERS + (_WES_ANSWERS if with_wes else ())
     return {
         "openapi": "3.1.0",
         "info": {
@@ -73,16 +87,16 @@ def openapi_document(version: str, root_path: str = "") -> Json:
             "license": {"name": "MIT", "identifier": "MIT"},
         },
         "servers": [{"url": root_path or "/"}],
-        "tags": [{"name": name, "description": text} for name, text in _TAGS.items()],
-        "paths": operations(),
-        "components": {"schemas": _schemas(), "parameters": PARAMETERS, "responses": REFUSALS},
+        "tags": [{"name": name, "description": text} for name, text in tags.items()],
+        "paths": paths,
+        "components": {"schemas": _schemas(answers), "parameters": PARAMETERS, "responses": REFUSALS},
     }
 
 
-def _schemas() -> Json:
+def _schemas(answers: tuple[type[BaseModel], ...]) -> Json:
     """Every model that an answer or a request needs, by the name of its component."""
     _, found = models_json_schema(
-        [(model, "validation") for model in _ANSWERS],
+        [(model, "validation") for model in answers],
         ref_template="#/components/schemas/{model}",
         schema_generator=_ClientsView,
     )

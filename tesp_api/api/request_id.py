@@ -26,6 +26,11 @@ _MOST_TASKS = 20
 """So many ids of a bulk are in its line; all have the request's name in their system_logs."""
 
 _ACTIONS = (
+    ("POST", re.compile(r".*/wes/v1/runs/(?P<run>[^/]*)/cancel"), "cancel a run"),
+    ("POST", re.compile(r".*/wes/v1/runs"), "create a run"),
+    ("DELETE", re.compile(r".*/tesp/v1/runs/(?P<run>[^/]*)"), "delete a run"),
+    ("GET", re.compile(r".*/wes/v1/runs"), "list runs"),
+    ("GET", re.compile(r".*/(wes|tesp)/v1/runs/(?P<run>[^/]*)(/.*)?"), "read a run"),
     ("POST", re.compile(r".*/tasks:bulk"), "create tasks"),
     ("POST", re.compile(r".*/tasks:validate"), "validate a task"),
     ("POST", re.compile(r".*/tasks/(?P<task>[^/]*):cancel"), "cancel a task"),
@@ -38,10 +43,11 @@ _ACTIONS = (
 
 
 class Noted(NamedTuple):
-    """What is noted of a request on its way: its name, and the ids of the tasks that it created."""
+    """What is noted of a request on its way: its name, and the ids of the tasks and runs that it created."""
 
     request_id: str
     tasks: list[str]
+    runs: list[str]
 
 
 def request_id_of(request: Request) -> str:
@@ -55,6 +61,13 @@ def note_tasks(request: Request, task_ids: list[str]) -> None:
     noted = request.scope.get(_KEY)
     if isinstance(noted, Noted):
         noted.tasks.extend(task_ids)
+
+
+def note_run(request: Request, run_id: str) -> None:
+    """Note which workflow run the request created."""
+    noted = request.scope.get(_KEY)
+    if isinstance(noted, Noted):
+        noted.runs.append(run_id)
 
 
 class RequestId:
@@ -73,7 +86,7 @@ class RequestId:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        noted = Noted(name_in(scope) or secrets.token_hex(8), [])
+        noted = Noted(name_in(scope) or secrets.token_hex(8), [], [])
         scope[_KEY] = noted
         await_identity(scope)
         status = 500
@@ -100,7 +113,7 @@ class RequestId:
             who=identity.owner if identity else None,
             name=identity.name or None if identity else None,
             origin=client[0] if client else None,
-            **_action(scope),
+            **_action(scope, noted),
             tasks=noted.tasks[:_MOST_TASKS] or None,
             tasks_count=len(noted.tasks) if len(noted.tasks) > 1 else None,
             status=status,
@@ -114,12 +127,14 @@ def name_in(scope: Scope) -> str | None:
     return given[0].decode() if len(given) == 1 and _PLAIN.fullmatch(given[0]) else None
 
 
-def _action(scope: Scope) -> Mapping[str, Any]:
+def _action(scope: Scope, noted: Noted) -> Mapping[str, Any]:
     method, path = scope["method"], scope["path"]
+    created = noted.runs[0] if noted.runs else None
     for of, form, action in _ACTIONS:
         found = form.fullmatch(path) if of == method else None
         if found:
-            return {"action": action, "task": found.groupdict().get("task")}
+            named = found.groupdict()
+            return {"action": action, "task": named.get("task"), "run": created or named.get("run")}
     return {"action": f"{method} {path}"}
 
 

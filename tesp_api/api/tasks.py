@@ -17,7 +17,6 @@ from tesp_api.api.creation import Creation
 from tesp_api.api.idempotency import read_key
 from tesp_api.api.limits.list_turns import ListTurns, is_costly, requests_in
 from tesp_api.api.limits.request_rate import charge
-from tesp_api.api.log_tails import read_tails
 from tesp_api.api.minimal_pages import minimal_page, minimal_task
 from tesp_api.api.queries import read_list_query, read_view
 from tesp_api.api.request_id import note_tasks, request_id_of
@@ -25,6 +24,7 @@ from tesp_api.api.service_info import service_info, service_info_1_0
 from tesp_api.bell import Bell
 from tesp_api.settings import Settings
 from tesp_api.store.base import TaskQuery, TaskStore
+from tesp_api.store.log_tails import read_tails
 from tesp_api.tes.tasks import View
 from tesp_api.tes.validation import read_task
 from tesp_api.tes.views import Json, task_view

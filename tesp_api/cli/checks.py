@@ -10,6 +10,7 @@ from pathlib import Path
 from tesp_api.app import build_store, build_transports
 from tesp_api.cli.channel_checks import channel_checks, key_checks
 from tesp_api.cli.check import Check
+from tesp_api.cli.engine_checks import engine_checks
 from tesp_api.cli.runtimes import MEND, probe, run
 from tesp_api.cli.secret_checks import login_checks, secret_checks
 from tesp_api.errors import DataFolderInUse, PulsarError, StoreError
@@ -36,6 +37,7 @@ def check_everything(settings: Settings) -> list[Check]:
             checks.append(_worker_python(name, site))
             checks += _runtimes(name, site)
             checks += _file_roots(name, site)
+    checks += engine_checks(settings)
     return checks
 
 

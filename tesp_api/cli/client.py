@@ -2,7 +2,9 @@
 
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 from urllib.parse import urlsplit
@@ -55,53 +57,53 @@ class TespClient:
 
     def create(self, task: dict[str, Any], *, patience_s: float = 0) -> str:
         """Create the task and return its id; while a limit is reached, try again for `patience_s`."""
-        return str(self._call("POST", f"{_TES}/tasks", json=task, patience_s=patience_s).json()["id"])
+        return str(self.call("POST", f"{_TES}/tasks", json=task, patience_s=patience_s).json()["id"])
 
     def limits(self) -> dict[str, Any]:
         """What we may take of the server, and have."""
-        return self._json("GET", f"{_TESP}/limits")
+        return self.json("GET", f"{_TESP}/limits")
 
     def get(self, task_id: str, view: str = "MINIMAL") -> dict[str, Any]:
         """The task as this view shows it."""
-        return self._json("GET", f"{_TES}/tasks/{_segment(task_id)}", params={"view": view})
+        return self.json("GET", f"{_TES}/tasks/{segment(task_id)}", params={"view": view})
 
     def pages(self, params: list[tuple[str, str]]) -> Iterator[dict[str, Any]]:
         """The pages of a list, asked for one by one as they are wanted."""
         token: str | None = None
         while token != "":
             more = [("page_token", token)] if token else []
-            page = self._json("GET", f"{_TES}/tasks", params=[*params, *more])
+            page = self.json("GET", f"{_TES}/tasks", params=[*params, *more])
             yield page
             token = page.get("next_page_token", "")
 
     def cancel(self, task_id: str) -> None:
         """Ask for the task's cancellation; does nothing for one that has ended."""
-        self._call("POST", f"{_TES}/tasks/{_segment(task_id)}:cancel")
+        self.call("POST", f"{_TES}/tasks/{segment(task_id)}:cancel")
 
     def delete(self, task_id: str) -> None:
         """Delete the task, which must have ended."""
-        self._call("DELETE", f"{_TESP}/tasks/{_segment(task_id)}")
+        self.call("DELETE", f"{_TESP}/tasks/{segment(task_id)}")
 
     def validate(self, task: dict[str, Any]) -> dict[str, Any]:
         """What would become of the task: `valid`, `faults`, `warnings` and, where known, `destination`."""
-        return self._json("POST", f"{_TESP}/tasks:validate", json=task)
+        return self.json("POST", f"{_TESP}/tasks:validate", json=task)
 
     def history(self, task_id: str) -> list[dict[str, Any]]:
         """The states the task went through, oldest first."""
-        answer = self._json("GET", f"{_TESP}/tasks/{_segment(task_id)}/history")
+        answer = self.json("GET", f"{_TESP}/tasks/{segment(task_id)}/history")
         return list(answer["history"])
 
     def events(self, task_id: str, after: int) -> tuple[int, list[dict[str, Any]]]:
         """The task's last attempt, and what was said of it from the event after this one on."""
-        path = f"{_TESP}/tasks/{_segment(task_id)}/events"
-        told = self._json("GET", path, params={"after": after})
+        path = f"{_TESP}/tasks/{segment(task_id)}/events"
+        told = self.json("GET", path, params={"after": after})
         return int(told["attempt"]), list(told["events"])
 
     def read_log(self, task_id: str, executor: int, stream: str, offset: int) -> LogRead:
         """A part of the log of an executor of the task's last attempt."""
-        response = self._call(
+        response = self.call(
             "GET",
-            f"{_TESP}/tasks/{_segment(task_id)}/logs/{executor}/{stream}",
+            f"{_TESP}/tasks/{segment(task_id)}/logs/{executor}/{stream}",
             params={"offset": offset},
         )
         headers = response.headers
@@ -111,13 +113,35 @@ class TespClient:
             total=int(headers["x-tesp-log-total"]),
         )
 
-    def _json(self, method: str, path: str, **extra: Any) -> dict[str, Any]:
-        answer = self._call(method, path, **extra).json()
+    def json(self, method: str, path: str, **extra: Any) -> dict[str, Any]:
+        """The object that a request is answered with."""
+        answer = self.call(method, path, **extra).json()
         if not isinstance(answer, dict):
             raise CommandFailed(f"{self.url} answered something else than TES: is it a TESP server?")
         return answer
 
-    def _call(
+    def save(self, path: str, file: Path) -> None:
+        """Save what a GET is answered with; the file appears whole.
+
+        Raises:
+            CommandFailed: it cannot be had, or not be written.
+        """
+        partial = file.with_name(f".{file.name}.part")
+        try:
+            with self._failures_told(), self._http.stream("GET", path) as response:
+                if response.is_error:
+                    response.read()
+                    self._check(response)
+                with partial.open("wb") as opened:
+                    for data in response.iter_bytes():
+                        opened.write(data)
+            partial.replace(file)
+        except OSError as error:
+            raise CommandFailed(f"{file} cannot be written: {error.strerror}") from None
+        finally:
+            partial.unlink(missing_ok=True)
+
+    def call(
         self, method: str, path: str, *, patience_s: float | None = None, **extra: Any
     ) -> httpx.Response:
         """The answer, if it is a good one; 429 is waited out, as it says for how long, if patience lasts."""
@@ -125,20 +149,19 @@ class TespClient:
             patience_s = _PATIENCE_S if method == "GET" else 0
         deadline = time.monotonic() + patience_s
         while True:
-            response = self._send(method, path, **extra)
+            with self._failures_told():
+                response = self._http.request(method, path, **extra)
             pause_s = _retry_after_s(response)
             if pause_s is None or time.monotonic() + pause_s > deadline:
                 break
             time.sleep(pause_s)
-        if response.status_code == 401:
-            raise CommandFailed(self._not_logged_in(_explain(response)))
-        if response.is_error:
-            raise CommandFailed(_explain(response))
+        self._check(response)
         return response
 
-    def _send(self, method: str, path: str, **extra: Any) -> httpx.Response:
+    @contextmanager
+    def _failures_told(self) -> Iterator[None]:
         try:
-            return self._http.request(method, path, **extra)
+            yield
         except httpx.ConnectError:
             raise CommandFailed(
                 f"no server answers at {self.url}: start one with `tesp serve`, or name another with --url",
@@ -148,6 +171,12 @@ class TespClient:
             raise CommandFailed(
                 f"{self.url} does not answer ({type(error).__name__}): {error}", Exit.UNREACHABLE
             ) from None
+
+    def _check(self, response: httpx.Response) -> None:
+        if response.status_code == 401:
+            raise CommandFailed(self._not_logged_in(_explain(response)))
+        if response.is_error:
+            raise CommandFailed(_explain(response))
 
     def _not_logged_in(self, said: str) -> str:
         ways = "set TESP_TOKEN, or name --token-file or --user"
@@ -172,7 +201,7 @@ def _host_of(url: str) -> str:
     raise CommandFailed(f"{url!r} is not a URL like http://127.0.0.1:8080", Exit.USAGE)
 
 
-def _segment(task_id: str) -> str:
+def segment(task_id: str) -> str:
     """An id as one segment of a path, whatever was typed."""
     if not task_id or set(task_id) & set("/?#%\\") or task_id in {".", ".."}:
         raise CommandFailed(f"{task_id!r} is not the id of a task", Exit.USAGE)

@@ -7,9 +7,11 @@ from typer.core import TyperGroup
 
 from tesp_api.cli.demo import demo
 from tesp_api.cli.doctor import doctor
+from tesp_api.cli.engine import app as engine_app
 from tesp_api.cli.exits import EXIT_CODES, CommandFailed
 from tesp_api.cli.limits import limits
 from tesp_api.cli.plain_text import harmless
+from tesp_api.cli.run import app as run_app
 from tesp_api.cli.serve import serve
 from tesp_api.cli.task import app as task_app
 from tesp_api.cli.token import app as token_app
@@ -37,8 +39,10 @@ app = typer.Typer(
 )
 app.command()(serve)
 app.add_typer(task_app, name="task")
+app.add_typer(run_app, name="run")
 app.add_typer(user_app, name="user")
 app.add_typer(token_app, name="token")
+app.add_typer(engine_app, name="engine")
 app.command()(limits)
 app.command()(doctor)
 app.command()(demo)

@@ -93,7 +93,7 @@ def print_tasks(tasks: Sequence[Mapping[str, Any]], more: bool) -> None:
     """A list of tasks, newest first."""
     table = _table("ID", "STATE", "NAME", "CREATED")
     for task in tasks:
-        created = _local_time(task.get("creation_time"))
+        created = local_time(task.get("creation_time"))
         table.add_row(task["id"], state_text(task.get("state", "")), _cut(task.get("name", "")), created)
     console().print(table if tasks else Text("there are no such tasks", "dim"))
     if more:
@@ -108,6 +108,18 @@ def print_rows(columns: Sequence[str], rows: Sequence[Sequence[str]], nothing: s
     console().print(table if rows else Text(nothing, "dim"))
 
 
+def print_states(
+    columns: Sequence[str], rows: Sequence[Sequence[str]], nothing: str, more: bool = False
+) -> None:
+    """A table whose second column is a state, or what to say where there are no rows."""
+    table = _table(*columns)
+    for first, state, *rest in rows:
+        table.add_row(first, state_text(state), *(_cut(cell) for cell in rest))
+    console().print(table if rows else Text(nothing, "dim"))
+    if more:
+        console(stderr=True).print(Text("there are more: --all shows them", "dim"))
+
+
 def print_task(task: Mapping[str, Any]) -> None:
     """All of a task that a reader wants to see at a glance."""
     out = console()
@@ -117,7 +129,7 @@ def print_task(task: Mapping[str, Any]) -> None:
         if task.get(key):
             out.print(Text.assemble((f"{key:12}", "dim"), task[key]))
     if "creation_time" in task:
-        out.print(Text.assemble(("created     ", "dim"), _local_time(task["creation_time"])))
+        out.print(Text.assemble(("created     ", "dim"), local_time(task["creation_time"])))
     for key, value in (task.get("tags") or {}).items():
         out.print(Text.assemble(("tag         ", "dim"), f"{key}={value}"))
     logs = task.get("logs") or []
@@ -136,7 +148,7 @@ def executor_table(executors: Sequence[Mapping[str, Any]], log: Mapping[str, Any
         table.add_row(
             str(number),
             Text(str(code), "green" if code == 0 else "red"),
-            _local_time(ended.get("start_time"), "%H:%M:%S"),
+            local_time(ended.get("start_time"), "%H:%M:%S"),
             _duration(ended.get("start_time"), ended.get("end_time")),
             _cut(told.get("image", "")),
             _cut(_one_line(told.get("command") or [])),
@@ -183,7 +195,8 @@ def _one_line(command: Sequence[str], width: int = 80) -> str:
     return words if len(words) <= width else words[: width - 1] + "…"
 
 
-def _local_time(stamp: str | None, form: str = "%Y-%m-%d %H:%M:%S") -> str:
+def local_time(stamp: str | None, form: str = "%Y-%m-%d %H:%M:%S") -> str:
+    """A time as RFC 3339 in this machine's zone; "" for none."""
     return datetime.fromisoformat(stamp).astimezone().strftime(form) if stamp else ""
 
 

@@ -53,6 +53,8 @@ def _refusal(needs: Needs, name: str, site: DestinationSettings, anywhere: bool)
         return f"the task names {needs.destination}"
     if name not in needs.deliverable:
         return "its workers cannot be given the logins that the task needs"
+    if needs.reached_from is not None and name not in needs.reached_from:
+        return "it does not reach the folder of workflow runs (wes.work_url), which no file_roots of it hold"
     if site.preemptible and not needs.preemptible:
         return "its jobs may be preempted, which the task does not allow (resources.preemptible)"
     if needs.zones and not anywhere and not needs.zones.intersection(site.zones):

@@ -19,8 +19,8 @@ from tesp_api.runner.attempt_log import AttemptLog, Ending
 from tesp_api.runner.fencing import Fence
 from tesp_api.runner.gateway_events import GatewayEvents
 from tesp_api.runner.spool import Allowance, Spool
-from tesp_api.runner.stoppable import Stop, StoppableGuard, in_thread
 from tesp_api.settings import DestinationSettings, Settings
+from tesp_api.storage.stoppable import Stop, StoppableGuard, in_thread
 from tesp_api.storage.url_rules import worker_rules
 from tesp_api.store.base import Changes, Claim, Task, TaskStore
 from tesp_api.tes.states import State

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from tesp_api.runner.attempt_log import Ending
 from tesp_api.runner.gateway import Passage, failed, is_remote
-from tesp_api.runner.stoppable import all_of
+from tesp_api.storage.stoppable import all_of
 from tesp_api.tes.states import State
 from tesp_api.worker.errors import StagingError
 from tesp_api.worker.progress import Progress, Tally

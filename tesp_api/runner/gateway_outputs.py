@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, Self
 from urllib.parse import unquote
 
 from tesp_api.runner.gateway import Passage, is_remote
-from tesp_api.runner.stoppable import all_of
+from tesp_api.storage.stoppable import all_of
 from tesp_api.store.base import Changes
 from tesp_api.tes.states import State
 from tesp_api.worker.cancellation import Cancellation

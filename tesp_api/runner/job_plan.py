@@ -14,6 +14,7 @@ from tesp_api.runner.submit_params import passes_walltime, submit_params
 from tesp_api.runner.worker_archive import build_worker_archive
 from tesp_api.settings import DestinationSettings, Settings
 from tesp_api.storage.url_rules import worker_rules
+from tesp_api.storage.work_places import WorkPlaces
 from tesp_api.store.base import Task
 from tesp_api.worker.order import Patience
 from tesp_api.worker.urls import shown
@@ -52,7 +53,7 @@ def plan_job(
                 ("resources", {}),
             )
         },
-        "site": _site_rules(site, settings, bell, len(task.request.get("executors", ())))
+        "site": _site_rules(site, settings, bell, task)
         | {"walltime_s": needs.walltime_s if passes_walltime(site) else None},
         "channel": lent.channel,
         "lent": lent.lent,
@@ -79,8 +80,10 @@ def _as_the_site_needs_it(site: DestinationSettings, part: str, value: Any) -> A
 
 
 def _site_rules(
-    site: DestinationSettings, settings: Settings, bell: str | None, executors: int
+    site: DestinationSettings, settings: Settings, bell: str | None, task: Task
 ) -> dict[str, Any]:
+    of_runs = WorkPlaces(settings).folders_named_in(task.request)
+    executors = len(task.request.get("executors", ()))
     return {
         "runtimes": list(site.runtimes_in_order),
         "runtime_args": {runtime: list(args) for runtime, args in site.runtime_args.items()},
@@ -95,7 +98,10 @@ def _site_rules(
             "user": site.containers.user,
         },
         "read_only_inputs": site.containers.read_only_inputs,
-        "file_roots": [{"path": str(root.path), "mount": root.mount} for root in site.file_roots],
+        "file_roots": [
+            *({"path": str(root.path), "mount": root.mount} for root in site.file_roots),
+            *({"path": folder, "mount": "copy"} for folder in of_runs),
+        ],
         "log_max_bytes": settings.logs.of_task(executors).max_bytes,
         "log_chunk_bytes": settings.logs.chunk_bytes,
         "heartbeat_s": settings.scheduler.heartbeat_s,

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tesp_api.store.base import Claim, TaskStore
+from tesp_api.tes.moving_parameters import CHECKSUMS
 
 DIRECTIONS = ("inputs", "outputs")
 MOST_TOLD = 1000
@@ -73,6 +74,7 @@ def _entry(file: Mapping[str, Any]) -> dict[str, Any]:
         key: str(file[key]).encode(errors="replace").decode() for key in ("url", "path") if key in file
     }
     entry["size_bytes"] = max(0, int(file["size_bytes"]))
-    if "sha256" in file:
-        entry["sha256"] = str(file["sha256"]).encode(errors="replace").decode()
+    for name in ("sha256", *CHECKSUMS):
+        if name in file:
+            entry[name] = str(file[name]).encode(errors="replace").decode()
     return entry

@@ -9,6 +9,7 @@ from tesp_api.runner.images import is_ordinary
 from tesp_api.settings import Settings
 from tesp_api.storage.credentials import begins_with
 from tesp_api.storage.declared import declared_in
+from tesp_api.storage.work_places import WorkPlaces
 from tesp_api.tes.backend_parameters import backend_parameter
 from tesp_api.tes.paths import is_within
 from tesp_api.tes.urls import local_path
@@ -21,7 +22,8 @@ class Needs(NamedTuple):
     """What a task asks for; equal needs are served alike. `near` is the share of its URLs that each
     destination is near, where there is any. `deliverable` names those to which its logins can be given.
     `avoids` is where its attempt before was; it goes there again only if it can go nowhere else. `odd_images`
-    are those of its images that a destination takes only by name.
+    are those of its images that a destination takes only by name. `reached_from` are those that reach the
+    files of its workflow run; None if it names none.
 
     A GB is 10^9 bytes, an MB 10^6, here and in the settings.
     """
@@ -38,6 +40,7 @@ class Needs(NamedTuple):
     images: tuple[str, ...] = ()
     avoids: str | None = None
     odd_images: tuple[str, ...] = ()
+    reached_from: frozenset[str] | None = None
 
 
 def needs_of(document: Mapping[str, Any], settings: Settings, deliverable: frozenset[str]) -> Needs:
@@ -57,6 +60,7 @@ def needs_of(document: Mapping[str, Any], settings: Settings, deliverable: froze
         near=tuple(_nearness(document, settings)),
         images=_images(document, settings),
         odd_images=_odd_images(document, settings),
+        reached_from=WorkPlaces(settings).reached_from(document),
     )
 
 

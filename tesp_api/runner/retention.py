@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 
 from tesp_api.errors import StoreUnavailable
 from tesp_api.store.base import TaskStore
+from tesp_api.store.runs import RunStore
 from tesp_api.tes.times import now
 
 _BATCH = 100
@@ -25,6 +26,7 @@ class Retention:
     store: TaskStore
     finished_age_s: float
     clock: Callable[[], datetime] = now
+    runs: RunStore | None = None
     _loop: "asyncio.Task[None] | None" = field(init=False, default=None)
 
     async def start(self) -> None:
@@ -38,7 +40,9 @@ class Retention:
             await asyncio.gather(self._loop, return_exceptions=True)
 
     async def sweep(self) -> int:
-        """Delete every task that ended longer ago than `finished_age_s`; returns how many.
+        """Delete every task and workflow run that ended longer ago than `finished_age_s`; returns how many.
+
+        Runs first: a conductor removes what is theirs.
 
         In small batches, each followed by a pause at least as long as it took: whoever else writes to the
         store gets no less than half of its time.
@@ -47,7 +51,7 @@ class Retention:
             StoreUnavailable: what was deleted until then stays deleted.
         """
         ended_before = self.clock() - timedelta(seconds=self.finished_age_s)
-        purged = 0
+        purged = await self.runs.doom_old(ended_before, limit=_BATCH) if self.runs else 0
         while True:
             began_at = time.monotonic()
             in_batch = await self.store.purge(ended_before, limit=_BATCH)
@@ -61,7 +65,9 @@ class Retention:
         while True:
             try:
                 if purged := await self.sweep():
-                    _log.info("purged %d tasks that ended over %g s ago", purged, self.finished_age_s)
+                    _log.info(
+                        "purged %d tasks and runs that ended over %g s ago", purged, self.finished_age_s
+                    )
             except StoreUnavailable as error:
                 _log.warning("finished tasks could not be purged: %s", error)
             except Exception:

@@ -73,6 +73,8 @@ class Scheduler:
     bell: Bell
     lender: Lender
     gateway: Gateway
+    ended: Bell = field(default_factory=Bell)
+    """Rung for every task that has ended."""
     server: str = field(init=False, default="")
     owner: str = field(default_factory=lambda: f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}")
     routing: Routing = field(init=False)
@@ -360,6 +362,7 @@ class Scheduler:
 
     def _leave(self, driven: _Driven) -> None:
         """Give the place of a task that is over to others; look for more if some were left in the store."""
+        self.ended.ring(driven.place.task_id)
         if self._places.leave(driven.place):
             self._places.settle()
         if self._may_be_more:

@@ -3,7 +3,7 @@
 The same for tasks that are created one by one, in bulk, and only looked at.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from itertools import chain, islice
 from typing import Any, Protocol
@@ -12,6 +12,7 @@ from tesp_api.errors import Fault, InvalidRequest
 from tesp_api.settings import Settings
 from tesp_api.storage.credential_rules import CredentialRules
 from tesp_api.storage.url_rules import UrlRules
+from tesp_api.storage.work_places import WorkPlaces
 from tesp_api.tes.validation import NewTask
 
 _MOST_FAULTS = 100
@@ -35,15 +36,22 @@ class Admission:
         self._routing = routing
         self._url_rules = UrlRules(settings)
         self._credential_rules = CredentialRules(settings)
+        self._work_places = WorkPlaces(settings)
 
-    def admit(self, new: NewTask, owner: str) -> NewTask:
+    def admit(self, new: NewTask, owner: str, own_places: Collection[str] = ()) -> NewTask:
         """The task as it may be stored for `owner`, with what its user should know before it runs.
+
+        `own_places` are the folders of runs that a step of a workflow run may name.
 
         Raises:
             InvalidRequest: names every place and credential that the task may not name, at most a hundred.
         """
         known = (new.document, owner, bool(new.logins))
-        found = chain(self._url_rules.faults(new.document), self._credential_rules.faults(new, owner))
+        found = chain(
+            self._url_rules.faults(new.document),
+            self._work_places.faults(new.document, own_places),
+            self._credential_rules.faults(new, owner),
+        )
         routed = self._routing.faults(*known) if self._routing else ()
         faults = list(islice(chain(found, routed), _MOST_FAULTS))
         if faults:

@@ -32,6 +32,7 @@ _OPERATIONS: Mapping[str, tuple[str, Mapping[str, str]]] = {
     "list_parts": ("GET", {}),
     "complete_upload": ("POST", {}),
     "abort_upload": ("DELETE", {}),
+    "delete": ("DELETE", {}),
 }
 """The method of each operation, and the parameters that make it what it is."""
 

@@ -334,6 +334,14 @@ class MongoTaskStore:
             if task and task.cancelling() > cancelled_before:
                 raise asyncio.CancelledError
 
+    # For the other stores of this database.
+    use = _use
+
+    @property
+    def clock(self) -> MongoClock:
+        """Whose time counts."""
+        return self._clock
+
 
 def _check_same_task(task_id: str, claim: Claim) -> None:
     if claim.task_id != task_id:

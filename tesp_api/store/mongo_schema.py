@@ -4,6 +4,7 @@
     log_chunks  executors' output (`mongo_logs`)
     removals    which tasks are being deleted (`mongo_removal`)
     reports     what sites have sent by themselves (`mongo_reports`)
+    runs        one document per workflow run (`mongo_runs`), run_steps its steps, run_logs its own logs
     usage       what was let through of owners with limits (`mongo_usage`)
     users       the server's own users and their tokens (`mongo_accounts`)
     checks      one document that `check` writes to
@@ -101,6 +102,34 @@ REPORT_INDEXES = (
     IndexModel([("put_at", ASCENDING)], name="age", expireAfterSeconds=int(REPORTS_STAY.total_seconds())),
 )
 
+_SEEN = {"partialFilterExpression": {"doomed": False}}
+
+RUN_INDEXES = (
+    IndexModel([("owner", ASCENDING), ("_id", DESCENDING)], name="by_owner", **_SEEN),
+    IndexModel([("groups", ASCENDING), ("_id", DESCENDING)], name="by_group", **_SEEN),
+    IndexModel([("state", ASCENDING), ("owner", ASCENDING)], name="by_state", **_SEEN),
+    IndexModel([("ended_at", ASCENDING)], name="ended", partialFilterExpression={"ended_at": {"$gt": 0}}),
+    IndexModel([("uses", ASCENDING)], name="uses"),
+    IndexModel([("free_at", ASCENDING)], name="claimable", partialFilterExpression={"to_do": True}),
+    IndexModel(
+        [("claim_owner", ASCENDING)],
+        name="by_claim",
+        partialFilterExpression={"claim_owner": {"$exists": True}},
+    ),
+)
+
+STEP_INDEXES = (
+    IndexModel([("run_id", ASCENDING), ("key", ASCENDING)], name="by_key", unique=True),
+    IndexModel([("run_id", ASCENDING), ("_id", ASCENDING)], name="by_run"),
+    IndexModel([("run_id", ASCENDING), ("task_id", ASCENDING)], name="by_task"),
+)
+
+RUN_LOG_INDEXES = (
+    IndexModel(
+        [("run_id", ASCENDING), ("name", ASCENDING), ("offset", ASCENDING)], name="by_place", unique=True
+    ),
+)
+
 Migration = Callable[[Database], Awaitable[None]]
 
 
@@ -122,6 +151,13 @@ async def _allow_permits(_: Database) -> None:
 async def _know_owners(db: Database) -> None:
     """Tasks have owners who see them alone, and groups; the index by id tells of them."""
     await _drop_index(db, "by_id")
+
+
+async def _allow_runs(_: Database) -> None:
+    """There are no workflow runs yet.
+
+    The version keeps servers away that would take a run's task anywhere, be its files within reach or not.
+    """
 
 
 async def _queue_by_owner(db: Database) -> None:
@@ -153,6 +189,7 @@ MIGRATIONS: tuple[Migration, ...] = (
     _know_owners,
     _queue_by_owner,
     _count_logs,
+    _allow_runs,
 )
 """What leads from version n + 1 to version n + 2, at index n.
 
@@ -181,6 +218,9 @@ async def prepare(db: Database) -> None:
             await asyncio.sleep(_WAIT_S)
     await db.tasks.create_indexes(list(TASK_INDEXES))
     await db.reports.create_indexes(list(REPORT_INDEXES))
+    await db.runs.create_indexes(list(RUN_INDEXES))
+    await db.run_steps.create_indexes(list(STEP_INDEXES))
+    await db.run_logs.create_indexes(list(RUN_LOG_INDEXES))
 
 
 async def _sign(db: Database) -> None:

@@ -24,6 +24,7 @@ from tesp_api.store import (
     sqlite_removal,
     sqlite_reports,
     sqlite_rows,
+    sqlite_run_claims,
     sqlite_usage,
 )
 from tesp_api.store.base import (
@@ -291,6 +292,15 @@ class SqliteTaskStore:
             raise StoreUnavailable("the store is not open")
         return await self._readers.run(work)
 
+    # For the other stores of this database.
+    write = _write
+    read = _read
+    lease = _lease
+
+    def now_micros(self) -> int:
+        """The time that dates changes."""
+        return to_micros(self._clock())
+
 
 def _connect_and_prepare(database: Path) -> sqlite3.Connection:
     """The writing connection, upon the present schema, with nobody's claims left in the database."""
@@ -298,6 +308,7 @@ def _connect_and_prepare(database: Path) -> sqlite3.Connection:
     try:
         migrate(connection)
         sqlite_claims.drop_claims(connection)
+        sqlite_run_claims.drop_claims(connection)
     except BaseException:
         connection.close()
         raise

@@ -28,6 +28,8 @@ WAITING = "live = 1 AND claim_owner IS NULL AND job_id IS NULL AND state = 'QUEU
 ADOPTABLE = "live = 1 AND claim_owner IS NULL AND (job_id IS NOT NULL OR state <> 'QUEUED')"
 CLAIMED = "claim_owner IS NOT NULL"
 RETIRED = "live = 0 AND ended_at IS NOT NULL"
+RUN_TO_DO = "ended_at IS NULL OR doomed = 1"
+RUN_ENDED = "ended_at IS NOT NULL AND doomed = 0"
 
 _VERSION_1 = (
     """CREATE TABLE tasks (
@@ -150,6 +152,74 @@ _VERSION_7 = (
 
 _VERSION_8 = sqlite_usage.STATEMENTS
 
+_VERSION_9 = (
+    # Workflow runs: see `sqlite_runs`. What lists need is apart from what may be large here, too.
+    """CREATE TABLE runs (
+        id TEXT PRIMARY KEY,
+        owner TEXT NOT NULL,
+        state TEXT NOT NULL,
+        created_at INTEGER NOT NULL,
+        started_at INTEGER,
+        ended_at INTEGER,
+        engine TEXT NOT NULL,
+        work_url TEXT NOT NULL,
+        resumes TEXT NOT NULL,
+        groups_json TEXT NOT NULL,
+        exit_code INTEGER,
+        doomed INTEGER NOT NULL DEFAULT 0,
+        claim_owner TEXT,
+        claim_epoch INTEGER NOT NULL DEFAULT 0,
+        claim_expires_at INTEGER
+    ) WITHOUT ROWID""",
+    "CREATE INDEX runs_by_owner ON runs (owner, id) WHERE doomed = 0",
+    "CREATE INDEX runs_by_state ON runs (state, owner) WHERE doomed = 0",
+    f"CREATE INDEX runs_to_do ON runs (id) WHERE {RUN_TO_DO}",
+    f"CREATE INDEX runs_by_claim ON runs (claim_owner) WHERE {CLAIMED}",
+    f"CREATE INDEX runs_ended ON runs (ended_at) WHERE {RUN_ENDED}",
+    """CREATE TABLE run_documents (
+        run_id TEXT PRIMARY KEY,
+        request TEXT NOT NULL,
+        params TEXT NOT NULL,
+        outputs TEXT NOT NULL
+    )""",
+    """CREATE TABLE run_notes (
+        run_id TEXT NOT NULL,
+        number INTEGER NOT NULL,
+        line TEXT NOT NULL,
+        PRIMARY KEY (run_id, number)
+    ) WITHOUT ROWID""",
+    """CREATE TABLE run_groups (
+        name BLOB NOT NULL,
+        run_id TEXT NOT NULL,
+        PRIMARY KEY (name, run_id)
+    ) WITHOUT ROWID""",
+    "CREATE INDEX run_groups_by_run ON run_groups (run_id)",
+    """CREATE TABLE run_uses (
+        used TEXT NOT NULL,
+        run_id TEXT NOT NULL,
+        PRIMARY KEY (used, run_id)
+    ) WITHOUT ROWID""",
+    "CREATE INDEX run_uses_by_run ON run_uses (run_id)",
+    """CREATE TABLE run_steps (
+        run_id TEXT NOT NULL,
+        id TEXT NOT NULL,
+        key TEXT NOT NULL,
+        name TEXT NOT NULL,
+        task_id TEXT NOT NULL,
+        reused_from TEXT NOT NULL,
+        PRIMARY KEY (run_id, id)
+    ) WITHOUT ROWID""",
+    "CREATE UNIQUE INDEX run_steps_by_key ON run_steps (run_id, key)",
+    "CREATE INDEX run_steps_by_task ON run_steps (run_id, task_id)",
+    """CREATE TABLE run_log_chunks (
+        run_id TEXT NOT NULL,
+        name TEXT NOT NULL,
+        offset INTEGER NOT NULL,
+        data BLOB NOT NULL,
+        PRIMARY KEY (run_id, name, offset)
+    )""",
+)
+
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
     _VERSION_1,
     _VERSION_2,
@@ -159,6 +229,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
     _VERSION_6,
     _VERSION_7,
     _VERSION_8,
+    _VERSION_9,
 )
 """The steps from an empty database to the present schema: the step at index n leads to version n + 1."""
 

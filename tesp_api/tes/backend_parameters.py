@@ -9,6 +9,8 @@ from typing import Any
 from tesp_api.errors import Fault
 
 SUPPORTED: tuple[str, ...] = (
+    "checksums",
+    "copied_inputs",
     "credentials",
     "destination",
     "initializing_s",

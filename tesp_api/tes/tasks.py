@@ -168,7 +168,9 @@ class Resources(_Part):
     backend_parameters: TextMap | None = Field(
         None,
         description="`credentials` names credentials of the server's settings that the task's URLs need, "
-        "separated by commas. Keys that service-info does not list are left out, and system_logs say which. "
+        "separated by commas. `checksums` (md5, sha1, sha512) are told of outputs besides their SHA-256. "
+        "`copied_inputs`, a JSON list of paths, are copied even where the site would mount them. "
+        "Keys that service-info does not list are left out, and system_logs say which. "
         "Upper and lower case are the same.",
     )
     backend_parameters_strict: Flag | None = Field(

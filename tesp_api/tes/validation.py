@@ -11,6 +11,7 @@ from pydantic_core import ErrorDetails
 from tesp_api.errors import Fault, InvalidRequest
 from tesp_api.tes.backend_parameters import leave_out_unsupported
 from tesp_api.tes.json_body import BODY, read_json
+from tesp_api.tes.moving_parameters import moving_faults
 from tesp_api.tes.placement import placement_faults
 from tesp_api.tes.tasks import TaskDocument
 from tesp_api.tes.userinfo import UrlLogin, split_off_logins
@@ -68,6 +69,8 @@ def validate_task(data: Any) -> NewTask:
     faults += placement_faults(data)
     _leave_out_empty_contents(document)
     warnings = leave_out_unsupported(document, faults)
+    if not faults:
+        faults += moving_faults(document)
     logins = split_off_logins(document, faults)
     if faults:
         raise InvalidRequest(_first(faults))

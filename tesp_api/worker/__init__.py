@@ -94,7 +94,8 @@ result.json:
      executors: [{exit_code, started_at, ended_at, stdout_bytes, stderr_bytes}],   (those that started)
      inputs: [{path, url, size_bytes, sha256}],   (each file; no url for content, no sha256 for a file
                                                   that is mounted from where it lies)
-     outputs: [{url, path, size_bytes, sha256}],  (no sha256 for what lies in its place already)
+     outputs: [{url, path, size_bytes, sha256}],  (no sha256 for what lies in its place already; and `sha1`
+                                                  and others that the task's `checksums` asks for)
      left: [{output, below, path, file, size_bytes, sha256}],   (for a gateway: to be sent to the URL of
                                                   the task's output of this number, extended by `below`,
                                                   "" or "/a%20b/c"; an empty directory has no file,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import posixpath
 from typing import Any, NamedTuple
 
@@ -46,6 +47,10 @@ class Resources(NamedTuple):
     cpu_cores: int | None = None
     ram_gb: float | None = None
     disk_gb: float | None = None
+    checksums: tuple[str, ...] = ()
+    """Names of `hashlib`: what to say of outputs besides their SHA-256."""
+    copied_inputs: tuple[str, ...] = ()
+    """Paths of inputs to copy, though their file root says to mount them."""
 
 
 class FileRoot(NamedTuple):
@@ -212,7 +217,14 @@ def _parse_executor(item: dict[str, Any]) -> Executor:
 
 
 def _parse_resources(item: dict[str, Any]) -> Resources:
-    return Resources(item.get("cpu_cores"), item.get("ram_gb"), item.get("disk_gb"))
+    given = {name.lower(): value for name, value in (item.get("backend_parameters") or {}).items()}
+    return Resources(
+        cpu_cores=item.get("cpu_cores"),
+        ram_gb=item.get("ram_gb"),
+        disk_gb=item.get("disk_gb"),
+        checksums=tuple(filter(None, (name.strip() for name in given.get("checksums", "").split(",")))),
+        copied_inputs=tuple(absolute_path(path) for path in json.loads(given.get("copied_inputs") or "[]")),
+    )
 
 
 def _parse_site(item: dict[str, Any]) -> Site:

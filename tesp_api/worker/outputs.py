@@ -290,19 +290,30 @@ def _send(
         raise StagingError(f"Cannot read the output {item.path}: {error.strerror}") from error
     try:
         status = os.fstat(descriptor)
-        if item.in_place:
-            sent[item.url] = {"size_bytes": status.st_size}
-            return
         name = posixpath.basename(item.path)
         source = Source(descriptor, status.st_size, status.st_mtime_ns, status.st_mode, name)
+        if item.in_place:
+            sent[item.url] = {"size_bytes": status.st_size, **_checksums(source, attempt)}
+            return
         if is_left:
             _leave(item, source, attempt)
         else:
             with progress.watch(site.progress):
-                sent[item.url] = transfer_for(item.url).send_file(source, item.url, site)._asdict()
+                moved = transfer_for(item.url).send_file(source, item.url, site)
+                sent[item.url] = {**moved._asdict(), **_checksums(source, attempt)}
                 site.progress.finish(source.key)
     finally:
         os.close(descriptor)
+
+
+def _checksums(source: Source, attempt: Attempt) -> dict[str, str]:
+    """Those that the task asks for; the file was just read, so it is in memory where there is room."""
+    wanted = attempt.order.resources.checksums
+    if not wanted:
+        return {}
+    from .transfer.moving import digest_of
+
+    return {name: digest_of(source, name, attempt.transfers) for name in wanted}
 
 
 def _leave(item: Found, source: Source | None, attempt: Attempt) -> None:

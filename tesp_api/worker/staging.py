@@ -29,7 +29,8 @@ def rooted_binds(order: Order) -> list[Bind]:
     """
     binds = []
     for item in order.inputs:
-        if item.content is None and scheme_of(item.url) in ("", "file"):
+        is_copied = item.content is not None or item.path in order.resources.copied_inputs
+        if not is_copied and scheme_of(item.url) in ("", "file"):
             path, root = resolve_in_roots(item.url, order.site.file_roots)
             if root.mount != "copy":
                 if not (os.path.isfile(path) if item.type == "FILE" else os.path.isdir(path)):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tesp_api.runner.stoppable import Stop, StoppableGuard
+from tesp_api.storage.stoppable import Stop, StoppableGuard
 from tesp_api.worker.cancellation import Cancellation
 from tesp_api.worker.errors import Canceled, StagingError
 from tesp_api.worker.order import Patience

@@ -233,3 +233,44 @@ def test_a_file_of_the_site_stays_as_it_was_until_the_new_one_is_whole(tmp_path:
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
 def test_a_full_disk_is_named_where_nobody_expected_it(code: int) -> None:
     assert "disk" in describe_unforeseen(OSError(code, "no room"))
+
+
+def test_the_checksums_that_a_task_asks_for(tmp_path: Path) -> None:
+    root = [{"path": str(tmp_path), "mount": "rw"}]
+    (tmp_path / "shared").mkdir()
+    task = {
+        "executors": [shell("echo one > /out/a; echo two > /shared/b")],
+        "inputs": [directory("/shared", f"{tmp_path}/shared")],
+        "outputs": [directory("/out", f"{tmp_path}/sent"), directory("/shared", f"{tmp_path}/shared")],
+        "volumes": ["/out"],
+        "resources": {"backend_parameters": {"Checksums": "sha1, md5"}},
+    }
+    result = WorkerJob(tmp_path / "job", "bubblewrap", root, site=QUICK, **task).run()
+    assert result["state"] == "COMPLETE", result
+    sent, shared = result["outputs"]
+    assert {name: sent[name] for name in ("sha1", "md5")} == {
+        "sha1": hashlib.sha1(b"one\n", usedforsecurity=False).hexdigest(),
+        "md5": hashlib.md5(b"one\n", usedforsecurity=False).hexdigest(),
+    }
+    assert sent["sha256"] == hashlib.sha256(b"one\n").hexdigest()
+    assert shared["sha1"] == hashlib.sha1(b"two\n", usedforsecurity=False).hexdigest()
+
+
+@pytest.mark.parametrize("mount", ["ro", "rw"])
+def test_an_input_that_is_copied_on_request_is_not_the_original(tmp_path: Path, mount: str) -> None:
+    data = tmp_path / "data"
+    (data / "tree").mkdir(parents=True)
+    (data / "file").write_text("as it was\n")
+    (data / "tree" / "file").write_text("as it was\n")
+    roots = [{"path": str(data), "mount": mount}, {"path": str(tmp_path / "sent"), "mount": "copy"}]
+    task = {
+        "executors": [shell("echo more >> /in/file && rm /tree/file && mv /in/file /out/file")],
+        "inputs": [{"path": "/in/file", "url": f"{data}/file"}, directory("/tree", f"{data}/tree")],
+        "outputs": [{"path": "/out/file", "url": f"{tmp_path}/sent/file"}],
+        "volumes": ["/out", "/in"],
+        "resources": {"backend_parameters": {"copied_inputs": '["/in/file", "/tree/"]'}},
+    }
+    result = WorkerJob(tmp_path / "job", "bubblewrap", roots, site=QUICK, **task).run()
+    assert result["state"] == "COMPLETE", result
+    assert (tmp_path / "sent" / "file").read_text() == "as it was\nmore\n"
+    assert (data / "file").read_text() == (data / "tree" / "file").read_text() == "as it was\n"

@@ -49,7 +49,7 @@ class Dts:
         require_docker()
         if shutil.which("docker-compose") is None:
             raise ServiceUnavailable("docker-compose is not installed: make test-services does it")
-        _require_base()
+        require_debian()
         for service in SERVICES:
             _run(["docker", "build", "--network", "host", "--tag", f"tesp-dts-{service}", service])
         try:
@@ -83,7 +83,7 @@ def _run(argv: list[str], environment: dict[str, str] | None = None) -> str:
     return done.stdout
 
 
-def _require_base() -> None:
+def require_debian() -> None:
     """See that Docker has Debian, made here: where there is no registry, it cannot be pulled."""
     with contextlib.suppress(ServiceUnavailable):
         _run(["docker", "image", "inspect", BASE])

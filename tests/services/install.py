@@ -4,6 +4,7 @@ Pulsar's server (pulsar-app) and its library (pulsar-galaxy-lib) ship the same `
 the server lives in an environment of its own, outside the one that tests run in. So do the versions
 of py-tes that real clients pin. MongoDB's server comes as a wheel that holds the program; moto's
 versions of botocore are no concern of ours. DRMAA's module is only on the path of a Pulsar that needs it.
+cwltest judges conformance tests.
 """
 
 import fcntl
@@ -22,7 +23,8 @@ PY_TES_11_VENV = VENVS / "py-tes-1.1"
 MONGOD_VENV = VENVS / "mongod"
 MOTO_VENV = VENVS / "moto"
 DRMAA_VENV = VENVS / "drmaa"
-ALL = (PULSAR_VENV, PY_TES_04_VENV, PY_TES_11_VENV, MONGOD_VENV, MOTO_VENV, DRMAA_VENV)
+CWLTEST_VENV = VENVS / "cwltest"
+ALL = (PULSAR_VENV, PY_TES_04_VENV, PY_TES_11_VENV, MONGOD_VENV, MOTO_VENV, DRMAA_VENV, CWLTEST_VENV)
 
 
 def service_python() -> str:
@@ -74,3 +76,6 @@ if __name__ == "__main__":
     for made in ALL:
         install(made)
         print(f"{made.name} is installed in {made}")
+    from tests.services.cwl_engine import engines_folder
+
+    print(f"workflow engines are installed in {engines_folder()}")

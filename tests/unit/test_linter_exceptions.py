@@ -12,11 +12,14 @@ import pytest
 from tesp_api.errors import TespError
 from tesp_api.settings import Settings
 from tesp_api.store.accounts import User
-from tesp_api.store.base import OnceKey, TaskQuery
+from tesp_api.store.base import Claim, OnceKey, TaskQuery
+from tesp_api.store.runs import RunQuery, StepRecord
 from tesp_api.store.sqlite import SqliteTaskStore
 from tesp_api.store.sqlite_accounts import SqliteAccounts
+from tesp_api.store.sqlite_runs import SqliteRunStore
+from tesp_api.tes.ids import new_task_id
 from tesp_api.tes.times import now
-from tests.factories import make_task
+from tests.factories import make_run, make_task
 
 REPOSITORY = Path(__file__).parents[2]
 STORE = REPOSITORY / "tesp_api/store"
@@ -28,6 +31,9 @@ _CONSTANT = re.compile(r"_?[A-Z][A-Z_]*|_matches\('[a-z0-9()*]+'\)")
 PUT_INTO_SQL = {
     "sqlite_claims.py": {"whose"},  # one of two constants
     "sqlite_removal.py": {"table"},  # of the names above it
+    "sqlite_run_claims.py": {"whose"},  # one of two constants
+    "sqlite_run_rows.py": {"column", "documents"},  # "key" or "task_id"; one of two constants
+    "sqlite_runs.py": {"marks", "table"},  # question marks; of the names above it
     "sqlite_rows.py": {"marks"},  # question marks, as many as there are ids
     "sqlite_schema.py": {"','.join((f\"'{state}'\" for state in sorted(FINAL)))", "number"},
     "sqlite_walks.py": {  # of filters, which `sqlite_filters` makes of constants
@@ -104,7 +110,27 @@ async def test_no_text_of_a_request_is_in_a_statement(said: list[str], tmp_path:
     for query in queries:
         await store.list_tasks(query)
         await store.list_states(query)
+    runs = SqliteRunStore(store)
+    run = make_run(id=new_task_id(), owner=MARK, groups=(MARK,), uses=(MARK,), system_logs=(MARK,))
+    await runs.create(run)
+    for listed in (RunQuery(), RunQuery(owner=MARK), RunQuery(group=MARK, owner=MARK)):
+        await runs.list_runs(listed)
+    claim = Claim(MARK, MARK, 1, now())
+    step = StepRecord(MARK, MARK, MARK, MARK, MARK)
     asked = [
+        runs.get(MARK),
+        runs.glance(MARK),
+        runs.count_live(MARK),
+        runs.request_cancel(run.id, MARK),
+        runs.doom(MARK),
+        runs.read_log(MARK, "stdout", offset=0, limit=9),
+        runs.list_steps(MARK, after=MARK, limit=9),
+        runs.find_step(MARK, MARK),
+        runs.find_step_by_key(MARK, MARK),
+        runs.put_step(step, claim=claim),
+        runs.claim(MARK, lease_s=1, new_limit=5),
+        runs.renew(MARK, [MARK], lease_s=1),
+        runs.release(MARK),
         store.get(MARK),
         store.glance(MARK),
         store.get_standing(MARK),

@@ -5,7 +5,7 @@ from enum import Enum, auto
 from typing import Protocol
 
 from tesp_api.api.auth.identity import Action, Identity
-from tesp_api.errors import NotAllowed, TaskNotFound
+from tesp_api.errors import NotAllowed, RunNotFound, TaskNotFound
 
 
 class Owned(Protocol):
@@ -39,18 +39,20 @@ def may(identity: Identity, action: Action, task: Owned | None = None) -> Verdic
     return Verdict.ALLOWED
 
 
-def require(identity: Identity, action: Action, task: Owned | None = None, *, task_id: str = "") -> None:
-    """Return if `may` allows it.
+def require(
+    identity: Identity, action: Action, task: Owned | None = None, *, task_id: str = "", run_id: str = ""
+) -> None:
+    """Return if `may` allows it; with a `run_id`, `task` is a workflow run, for which the same holds.
 
     Raises:
         NotAllowed: the credentials are not good for it.
-        TaskNotFound: the task is another's.
+        TaskNotFound, RunNotFound: it is another's.
     """
     verdict = may(identity, action, task)
     if verdict is Verdict.FORBIDDEN:
         raise NotAllowed(f"these credentials are not good for this: they lack the scope {action}")
     if verdict is Verdict.HIDDEN:
-        raise TaskNotFound(task_id)
+        raise RunNotFound(run_id) if run_id else TaskNotFound(task_id)
 
 
 def _sees(identity: Identity, task: Owned) -> bool:

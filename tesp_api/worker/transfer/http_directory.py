@@ -66,7 +66,7 @@ def _walk(
     site.cancellation.check()
     if below.count("/") >= MAX_DEPTH:
         raise StagingError(f"{shown(url)}: more than {MAX_DEPTH} directories deep")
-    entries = try_often(lambda: _list(url, site), url, site, FOREIGN)
+    entries = try_often(lambda: list_page(url, site), url, site, FOREIGN)
     for name, is_directory in sorted(entries.items()):
         if len(files) + len(directories) >= MOST_FILES:
             raise StagingError(f"{shown(url)}: more than {MOST_FILES} files and directories")
@@ -81,7 +81,7 @@ def _walk(
             files[below + name] = there
 
 
-def _list(url: str, site: Site) -> dict[str, bool | None]:
+def list_page(url: str, site: Site) -> dict[str, bool | None]:
     """The names on an index page and whether they are directories; None for what is neither.
 
     Raises: Passing, Refused, OSError, HTTPException, Canceled.

@@ -12,6 +12,8 @@ from tesp_api.app import build_store
 from tesp_api.bell import Bell
 from tesp_api.settings import Settings
 from tesp_api.store.base import TaskStore
+from tesp_api.wes.workflows import Workflows
+from tests.fakes.workshop import workflows_over
 from tests.integration.api import fuzzing
 from tests.integration.api.kinds import STORES, store_table
 from tests.integration.api.life import RingingBell, connect
@@ -51,8 +53,13 @@ def bell() -> RingingBell:
 
 
 @pytest.fixture
-def app(store: TaskStore, bell: Bell, settings: Settings) -> FastAPI:
-    return build_api(store, bell, settings, {})
+def app(store: TaskStore, bell: Bell, settings: Settings, workflows: Workflows) -> FastAPI:
+    return build_api(store, bell, settings, {}, workflows=workflows)
+
+
+@pytest.fixture
+def workflows(store: TaskStore, settings: Settings) -> Workflows:
+    return workflows_over(store, settings)
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from tesp_api.bell import Bell
 from tesp_api.cli.http_protocol import LimitedHttpProtocol
 from tesp_api.settings import Settings
 from tesp_api.store.accounts import Accounts
+from tests.fakes.workshop import workflows_over
 
 _TIMEOUT_S = 30
 
@@ -45,6 +46,7 @@ def live_api(
         {},
         authenticators=build_authenticators(settings, accounts),
         next_destination=lambda *_: "local",
+        workflows=workflows_over(store, settings),
         lifespan=lifespan,
     )
     config = uvicorn.Config(app, http=LimitedHttpProtocol, host="127.0.0.1", port=0, log_level="critical")

@@ -74,7 +74,7 @@ def check(answer: httpx.Response, status: int) -> Any:
 
 def test_the_document_names_every_route_and_no_other(app: FastAPI) -> None:
     served = {
-        (route.path, method.lower())
+        (route.path.replace(":path}", "}"), method.lower())
         for route in app.routes
         if isinstance(route, Route)
         for method in route.methods or ()

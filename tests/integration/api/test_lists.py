@@ -5,7 +5,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tesp_api.api import log_tails
+from tesp_api.store import log_tails
 from tesp_api.store.base import Changes, TaskStore
 from tesp_api.tes.states import State
 from tests.integration.api.life import TES, V1, create, finish, nulls_in, start

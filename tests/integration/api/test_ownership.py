@@ -14,6 +14,8 @@ from tesp_api.bell import Bell
 from tesp_api.errors import NotAuthenticated
 from tesp_api.settings import Settings
 from tesp_api.store.base import TaskStore
+from tesp_api.wes.views import WES
+from tests.fakes.workshop import workflows_over
 from tests.integration.api.life import TES, V1, connect, create, finish, start
 
 TESP = "/tesp/v1"
@@ -82,6 +84,21 @@ OF_A_TASK: dict[str, tuple[str, str, int, set[str], set[str]]] = {
     "files": ("GET", f"{TESP}/tasks/{{id}}/files", 200, READERS, NO_SCOPE_TO_READ),
     "history": ("GET", f"{TESP}/tasks/{{id}}/history", 200, READERS, NO_SCOPE_TO_READ),
 }
+OF_A_RUN: dict[str, tuple[str, str, int, set[str], set[str]]] = {
+    "get": ("GET", f"{WES}/runs/{{id}}", 200, READERS, NO_SCOPE_TO_READ),
+    "head": ("HEAD", f"{WES}/runs/{{id}}", 200, READERS, NO_SCOPE_TO_READ),
+    "status": ("GET", f"{WES}/runs/{{id}}/status", 200, READERS, NO_SCOPE_TO_READ),
+    "cancel": ("POST", f"{WES}/runs/{{id}}/cancel", 200, CHANGERS, NO_SCOPE_TO_CHANGE),
+    "tasks": ("GET", f"{WES}/runs/{{id}}/tasks", 200, READERS, NO_SCOPE_TO_READ),
+    "task": ("GET", f"{WES}/runs/{{id}}/tasks/{{task}}", 404, READERS, NO_SCOPE_TO_READ),
+    "steps": ("GET", f"{TESP}/runs/{{id}}/steps", 200, READERS, NO_SCOPE_TO_READ),
+    "log": ("GET", f"{TESP}/runs/{{id}}/logs/{{stream}}", 200, READERS, NO_SCOPE_TO_READ),
+    "file": ("GET", f"{TESP}/runs/{{id}}/files/{{path}}", 404, READERS, NO_SCOPE_TO_READ),
+    "inputs": ("GET", f"{TESP}/runs/{{id}}/inputs.zip", 200, READERS, NO_SCOPE_TO_READ),
+    "outputs": ("GET", f"{TESP}/runs/{{id}}/outputs.zip", 200, READERS, NO_SCOPE_TO_READ),
+    "delete": ("DELETE", f"{TESP}/runs/{{id}}", 409, CHANGERS, NO_SCOPE_TO_CHANGE),  # it has not ended
+}
+RUN = {"workflow_type": "SCRIPT", "workflow_type_version": "v1", "workflow_url": "https://a.org/w"}
 NO_SCOPE_TO_SUBMIT = {"alice, reading", "root, reading", "carol, reading"}
 OF_NO_TASK: dict[str, tuple[str, str, Any, set[str]]] = {
     "list": ("GET", f"{TES}/tasks", None, NO_SCOPE_TO_READ),
@@ -91,6 +108,8 @@ OF_NO_TASK: dict[str, tuple[str, str, Any, set[str]]] = {
     "create 1.0": ("POST", f"{V1}/tasks", TASK, NO_SCOPE_TO_SUBMIT),
     "bulk": ("POST", f"{TESP}/tasks:bulk", {"tasks": [TASK]}, NO_SCOPE_TO_SUBMIT),
     "validate": ("POST", f"{TESP}/tasks:validate", TASK, NO_SCOPE_TO_SUBMIT),
+    "list runs": ("GET", f"{WES}/runs", None, NO_SCOPE_TO_READ),
+    "run": ("POST", f"{WES}/runs", RUN, NO_SCOPE_TO_SUBMIT),
     "limits": ("GET", f"{TESP}/limits", None, NO_SCOPE_TO_READ),
 }
 
@@ -98,7 +117,13 @@ OF_NO_TASK: dict[str, tuple[str, str, Any, set[str]]] = {
 @pytest.fixture
 async def client(store: TaskStore, settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
     app = build_api(
-        store, Bell(), settings, {}, authenticators=[ByName()], next_destination=lambda *_: "local"
+        store,
+        Bell(),
+        settings,
+        {},
+        authenticators=[ByName()],
+        next_destination=lambda *_: "local",
+        workflows=workflows_over(store, settings),
     )
     async with connect(app) as opened:
         yield opened
@@ -135,6 +160,24 @@ async def test_who_may_do_what_with_a_task(
         assert answer.status_code == 401
 
 
+@pytest.mark.parametrize("endpoint", OF_A_RUN)
+async def test_who_may_do_what_with_a_run(client: httpx.AsyncClient, endpoint: str) -> None:
+    method, path, done, may, without_scope = OF_A_RUN[endpoint]
+    path = path.replace("{task}", "t").replace("{stream}", "stderr").replace("{path}", "a/b")
+    run_id = (await client.post(f"{WES}/runs", json=RUN, headers=as_("alice"))).json()["run_id"]
+    for sender in SENDERS:
+        expected = done if sender in may else 403 if sender in without_scope else 404
+        answer = await client.request(method, path.format(id=run_id), headers=as_(sender))
+        assert answer.status_code == expected, f"{sender}: {answer.text}"
+        if expected == 404 and sender not in may and method != "HEAD":  # as for a run that there is not
+            of_nothing = path.replace("{id}", "no-such-run")
+            missing = await client.request(method, of_nothing, headers=as_(sender))
+            assert answer.text.replace(run_id, "no-such-run") == missing.text
+    for headers in ({}, as_("nobody")):
+        answer = await client.request(method, path.format(id=run_id), headers=headers)
+        assert answer.status_code == 401
+
+
 @pytest.mark.parametrize("endpoint", OF_NO_TASK)
 async def test_who_may_list_and_create(client: httpx.AsyncClient, endpoint: str) -> None:
     method, path, body, without_scope = OF_NO_TASK[endpoint]
@@ -151,6 +194,7 @@ async def test_no_endpoint_was_forgotten(client: httpx.AsyncClient) -> None:
     documented = (await client.get("/openapi.json")).json()["paths"]
     known = {(method.lower(), path.partition("?")[0]) for method, path, *_ in OF_A_TASK.values()}
     known |= {(method.lower(), path.partition("?")[0]) for method, path, *_ in OF_NO_TASK.values()}
+    known |= {(method.lower(), path) for method, path, *_ in OF_A_RUN.values()}
     known = {(method, path.replace("logs/0/stdout", "logs/{executor}/{stream}")) for method, path in known}
     public = ("service-info", "healthz", "readyz")
     for path, methods in documented.items():
@@ -218,6 +262,24 @@ async def test_lists_show_ones_own_and_those_of_ones_groups(client: httpx.AsyncC
             if not token:
                 break
         assert shown == [task_id for task_id in wanted if made[task_id] in owners], sender
+
+
+async def test_runs_of_ones_own_and_of_ones_groups_are_listed(client: httpx.AsyncClient) -> None:
+    made: dict[str, str] = {}
+    for number in range(15):
+        sender = ("alice", "bob", "carol", "dave", "elsewhere")[number % 5]
+        run = await client.post(f"{WES}/runs", json=RUN, headers=as_(sender))
+        made[run.json()["run_id"]] = sender
+    for sender, owners in SEEN.items():
+        shown: list[str] = []
+        token = "first"
+        while token:
+            path = f"{WES}/runs?page_size=2&page_token={token.removeprefix('first')}"
+            page = (await client.get(path, headers=as_(sender))).json()
+            assert len(page["runs"]) <= 2
+            shown += [run["run_id"] for run in page["runs"]]
+            token = page["next_page_token"]
+        assert shown == [run_id for run_id in reversed(made) if made[run_id] in owners], sender
 
 
 async def test_a_key_is_of_its_owner(client: httpx.AsyncClient) -> None:

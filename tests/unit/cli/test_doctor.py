@@ -11,6 +11,7 @@ from typer.testing import CliRunner, Result
 
 from tesp_api.cli.main import app
 from tesp_api.store.folder_lock import FolderLock
+from tests.services.cwl_engine import engines_folder
 from tests.services.mongod import Mongod
 from tests.services.pulsar_rest import free_port
 
@@ -272,3 +273,26 @@ def test_who_can_log_in_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
     result = doctor("--json")
     assert found(result, "logins")["found"] == "by token, basic"
     assert found(result, "users")["mend"] == "tesp user add NAME"
+
+
+def test_a_workflow_engine_is_not_needed() -> None:
+    engine = found(doctor("--json"), "workflow engine cwl")
+    assert engine["level"] == "ok"
+    assert "`tesp engine install cwl`" in engine["found"]
+
+
+@pytest.mark.services
+def test_a_workflow_engine_needs_a_sandbox_that_starts(
+    machine: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TESP_API_WES__ENGINES_DIR", str(engines_folder()))
+    engine = found(doctor("--json"), "workflow engine cwl")
+    assert engine["level"] == "fail"
+    assert "wes.sandbox.allow_unconfined" in engine["mend"]
+    install(machine, "bwrap", "echo no namespaces here >&2; exit 1")
+    engine = found(doctor("--json"), "workflow engine cwl")
+    assert engine["level"] == "fail"
+    assert "no namespaces here" in engine["mend"]
+    monkeypatch.setenv("PATH", f"{machine}:/usr/bin:/bin")
+    (machine / "bwrap").unlink()
+    assert found(doctor("--json"), "workflow engine cwl")["found"].startswith("cwltool ")

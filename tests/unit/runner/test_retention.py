@@ -155,4 +155,4 @@ async def test_the_loop_survives_a_store_that_is_away_and_says_what_it_did(
     await sweeper.stop()
     assert "could not be purged: locked" in caplog.text
     assert "purging finished tasks failed" in caplog.text
-    assert "purged 3 tasks that ended over 3600 s ago" in caplog.text
+    assert "purged 3 tasks and runs that ended over 3600 s ago" in caplog.text

@@ -1,0 +1,54 @@
+"""The files of workflow runs as this server keeps, shows and removes them: in a local folder, or in S3.
+
+URLs are those beneath a run's `work_url`; that they are is for the caller to see to.
+"""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+from tesp_api.settings import Settings
+from tesp_api.storage.credentials import Credentials
+from tesp_api.storage.s3_signing import S3Signer
+from tesp_api.storage.work_files_local import Found, LocalWorkFiles
+from tesp_api.storage.work_files_s3 import S3WorkFiles
+from tesp_api.storage.work_places import base_url
+from tesp_api.tes.urls import scheme_of
+
+
+class WorkFiles(Protocol):
+    """Keeps the files of all runs. `owner` is whose run it is: S3 is asked with what that user may use.
+
+    Raises `FileNotFoundError` where there is nothing, and `StorageUnavailable` where the storage fails.
+    """
+
+    async def open(self) -> None:
+        """Make ready. Called once, before anything else."""
+
+    async def aclose(self) -> None:
+        """Let go of connections."""
+
+    async def put(self, url: str, file: BinaryIO, *, owner: str) -> None:
+        """Keep a copy of an open file at `url`."""
+
+    def local(self, url: str) -> Path | None:
+        """Where it is on this machine; None if it is not."""
+
+    async def stat(self, url: str, *, owner: str) -> Found:
+        """What is there."""
+
+    async def walk(self, url: str, *, owner: str) -> list[Found]:
+        """All files beneath a directory, by name; the file itself if it is one."""
+
+    def read(self, url: str, *, owner: str, offset: int, length: int) -> AsyncIterator[bytes]:
+        """`length` bytes of a file from `offset` on, in pieces."""
+
+    async def remove(self, url: str, *, owner: str) -> None:
+        """Remove a directory with all beneath it; does nothing if there is none."""
+
+
+def build_work_files(settings: Settings, credentials: Credentials, signer: S3Signer) -> WorkFiles:
+    """The one that the settings ask for, not yet open."""
+    if scheme_of(base_url(settings)) == "s3":
+        return S3WorkFiles(credentials, signer)
+    return LocalWorkFiles(base_url(settings))

@@ -1,0 +1,119 @@
+"""Runs as documents: one per run in `runs`, one per step in `run_steps`, the run's own logs in `run_logs`.
+
+_id, owner, state, engine, work_url, resumes, uses, exit_code    as in `Run`
+created_at, started_at, ended_at                                 microseconds since 1970 UTC
+request, params, outputs   JSON text, compressed where it is long (`mongo_documents.to_json`)
+system_logs                the lines
+groups                     their names
+doomed                     deleted, and to be removed
+to_do                      not ended, or doomed
+free_at                    from when on it may be claimed, 0 if nobody holds it
+epoch, claim_owner         the number of claims so far, and who has the present one
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from bson.int64 import Int64
+
+from tesp_api.store.base import Claim
+from tesp_api.store.mongo_documents import (
+    Document,
+    exact,
+    from_json,
+    from_micros,
+    printable,
+    to_json,
+    to_micros,
+)
+from tesp_api.store.runs import Run, RunGlance, StepRecord
+from tesp_api.tes.states import State
+
+WITHOUT_DOCUMENTS = {"params": 0, "outputs": 0}
+AT_A_GLANCE = {"state": 1, "owner": 1, "groups": 1}
+
+
+def new_run_document(run: Run) -> Document:
+    """The document of a run that has just been created."""
+    return {
+        "_id": run.id,
+        "owner": run.owner,
+        "state": State.QUEUED.value,
+        "created_at": to_micros(run.created_at),
+        "request": to_json(run.request),
+        "engine": run.engine,
+        "work_url": run.work_url,
+        "params": None if run.params is None else to_json(run.params),
+        "resumes": run.resumes,
+        "uses": list(run.uses),
+        "groups": [exact(group) for group in run.groups],
+        "outputs": "{}",
+        "system_logs": [printable(line) for line in run.system_logs],
+        "doomed": False,
+        "to_do": True,
+        "free_at": Int64(0),
+        "epoch": 0,
+    }
+
+
+def to_run(document: Mapping[str, Any]) -> Run:
+    """A document as a run; params and outputs may have been left out when it was read."""
+    params = document.get("params")
+    return Run(
+        id=document["_id"],
+        owner=document["owner"],
+        state=State(document["state"]),
+        created_at=from_micros(document["created_at"]),
+        request=from_json(document["request"]),
+        engine=document["engine"],
+        work_url=document["work_url"],
+        params=None if params is None else from_json(params),
+        resumes=document["resumes"],
+        uses=tuple(sorted(document["uses"])),
+        groups=_groups(document),
+        started_at=from_micros(document["started_at"]) if "started_at" in document else None,
+        ended_at=from_micros(document["ended_at"]) if "ended_at" in document else None,
+        outputs=from_json(document.get("outputs", "{}")),
+        exit_code=document.get("exit_code"),
+        system_logs=tuple(document["system_logs"]),
+        claim=_claim(document),
+        doomed=document["doomed"],
+    )
+
+
+def to_run_glance(document: Mapping[str, Any]) -> RunGlance:
+    """A document, read by `AT_A_GLANCE`, as what it says."""
+    return RunGlance(State(document["state"]), document["owner"], _groups(document))
+
+
+def new_step_document(step: StepRecord) -> Document:
+    return {
+        "_id": step.id,
+        "run_id": step.run_id,
+        "key": step.key,
+        "name": printable(step.name),
+        "task_id": step.task_id,
+        "reused_from": step.reused_from,
+    }
+
+
+def to_step(document: Mapping[str, Any]) -> StepRecord:
+    return StepRecord(
+        document["_id"],
+        document["run_id"],
+        document["key"],
+        document["name"],
+        document["task_id"],
+        document["reused_from"],
+    )
+
+
+def _groups(document: Mapping[str, Any]) -> tuple[str, ...]:
+    return tuple(group.encode("latin-1").decode("utf-8", "surrogatepass") for group in document["groups"])
+
+
+def _claim(document: Mapping[str, Any]) -> Claim | None:
+    if "claim_owner" not in document:
+        return None
+    free_at = from_micros(document["free_at"])
+    return Claim(document["_id"], document["claim_owner"], document["epoch"], free_at)

@@ -1,0 +1,309 @@
+"""Workflow runs in MongoDB, beside the tasks (`RunStore`); `mongo_run_documents` says how they look.
+
+Every change of a run is one compare-and-set of its document. Steps are unique by an index: of callers at the
+same time one puts a step, and all get that one.
+"""
+
+from collections.abc import Collection, Mapping
+from datetime import datetime
+from typing import Any
+
+from bson.int64 import Int64
+from pymongo import ReturnDocument
+from pymongo.errors import DocumentTooLarge, DuplicateKeyError
+
+from tesp_api.errors import (
+    ClaimLost,
+    Fault,
+    InvalidRequest,
+    RunInUse,
+    RunNotFound,
+    RunNotOver,
+    TransitionRefused,
+)
+from tesp_api.store.base import Claim, LogPart, Page
+from tesp_api.store.mongo import MongoTaskStore
+from tesp_api.store.mongo_documents import Database, Document, exact, printable, to_json, to_micros
+from tesp_api.store.mongo_run_documents import (
+    AT_A_GLANCE,
+    WITHOUT_DOCUMENTS,
+    new_run_document,
+    new_step_document,
+    to_run,
+    to_run_glance,
+    to_step,
+)
+from tesp_api.store.page_token import task_id_in, token_after
+from tesp_api.store.run_states import RUN_FINAL, run_sources
+from tesp_api.store.runs import Run, RunEnd, RunGlance, RunLogName, RunQuery, StepRecord
+from tesp_api.tes.states import State
+
+_FINAL = [state.value for state in RUN_FINAL]
+_TO_CANCELING = [state.value for state in run_sources(State.CANCELING)]
+_NEWEST_FIRST = [("_id", -1)]
+
+
+class MongoRunStore:
+    """The `RunStore` in the database of `tasks`, which opens and closes it."""
+
+    def __init__(self, tasks: MongoTaskStore) -> None:
+        self._tasks = tasks
+
+    # -- the API's side
+
+    async def create(self, run: Run) -> None:
+        async with self._tasks.use() as opened:
+            try:
+                await opened.db.runs.insert_one(new_run_document(run))
+            except DuplicateKeyError:
+                return
+            except DocumentTooLarge:
+                fault = Fault("workflow_params", "are larger than can be stored: pass large data as files")
+                raise InvalidRequest([fault]) from None
+
+    async def get(self, run_id: str) -> Run:
+        return to_run(await self._find(run_id))
+
+    async def glance(self, run_id: str) -> RunGlance:
+        return to_run_glance(await self._find(run_id, AT_A_GLANCE))
+
+    async def list_runs(self, query: RunQuery) -> Page[Run]:
+        where: Document = {"doomed": False}
+        if query.after is not None:
+            where["_id"] = {"$lt": task_id_in(query.after)}
+        if query.owner is not None:
+            where["owner"] = query.owner
+        if query.group is not None:
+            where["groups"] = exact(query.group)
+        async with self._tasks.use() as opened:
+            cursor = opened.db.runs.find(where, WITHOUT_DOCUMENTS).sort(_NEWEST_FIRST)
+            found = await cursor.limit(query.page_size + 1).to_list()
+        runs = [to_run(document) for document in found[: query.page_size]]
+        return Page(runs, token_after(runs[-1].id) if len(found) > query.page_size else None)
+
+    async def count_states(self) -> Mapping[State, int]:
+        steps: list[Document] = [{"$match": {"doomed": False}}, {"$sortByCount": "$state"}]
+        async with self._tasks.use() as opened:
+            counted = await (await opened.db.runs.aggregate(steps)).to_list()
+        return {State(one["_id"]): int(one["count"]) for one in counted}
+
+    async def count_live(self, owner: str) -> int:
+        live = {"doomed": False, "owner": owner, "state": {"$nin": _FINAL}}
+        async with self._tasks.use() as opened:
+            return await opened.db.runs.count_documents(live)
+
+    async def request_cancel(self, run_id: str, reason: str) -> State:
+        change = {"$set": {"state": State.CANCELING.value}, "$push": {"system_logs": printable(reason)}}
+        where = {"_id": run_id, "doomed": False, "state": {"$in": _TO_CANCELING}}
+        async with self._tasks.use() as opened:
+            if (await opened.db.runs.update_one(where, change)).matched_count:
+                return State.CANCELING
+        return (await self.glance(run_id)).state
+
+    async def doom(self, run_id: str) -> None:
+        state = (await self.glance(run_id)).state
+        if state not in RUN_FINAL:
+            raise RunNotOver(run_id, state)
+        async with self._tasks.use() as opened:
+            if user := await _user_of(opened.db, run_id):
+                raise RunInUse(run_id, user)
+            if not await _doom(opened.db, run_id):
+                raise RunNotFound(run_id)
+
+    async def doom_old(self, ended_before: datetime, *, limit: int) -> int:
+        old = {"doomed": False, "ended_at": {"$gt": 0, "$lt": to_micros(ended_before)}}
+        doomed = 0
+        async with self._tasks.use() as opened:
+            async for found in opened.db.runs.find(old, {"_id": 1}).sort("ended_at", 1):
+                if doomed >= limit:
+                    break
+                if not await _user_of(opened.db, found["_id"]):
+                    doomed += await _doom(opened.db, found["_id"])
+        return doomed
+
+    async def read_log(self, run_id: str, name: RunLogName, *, offset: int, limit: int) -> LogPart:
+        of_log: Document = {"run_id": run_id, "name": name}
+        async with self._tasks.use() as opened:
+            logs = opened.db.run_logs
+            before = await logs.find_one(
+                of_log | {"offset": {"$lte": offset}}, {"offset": 1}, sort=[("offset", -1)]
+            )
+            first = before["offset"] if before else 0
+            within = of_log | {"offset": {"$gte": first, "$lt": offset + limit}}
+            chunks = await logs.find(within).sort("offset", 1).to_list()
+        data = b"".join(chunk["data"][max(0, offset - chunk["offset"]) :] for chunk in chunks)
+        return LogPart(offset, data[:limit])
+
+    async def log_size(self, run_id: str, name: RunLogName) -> int:
+        async with self._tasks.use() as opened:
+            return await _log_size(opened.db, run_id, name)
+
+    # -- steps
+
+    async def list_steps(self, run_id: str, *, after: str = "", limit: int) -> list[StepRecord]:
+        where = {"run_id": run_id, "_id": {"$gt": after}}
+        async with self._tasks.use() as opened:
+            found = await opened.db.run_steps.find(where).sort("_id", 1).limit(limit).to_list()
+        return [to_step(document) for document in found]
+
+    async def find_step(self, run_id: str, task_id: str) -> StepRecord | None:
+        return await self._find_step({"run_id": run_id, "task_id": task_id})
+
+    async def find_step_by_key(self, run_id: str, key: str) -> StepRecord | None:
+        return await self._find_step({"run_id": run_id, "key": key})
+
+    async def put_step(self, step: StepRecord, *, claim: Claim) -> StepRecord:
+        async with self._tasks.use() as opened:
+            await _check_claim(opened.db, claim)
+            try:
+                await opened.db.run_steps.insert_one(new_step_document(step))
+            except DuplicateKeyError:
+                kept = await opened.db.run_steps.find_one({"run_id": step.run_id, "key": step.key})
+                return step if kept is None else to_step(kept)
+        return step
+
+    async def replace_step(self, step: StepRecord, *, claim: Claim) -> None:
+        async with self._tasks.use() as opened:
+            await _check_claim(opened.db, claim)
+            await opened.db.run_steps.delete_one({"run_id": step.run_id, "key": step.key})
+        await self.put_step(step, claim=claim)
+
+    # -- the conductor's side
+
+    async def claim(self, owner: str, *, lease_s: float, new_limit: int) -> list[Run]:
+        clock = self._tasks.clock
+        free: Document = {"to_do": True, **clock.reached("free_at")}
+        change = [
+            {
+                "$set": {
+                    "claim_owner": {"$literal": owner},
+                    "epoch": {"$add": ["$epoch", 1]},
+                    "free_at": clock.after(lease_s),
+                }
+            }
+        ]
+        taken: list[Run] = []
+        async with self._tasks.use() as opened:
+            for found in await opened.db.runs.find(free, {"state": 1, "doomed": 1}).sort("_id", 1).to_list():
+                is_new = found["state"] == State.QUEUED and not found["doomed"]
+                if is_new and new_limit <= 0:
+                    continue
+                run = await opened.db.runs.find_one_and_update(
+                    {"_id": found["_id"], **free}, change, return_document=ReturnDocument.AFTER
+                )
+                if run is not None:  # else another one was faster
+                    new_limit -= is_new
+                    taken.append(to_run(run))
+        return taken
+
+    async def renew(self, owner: str, run_ids: Collection[str], *, lease_s: float) -> None:
+        mine = {"_id": {"$in": list(run_ids)}, "claim_owner": owner}
+        async with self._tasks.use() as opened:
+            await opened.db.runs.update_many(mine, [{"$set": {"free_at": self._tasks.clock.after(lease_s)}}])
+
+    async def held(self, owner: str) -> Mapping[str, State]:
+        async with self._tasks.use() as opened:
+            found = await opened.db.runs.find({"claim_owner": owner}, {"state": 1}).to_list()
+        return {one["_id"]: State(one["state"]) for one in found}
+
+    async def release(self, owner: str) -> None:
+        change = {"$unset": {"claim_owner": 1}, "$set": {"free_at": Int64(0)}}
+        async with self._tasks.use() as opened:
+            await opened.db.runs.update_many({"claim_owner": owner}, change)
+
+    async def transition(
+        self, run_id: str, to: State, *, claim: Claim, log: str = "", end: RunEnd | None = None
+    ) -> Run:
+        sources = [state.value for state in run_sources(to)]
+        where = _held(claim) | {"_id": run_id, "state": {"$in": sources}}
+        change = self._change(to, log, end or RunEnd())
+        async with self._tasks.use() as opened:
+            while True:
+                moved = await opened.db.runs.find_one_and_update(
+                    where, change, return_document=ReturnDocument.AFTER
+                )
+                if moved is not None:
+                    return to_run(moved)
+                found = await opened.db.runs.find_one(_held(claim), {"state": 1})
+                if found is None:
+                    raise ClaimLost(run_id)
+                if found["state"] not in sources:
+                    raise TransitionRefused(run_id, State(found["state"]), to, what="run")
+
+    async def tell(self, line: str, *, claim: Claim) -> None:
+        async with self._tasks.use() as opened:
+            told = await opened.db.runs.update_one(_held(claim), {"$push": {"system_logs": printable(line)}})
+        if not told.matched_count:
+            raise ClaimLost(claim.task_id)
+
+    async def append_log(self, name: RunLogName, data: bytes, *, claim: Claim) -> None:
+        async with self._tasks.use() as opened:
+            await _check_claim(opened.db, claim)
+            offset = await _log_size(opened.db, claim.task_id, name)
+            chunk = {"run_id": claim.task_id, "name": name, "offset": Int64(offset), "data": data}
+            try:
+                await opened.db.run_logs.insert_one(chunk)
+            except DuplicateKeyError:  # only another conductor writes at the same time
+                raise ClaimLost(claim.task_id) from None
+
+    async def remove(self, *, claim: Claim) -> None:
+        async with self._tasks.use() as opened:
+            await _check_claim(opened.db, claim)
+            await opened.db.run_steps.delete_many({"run_id": claim.task_id})
+            await opened.db.run_logs.delete_many({"run_id": claim.task_id})
+            await opened.db.runs.delete_one(_held(claim) | {"doomed": True})
+
+    # --
+
+    async def _find(self, run_id: str, projection: Document | None = None) -> Document:
+        async with self._tasks.use() as opened:
+            found = await opened.db.runs.find_one({"_id": run_id, "doomed": False}, projection)
+        if found is None:
+            raise RunNotFound(run_id)
+        return found
+
+    async def _find_step(self, where: Document) -> StepRecord | None:
+        async with self._tasks.use() as opened:
+            found = await opened.db.run_steps.find_one(where, sort=_NEWEST_FIRST)
+        return None if found is None else to_step(found)
+
+    def _change(self, to: State, log: str, end: RunEnd) -> list[Document]:
+        now = self._tasks.clock.now()
+        change: Document = {"state": to.value}
+        if to is State.INITIALIZING:
+            change["started_at"] = now
+        if to in RUN_FINAL:
+            change |= {"ended_at": now, "to_do": False, "free_at": Int64(0)}
+            change |= {"exit_code": end.exit_code, "outputs": {"$literal": to_json(end.outputs)}}
+        if log:
+            change["system_logs"] = {"$concatArrays": ["$system_logs", [{"$literal": printable(log)}]]}
+        steps: list[Document] = [{"$set": change}]
+        return [*steps, {"$unset": "claim_owner"}] if to in RUN_FINAL else steps
+
+
+def _held(claim: Claim) -> Document:
+    """The filter that finds the claim's run only as long as the claim is its present one."""
+    return {"_id": claim.task_id, "claim_owner": claim.owner, "epoch": claim.epoch}
+
+
+async def _check_claim(db: Database, claim: Claim) -> None:
+    if await db.runs.find_one(_held(claim), {"_id": 1}) is None:
+        raise ClaimLost(claim.task_id)
+
+
+async def _user_of(db: Database, run_id: str) -> str | None:
+    """A run that needs the files of this one."""
+    needing: list[Any] = [{"resumes": run_id}, {"state": {"$nin": _FINAL}}]
+    found = await db.runs.find_one({"uses": run_id, "doomed": False, "$or": needing}, {"_id": 1})
+    return None if found is None else str(found["_id"])
+
+
+async def _doom(db: Database, run_id: str) -> int:
+    ended = {"_id": run_id, "doomed": False, "state": {"$in": _FINAL}}
+    doomed = await db.runs.update_one(ended, {"$set": {"doomed": True, "to_do": True}})
+    return doomed.modified_count
+
+
+async def _log_size(db: Database, run_id: str, name: RunLogName) -> int:
+    last = await db.run_logs.find_one({"run_id": run_id, "name": name}, sort=[("offset", -1)])
+    return 0 if last is None else int(last["offset"]) + len(last["data"])

@@ -1,0 +1,74 @@
+"""Claims of runs in SQLite: the right to have them expanded.
+
+Every function runs within the writer's transaction. A lease is over when its end is reached.
+"""
+
+import sqlite3
+from collections.abc import Collection
+
+from tesp_api.errors import ClaimLost
+from tesp_api.store.base import Claim
+from tesp_api.store.sqlite_schema import CLAIMED, RUN_TO_DO
+from tesp_api.tes.states import State
+
+_FREE = (
+    f"SELECT id, state, doomed FROM runs INDEXED BY runs_to_do WHERE ({RUN_TO_DO})"
+    " AND (claim_owner IS NULL OR claim_expires_at <= ?) ORDER BY id"
+)
+
+
+def take_claims(
+    connection: sqlite3.Connection, owner: str, now: int, expires_at: int, new_limit: int
+) -> list[str]:
+    """Claim what is free, oldest first: all that has begun, and up to `new_limit` that has not."""
+    taken: list[str] = []
+    for run_id, state, doomed in connection.execute(_FREE, (now,)).fetchall():
+        if state == State.QUEUED and not doomed:
+            if new_limit <= 0:
+                continue
+            new_limit -= 1
+        taken.append(run_id)
+    connection.executemany(
+        "UPDATE runs SET claim_owner = ?, claim_epoch = claim_epoch + 1, claim_expires_at = ? WHERE id = ?",
+        [(owner, expires_at, run_id) for run_id in taken],
+    )
+    return taken
+
+
+def extend_claims(
+    connection: sqlite3.Connection, owner: str, run_ids: Collection[str], expires_at: int
+) -> None:
+    """Let the claims of `owner` on these runs end at `expires_at`."""
+    connection.executemany(
+        "UPDATE runs SET claim_expires_at = ? WHERE claim_owner = ? AND id = ?",
+        [(expires_at, owner, run_id) for run_id in run_ids],
+    )
+
+
+def held(connection: sqlite3.Connection, owner: str) -> dict[str, State]:
+    """The runs that `owner` has claimed, with their states."""
+    rows = connection.execute("SELECT id, state FROM runs WHERE claim_owner = ?", (owner,))
+    return {run_id: State(state) for run_id, state in rows}
+
+
+def drop_claims(connection: sqlite3.Connection, owner: str | None = None) -> None:
+    """End all claims of `owner`, or of everyone. Epochs stay: an old claim never becomes valid again."""
+    whose = CLAIMED if owner is None else "claim_owner = :owner"
+    connection.execute(
+        f"UPDATE runs SET claim_owner = NULL, claim_expires_at = NULL WHERE {whose}",
+        {"owner": owner},
+    )
+
+
+def check_claim(connection: sqlite3.Connection, claim: Claim) -> None:
+    """Return if `claim` is the run's present claim, expired or not.
+
+    Raises:
+        ClaimLost: it is not, or there is no such run.
+    """
+    row = connection.execute(
+        "SELECT 1 FROM runs WHERE id = ? AND claim_owner = ? AND claim_epoch = ?",
+        (claim.task_id, claim.owner, claim.epoch),
+    ).fetchone()
+    if row is None:
+        raise ClaimLost(claim.task_id)

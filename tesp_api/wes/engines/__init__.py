@@ -1,0 +1,1 @@
+"""What expands workflows into tasks, each kind of workflow by its own engine."""

@@ -1,0 +1,187 @@
+"""What the expander asks for, done by way of the run's host. The server's side of the channel.
+
+What comes is not to be trusted: the one who wrote the workflow may have taken over the expander. It gets what
+the host gives the run's owner, and nothing else.
+"""
+
+import asyncio
+import base64
+import hashlib
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Any, Self
+from urllib.parse import unquote
+
+from tesp_api.errors import InvalidRequest, RunCanceled, StoreError
+from tesp_api.wes.engines.base import EngineRun, FileStat, LogName, RunHost, Step
+from tesp_api.worker.urls import extend, scheme_of
+
+MOST_SUBMISSIONS = 16
+"""Of one run at one time: the others wait."""
+
+_READ_MAX_BYTES = 1024**2
+_LOG_MAX_CHARACTERS = 256 * 1024
+_LOG_LINES_MAX = 100
+_NAME_MAX_CHARACTERS = 200
+
+Message = Mapping[str, Any]
+Send = Callable[[Message], Awaitable[None]]
+
+
+class Errands:
+    """`async with Errands(run, host) as errands:`; what is under way when the block is left is dropped."""
+
+    def __init__(self, run: EngineRun, host: RunHost) -> None:
+        self._run = run
+        self._host = host
+        self._running: set[asyncio.Task[None]] = set()
+        self._submitting = asyncio.Semaphore(MOST_SUBMISSIONS)
+        self._calls: Mapping[str, Callable[[Message], Awaitable[Any]]] = {
+            "stat": self._stat,
+            "read": self._read,
+            "list": self._list,
+            "write": self._write,
+            "fingerprint": self._fingerprint,
+            "run_step": self._run_step,
+        }
+
+    async def __aenter__(self) -> Self:
+        self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        """Raises what ends the run's execution: RunCanceled, a store that is away."""
+        self._lines: asyncio.Queue[tuple[LogName, bytes]] = asyncio.Queue(_LOG_LINES_MAX)
+        self._logging = asyncio.create_task(self._write_log())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for task in (self._logging, *self._running):
+            task.cancel()
+        await asyncio.gather(self._logging, *self._running, return_exceptions=True)
+        if self.failed.done():
+            self.failed.exception()
+
+    async def start(self, message: Message, send: Send) -> None:
+        """Do it meanwhile, and send the answer. Lines for the log wait here for those before them."""
+        if message.get("call") == "log":
+            name: LogName = "stdout" if message.get("name") == "stdout" else "stderr"
+            text = str(message.get("text", ""))[:_LOG_MAX_CHARACTERS]
+            await self._lines.put((name, text.encode("utf-8", "replace")))
+            return
+        task = asyncio.create_task(self._do(message, send))
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+
+    async def finish_log(self) -> None:
+        """Wait until all that was said is in the run's log, or cannot be."""
+        written = asyncio.ensure_future(self._lines.join())
+        await asyncio.wait({written, self.failed}, return_when=asyncio.FIRST_COMPLETED)
+        written.cancel()
+
+    async def _do(self, message: Message, send: Send) -> None:
+        try:
+            await send({"id": message.get("id"), **await self._answer(message)})
+        except Exception as error:
+            self._fail(error)
+
+    def _fail(self, error: Exception) -> None:
+        if not self.failed.done():
+            self.failed.set_exception(error)
+
+    async def _write_log(self) -> None:
+        """In the order in which it came; what has come meanwhile is written at once."""
+        while True:
+            name, data = await self._lines.get()
+            count = 1
+            try:
+                while not self._lines.empty() and len(data) < _LOG_MAX_CHARACTERS:
+                    other, more = self._lines.get_nowait()
+                    count += 1
+                    if other != name:
+                        await self._host.log(name, data)
+                        name, data = other, b""
+                    data += more
+                await self._host.log(name, data)
+            except Exception as error:
+                self._fail(error)
+            for _ in range(count):
+                self._lines.task_done()
+
+    async def _answer(self, message: Message) -> dict[str, Any]:
+        """Raises: RunCanceled, StoreError: they are not the expander's business."""
+        call = self._calls.get(str(message.get("call")))
+        if call is None:
+            return {"error": "refused", "message": "there is no such call"}
+        try:
+            return {"value": await call(message)}
+        except (RunCanceled, StoreError):
+            raise
+        except (FileNotFoundError, NotADirectoryError) as error:
+            return {"error": "missing", "message": error.strerror or str(error) or "it does not exist"}
+        except InvalidRequest as error:
+            return {"error": "refused", "message": str(error)}
+        except (KeyError, TypeError, ValueError) as error:
+            return {"error": "refused", "message": f"the call is malformed: {error}"}
+
+    async def _stat(self, message: Message) -> dict[str, Any]:
+        return _as_json(await self._host.files.stat(_text(message, "url")))
+
+    async def _read(self, message: Message) -> str:
+        offset, limit = int(message["offset"]), int(message["limit"])
+        if offset < 0 or limit < 0:
+            raise ValueError("offset and limit must not be negative")
+        limit = min(limit, _READ_MAX_BYTES)
+        data = await self._host.files.read(_text(message, "url"), offset=offset, limit=limit)
+        return base64.b64encode(data).decode()
+
+    async def _list(self, message: Message) -> list[dict[str, Any]]:
+        return [_as_json(one) for one in await self._host.files.listing(_text(message, "url"))]
+
+    async def _write(self, message: Message) -> None:
+        await self._host.files.write(_text(message, "url"), base64.b64decode(_text(message, "data")))
+
+    async def _fingerprint(self, message: Message) -> str:
+        """Of what came with the request alone: it is on this machine, and may be other than the last time."""
+        url, base = _text(message, "url"), extend(self._run.work_url, "attachments")
+        name = url.removeprefix(base).strip("/")
+        if scheme_of(url) != "s3":
+            name = unquote(name, errors="surrogateescape")
+        path = (self._run.attachments / name).resolve()
+        if not url.startswith(f"{base}/") or not path.is_relative_to(self._run.attachments.resolve()):
+            return ""
+        return await asyncio.to_thread(_digest, path)
+
+    async def _run_step(self, message: Message) -> dict[str, Any]:
+        """Answered when the step's task has ended."""
+        document = message["document"]
+        if not isinstance(document, dict):
+            raise TypeError("document must be an object")
+        step = Step(_text(message, "key"), _text(message, "name")[:_NAME_MAX_CHARACTERS], document)
+        async with self._submitting:
+            task_id = await self._host.submit(step)
+        end = await self._host.wait(task_id)
+        return {
+            "task_id": end.task_id,
+            "state": str(end.state),
+            "log": dict(end.log),
+            "document": dict(end.document),
+            "reused_from": end.reused_from,
+        }
+
+
+def _digest(path: Path) -> str:
+    """The SHA-1 of a file, or of a directory's files with their names. Raises: FileNotFoundError."""
+    if not path.is_dir():
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, lambda: hashlib.sha1(usedforsecurity=False)).hexdigest()
+    found = [(str(one.relative_to(path)), _digest(one)) for one in sorted(path.rglob("*")) if one.is_file()]
+    return hashlib.sha1(repr(found).encode(errors="surrogateescape"), usedforsecurity=False).hexdigest()
+
+
+def _as_json(stat: FileStat) -> dict[str, Any]:
+    return {"url": stat.url, "kind": stat.kind, "size_bytes": stat.size_bytes}
+
+
+def _text(message: Message, name: str) -> str:
+    value = message[name]
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be a string")
+    return value

@@ -1,0 +1,197 @@
+"""The sandbox of an engine's process: it evaluates what users wrote, so it sees nothing and reaches nobody.
+
+With bubblewrap: every namespace of its own (no network, no other process), a file system with nothing but
+the engine's environment and the libraries that it needs, all read-only, and a small /tmp. Where the server is
+root it runs as a user that nobody else is. Always: an empty environment, limits of memory, processor time,
+open files and file sizes; a control group where this server may make one.
+"""
+
+import functools
+import json
+import os
+import resource
+import shutil
+import stat
+import subprocess
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from tesp_api.errors import EngineUnusable
+from tesp_api.settings_engines import SandboxSettings
+from tesp_api.wes.engines.environments import EngineEnvironment
+from tesp_api.worker.cgroups import ControlGroup, create_group
+
+INSIDE = PurePosixPath("/engine")
+"""Where the engine's own code lies in the sandbox."""
+
+SCRATCH_BYTES = 64 * 1024**2
+_FIRST_USER = 1_900_000_000
+_USERS = 100_000_000
+_FILES_MAX = 1024
+_LIBRARIES = tuple(
+    Path(above, name) for above in ("/usr", "/") for name in ("lib", "lib32", "lib64", "libx32")
+)
+_LOADER = (Path("/etc/ld.so.cache"),)
+_ENVIRONMENT = {"LANG": "C.UTF-8", "HOME": "/tmp", "TMPDIR": "/tmp"}  # noqa: S108 - inside the sandbox
+_START = (
+    "import sys, json; sys.path.append(sys.argv[1]); "
+    "from expander.confinement import confine; channel = confine(json.loads(sys.argv[2])); "
+    "from expander.main import main; main(channel)"
+)
+"""Nothing but our own module is loaded before the process has given up what it may."""
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """How to start the process; `argv[0]` is a path. `on_start` runs in it before the program."""
+
+    argv: Sequence[str]
+    environment: Mapping[str, str]
+    on_start: Callable[[], None]
+    group: ControlGroup | None
+
+
+class Sandbox:
+    """For one engine, whose code is the package `expander` in the folder `code`."""
+
+    def __init__(self, environment: EngineEnvironment, code: Path, settings: SandboxSettings) -> None:
+        self._environment = environment
+        self._code = code
+        self._settings = settings
+
+    @property
+    def fault(self) -> str:
+        """Why nothing may be started here; "" if it may."""
+        if shutil.which("bwrap") or self._settings.allow_unconfined:
+            return ""
+        return (
+            "workflows are expanded in a sandbox, and bubblewrap (bwrap) is not on this server: its operator "
+            "installs it, or sets wes.sandbox.allow_unconfined, where every user is trusted"
+        )
+
+    def launch(self, name: str) -> Launch:
+        """The `name` tells one process from the others.
+
+        Raises:
+            EngineUnusable: the engine is not installed, or must not run here.
+        """
+        self._environment.require()
+        if self.fault:
+            raise EngineUnusable(self.fault)
+        bwrap = shutil.which("bwrap")
+        user = self._user_of(name, bwrap)
+        python = [str(self._environment.python), "-I", "-B", "-X", "utf8", "-c", _START]
+        options = json.dumps({"user": user})
+        path = {"PATH": str(self._environment.folder / "bin")}
+        group = create_group(
+            f"tesp-engine-{name}", None, int(self._settings.memory_gb * 1e9), self._settings.processes_max
+        )
+        argv = [*python, str(self._code), options]
+        if bwrap is not None:
+            argv = [bwrap, *self._options(user), "--", *python, str(INSIDE), options]
+        return Launch(argv, {**_ENVIRONMENT, **path}, _limiter(self._settings, group), group)
+
+    def check(self) -> str:
+        """Start what does nothing; why that fails here, or "".
+
+        Raises:
+            EngineUnusable: as `launch`.
+        """
+        launch = self.launch("check")
+        argv = ["pass" if word == _START else word for word in launch.argv]
+        try:
+            ended = subprocess.run(
+                argv, env=dict(launch.environment), preexec_fn=launch.on_start, capture_output=True, text=True
+            )
+        finally:
+            if launch.group is not None:
+                launch.group.remove()
+        return ended.stderr.strip() or "it does not start" if ended.returncode else ""
+
+    def _options(self, user: int | None) -> Iterator[str]:
+        """Of bwrap."""
+        yield from ("--die-with-parent", "--new-session", "--hostname", "engine", "--cap-drop", "ALL")
+        if user is None:
+            yield "--unshare-all"
+        else:  # in a user namespace of its own it would still be root to the kernel
+            yield from ("--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts")
+            yield from ("--unshare-cgroup-try", "--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID")
+        yield from ("--perms", "0755", "--tmpfs", "/")
+        yield from ("--perms", "1777", "--size", str(SCRATCH_BYTES), "--tmpfs", "/tmp")  # noqa: S108 - inside the sandbox
+        links = [path for path in _LIBRARIES if path.is_symlink()]
+        for path in links:
+            yield from ("--symlink", str(path.readlink()), str(path))
+        shown = {path: path for path in (*_LIBRARIES, *_LOADER) if path.exists() and path not in links}
+        shown |= {path: path for path in self._python_parts()}
+        shown[Path(INSIDE, "expander")] = self._code / "expander"
+        # bwrap would make the folders above them for its own user alone
+        above = {folder for path in shown for folder in path.parents if folder.name}
+        for folder in sorted(above):
+            yield from ("--perms", "0755", "--dir", str(folder))
+        for target, source in shown.items():
+            yield from ("--ro-bind", str(source), str(target))
+        yield from ("--proc", "/proc", "--dev", "/dev")
+        yield from ("--remount-ro", "/", "--chdir", "/tmp")  # noqa: S108 - inside the sandbox
+
+    def _python_parts(self) -> Iterator[Path]:
+        """The environment, and of the Python that it is made of the program and its library."""
+        folder = self._environment.folder
+        yield folder
+        program = self._environment.python.resolve()
+        yield program
+        if (library := program.parent.parent / "lib") not in _LIBRARIES:
+            yield library
+        link = self._environment.python
+        while link.is_symlink():  # the way from the environment to the program
+            link = link.parent / link.readlink()
+            if not link.is_relative_to(folder):
+                yield link
+
+    def _user_of(self, name: str, bwrap: str | None) -> int | None:
+        """A user for this process alone, if the server is root and any user can read the engine's files."""
+        if os.geteuid() != 0 or (bwrap and not _has_namespaces_as_root(bwrap)):
+            return None
+        program = self._environment.python.resolve()
+        needed = [self._code / "expander" / "main.py", program, self._environment.folder / "pyvenv.cfg"]
+        if not all(_is_readable(path, with_folders=bwrap is None) for path in needed):
+            return None
+        return _FIRST_USER + zlib.crc32(name.encode()) % _USERS
+
+
+@functools.cache
+def _has_namespaces_as_root(bwrap: str) -> bool:
+    """Whether root may make them as it is; in some containers it needs a user namespace, as others do."""
+    argv = [bwrap, "--unshare-pid", "--unshare-net", "--ro-bind", "/", "/", "true"]
+    return subprocess.run(argv, capture_output=True).returncode == 0
+
+
+def _is_readable(path: Path, *, with_folders: bool) -> bool:
+    """Whether every user may read it, on the way from the root if need be: a sandbox has its own way."""
+    if not path.stat().st_mode & stat.S_IROTH or not path.parent.stat().st_mode & stat.S_IXOTH:
+        return False
+    return not with_folders or all(one.stat().st_mode & stat.S_IXOTH for one in path.parents)
+
+
+def _limiter(settings: SandboxSettings, group: ControlGroup | None) -> Callable[[], None]:
+    """What the process does to itself first: enter its group, take its limits."""
+    memory_bytes, cpu_s = int(settings.memory_gb * 1e9), int(settings.cpu_s)
+    limits: list[tuple[int, Any]] = [
+        (resource.RLIMIT_CORE, 0),
+        (resource.RLIMIT_CPU, cpu_s),
+        (resource.RLIMIT_DATA, memory_bytes),
+        (resource.RLIMIT_FSIZE, SCRATCH_BYTES),
+        (resource.RLIMIT_NOFILE, _FILES_MAX),
+    ]
+
+    def limit() -> None:
+        if group is not None:
+            group.enter()
+        for kind, value in limits:
+            hard = resource.getrlimit(kind)[1]
+            value = value if hard == resource.RLIM_INFINITY else min(value, hard)
+            resource.setrlimit(kind, (value, value))
+
+    return limit

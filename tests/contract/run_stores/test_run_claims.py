@@ -1,0 +1,105 @@
+"""Claims of runs: one server expands a run, and another takes over when its lease ends."""
+
+from collections.abc import Callable
+
+import pytest
+
+from tesp_api.errors import ClaimLost
+from tesp_api.store.base import TaskStore
+from tesp_api.store.runs import Run, RunStore
+from tesp_api.tes.states import State
+from tests.contract.run_stores.conftest import runs_of
+from tests.contract.run_stores.test_runs import step_of, take
+from tests.contract.task_stores.conftest import FakeClock, StoreKind
+from tests.factories import make_run
+
+
+async def test_a_run_is_claimed_once(runs: RunStore, run: Run) -> None:
+    [claimed] = await runs.claim("a", lease_s=60, new_limit=9)
+    assert claimed.claim is not None
+    assert (claimed.claim.task_id, claimed.claim.owner, claimed.claim.epoch) == (run.id, "a", 1)
+    assert await runs.claim("b", lease_s=60, new_limit=9) == []
+    assert await runs.held("a") == {run.id: State.QUEUED}
+
+
+async def test_new_ones_are_limited_and_others_not(runs: RunStore) -> None:
+    made = [make_run() for _ in range(4)]
+    for run in made:
+        await runs.create(run)
+    assert await runs.claim("a", lease_s=60, new_limit=0) == []
+    await runs.request_cancel(made[3].id, "why")
+    claimed = await runs.claim("a", lease_s=60, new_limit=2)
+    assert [run.id for run in claimed] == [made[0].id, made[1].id, made[3].id]
+
+
+async def test_a_lease_ends_at_its_end(runs: RunStore, run: Run, clock: FakeClock) -> None:
+    old = await take(runs, run.id, "a")
+    clock.advance(59.999)
+    assert await runs.claim("b", lease_s=60, new_limit=9) == []
+    clock.advance(0.001)
+    new = await take(runs, run.id, "b")
+    assert new.epoch == 2
+    for stale in (
+        runs.transition(run.id, State.INITIALIZING, claim=old),
+        runs.tell("line", claim=old),
+        runs.append_log("stdout", b"x", claim=old),
+        runs.put_step(step_of(run, "a"), claim=old),
+        runs.replace_step(step_of(run, "a"), claim=old),
+        runs.remove(claim=old),
+    ):
+        with pytest.raises(ClaimLost):
+            await stale
+    assert (await runs.get(run.id)).state is State.QUEUED
+    assert await runs.list_steps(run.id, limit=9) == []
+
+
+async def test_a_renewed_lease_holds_for_the_runs_named(runs: RunStore, clock: FakeClock) -> None:
+    kept, forgotten = make_run(), make_run()
+    for run in (kept, forgotten):
+        await runs.create(run)
+    await runs.claim("a", lease_s=60, new_limit=9)
+    clock.advance(50)
+    await runs.renew("a", [kept.id], lease_s=60)
+    clock.advance(20)
+    assert [run.id for run in await runs.claim("b", lease_s=60, new_limit=9)] == [forgotten.id]
+    assert set(await runs.held("a")) == {kept.id}
+    await runs.renew("a", [kept.id, forgotten.id], lease_s=600)
+    assert set(await runs.held("b")) == {forgotten.id}
+
+
+async def test_what_is_released_is_free_at_once(runs: RunStore, run: Run) -> None:
+    old = await take(runs, run.id, "a")
+    await runs.release("a")
+    assert (await take(runs, run.id, "b")).epoch == old.epoch + 1
+
+
+async def test_an_embedded_store_voids_claims_when_it_is_opened(
+    tasks: TaskStore, handle: Callable[[], TaskStore], kind: StoreKind
+) -> None:
+    if kind.shared:
+        pytest.skip("others may live")
+    run = make_run()
+    await runs_of(tasks).create(run)
+    await take(runs_of(tasks), run.id)
+    await tasks.aclose()
+    again = handle()
+    await again.open()
+    try:
+        assert (await take(runs_of(again), run.id)).epoch == 2
+    finally:
+        await again.aclose()
+
+
+async def test_servers_share_a_database(
+    runs: RunStore, handle: Callable[[], TaskStore], kind: StoreKind, run: Run
+) -> None:
+    if not kind.shared:
+        pytest.skip("one server owns it")
+    other = handle()
+    await other.open()
+    try:
+        await take(runs, run.id, "a")
+        assert await runs_of(other).claim("b", lease_s=60, new_limit=9) == []
+        assert (await runs_of(other).get(run.id)).claim is not None
+    finally:
+        await other.aclose()

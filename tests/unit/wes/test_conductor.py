@@ -1,0 +1,335 @@
+"""How runs are driven: each step a task, whatever dies; cancel, resumption, removal."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tesp_api.errors import (
+    InvalidRequest,
+    LimitReached,
+    RunInUse,
+    RunNotFound,
+    StoreUnavailable,
+    TaskNotFound,
+)
+from tesp_api.runner.retention import Retention
+from tesp_api.runner.routing import Routing
+from tesp_api.settings import Settings
+from tesp_api.store.runs import RunQuery
+from tesp_api.tes.states import FINAL, State
+from tests.fakes.workshop import Workshop, eventually
+
+
+def step(name: str, command: str = "true", **more: Any) -> dict[str, Any]:
+    return {"name": name, "command": [command], **more}
+
+
+TWO = [
+    step("a", outputs={"/o/x": "a/x"}),
+    step("b", after=["a"], inputs={"/i/x": "a/x"}, outputs={"/o/y": "b/y"}),
+]
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    timing = {"lease_s": 1.5, "scan_s": 0.1}
+    limits = {"live_max": 5, "running_max": 3}
+    return Settings.model_validate({"data_dir": str(tmp_path), "scheduler": timing, "wes": limits})
+
+
+@pytest.fixture
+async def shop(settings: Settings) -> AsyncIterator[Workshop]:
+    async with Workshop(settings) as opened:
+        yield opened
+
+
+async def test_each_step_is_a_task(shop: Workshop) -> None:
+    run_id = await shop.submit(TWO, {"result": "b/y"}, owner="alice")
+    run = await shop.ended_run(run_id)
+    assert (run.state, run.exit_code) == (State.COMPLETE, 0)
+    assert run.outputs["result"]["location"] == f"{run.work_url}b/y"
+    assert run.started_at is not None
+    assert run.ended_at is not None
+    steps = await shop.steps(run_id)
+    assert list(steps) == ["a", "b"]
+    task = await shop.store.get(steps["b"].task_id)
+    assert (task.owner, task.state) == ("alice", State.COMPLETE)
+    assert task.request["tags"] == {"wes.run_id": run_id, "wes.step": "b"}
+    assert task.request["inputs"][0]["url"] == f"{run.work_url}a/x"
+    assert task.warnings[0] == f"step b of workflow run {run_id}"
+    assert await shop.log(run_id) == "expanding w.json\na: COMPLETE\nb: COMPLETE\n"
+    assert not (shop.settings.data_dir / "wes/runs" / run_id).exists()
+
+
+async def test_a_failed_step_fails_the_run(shop: Workshop) -> None:
+    run = await shop.ended_run(await shop.submit([step("a"), step("b", "false", after=["a"])]))
+    assert (run.state, run.exit_code) == (State.EXECUTOR_ERROR, 1)
+    assert run.system_logs[-1].startswith("step b ended EXECUTOR_ERROR (task ")
+
+
+async def test_a_step_that_is_no_task_fails_the_run(shop: Workshop) -> None:
+    run = await shop.ended_run(await shop.submit([step("a", outputs={"not/absolute": "x"})]))
+    assert run.state is State.SYSTEM_ERROR
+    assert run.system_logs[-1].startswith("a step cannot run here: outputs[0].path: ")
+    assert shop.engine.expansions[run.id] == 1
+
+
+async def test_an_engine_that_raises_is_tried_again(shop: Workshop) -> None:
+    shop.engine.raises = [RuntimeError("once"), RuntimeError("twice")]
+    run = await shop.ended_run(await shop.submit(TWO))
+    assert run.state is State.COMPLETE
+    assert shop.engine.expansions[run.id] == 3
+
+
+async def test_an_engine_that_always_raises_ends_the_run(shop: Workshop) -> None:
+    shop.engine.raises = [RuntimeError("oh no")] * 9
+    run = await shop.ended_run(await shop.submit(TWO))
+    assert run.state is State.SYSTEM_ERROR
+    assert "the workflow engine script failed: RuntimeError: oh no" in run.system_logs[-1]
+
+
+async def test_an_engine_that_was_removed_ends_the_run(shop: Workshop) -> None:
+    shop.engine.installed = None
+    run = await shop.ended_run(await shop.submit(TWO))
+    assert run.state is State.SYSTEM_ERROR
+    assert "is not installed" in run.system_logs[-1]
+
+
+async def test_a_cancel_reaches_every_task(shop: Workshop) -> None:
+    run_id = await shop.submit([step("s", "hang", scatter=8)])
+    await shop.until_begun(8)
+    began = asyncio.get_running_loop().time()
+    await shop.runs.request_cancel(run_id, "canceled by alice")
+    shop.run_bell.ring(run_id)
+    run = await shop.ended_run(run_id)
+    assert asyncio.get_running_loop().time() - began < 5
+    assert run.state is State.CANCELED
+    assert "canceled by alice" in run.system_logs
+    for one in (await shop.steps(run_id)).values():
+        assert (await shop.store.get_state(one.task_id)) is State.CANCELED
+
+
+async def test_a_cancel_without_a_ring_is_seen(shop: Workshop) -> None:
+    run_id = await shop.submit([step("s", "hang")])
+    await shop.until_begun(1)
+    await shop.runs.request_cancel(run_id, "canceled elsewhere")
+    assert (await shop.ended_run(run_id)).state is State.CANCELED
+
+
+async def test_a_run_that_waits_is_canceled_at_once(shop: Workshop) -> None:
+    busy = [await shop.submit([step("s", "hang")]) for _ in range(3)]
+    waiting = await shop.submit([step("never")])
+    await shop.until_begun(3)
+    await asyncio.sleep(0.3)
+    assert (await shop.runs.get(waiting)).state is State.QUEUED
+    await shop.runs.request_cancel(waiting, "why")
+    assert (await shop.ended_run(waiting)).state is State.CANCELED
+    shop.player.go()
+    for run_id in busy:
+        assert (await shop.ended_run(run_id)).state is State.COMPLETE
+    assert shop.player.begun == ["s"] * 3
+
+
+async def test_runs_of_one_user_are_limited(shop: Workshop) -> None:
+    for _ in range(5):
+        await shop.submit([step("s", "hang")])
+    with pytest.raises(LimitReached, match="5 runs of yours have not ended"):
+        await shop.submit(TWO)
+    assert await shop.submit(TWO, owner="bob")
+
+
+async def test_a_restart_repeats_no_step(settings: Settings) -> None:
+    steps = [step("done"), step("going", "hang", scatter=3), step("last", after=["going"])]
+    async with Workshop(settings) as first:
+        run_id = await first.submit(steps)
+        await first.until_begun(4)
+        before = await first.steps(run_id)
+    async with Workshop(settings) as second:
+        await asyncio.sleep(0.2)
+        second.player.go()
+        run = await second.ended_run(run_id)
+        assert run.state is State.COMPLETE
+        assert second.player.begun == ["last"]
+        after = await second.steps(run_id)
+        assert {name: after[name] for name in before} == before
+        assert len(after) == 5
+
+
+async def test_a_step_that_was_canceled_is_not_made_anew(settings: Settings) -> None:
+    async with Workshop(settings, plays=False) as first:
+        run_id = await first.submit([step("a")])
+        await first.until(run_id, {State.RUNNING})
+        steps = await eventually(lambda: first.steps(run_id))
+
+        async def canceled() -> bool:
+            try:
+                return bool(await first.store.request_cancel(steps["a"].task_id, "by its owner"))
+            except TaskNotFound:  # a moment later
+                return False
+
+        await eventually(canceled)
+    async with Workshop(settings) as second:
+        run = await second.ended_run(run_id)
+        assert run.state is State.SYSTEM_ERROR
+        assert second.player.begun == []
+        assert list(await second.steps(run_id)) == ["a"]
+
+
+async def test_a_step_that_was_written_down_before_a_crash_is_made_then(settings: Settings) -> None:
+    async with Workshop(settings, plays=False) as first:
+        first.parts.creation.create_step = _dies  # type: ignore[method-assign]
+        run_id = await first.submit([step("a")])
+        steps = await eventually(lambda: first.steps(run_id))
+    async with Workshop(settings) as second:
+        assert (await second.ended_run(run_id)).state is State.COMPLETE
+        assert await second.steps(run_id) == steps
+        assert second.player.begun == ["a"]
+
+
+async def _dies(*_: object, **__: object) -> None:
+    """As a process that ends between writing a step down and making its task."""
+    raise StoreUnavailable("gone")
+
+
+async def test_finished_steps_are_taken_over(shop: Workshop) -> None:
+    steps = [step("a", outputs={"/o/x": "a/x"}), step("b", "false", after=["a"], inputs={"/i/x": "a/x"})]
+    failed = await shop.ended_run(await shop.submit(steps))
+    assert failed.state is State.EXECUTOR_ERROR
+    shop.player.begun.clear()
+    mended = [steps[0], steps[1] | {"command": ["true"], "outputs": {"/o/y": "b/y"}}]
+    resumed = await shop.ended_run(
+        await shop.submit(mended, {"x": "a/x", "y": "b/y"}, parameters={"resume": failed.id})
+    )
+    assert resumed.state is State.COMPLETE
+    assert shop.player.begun == ["b"]
+    assert resumed.outputs["x"]["location"] == f"{failed.work_url}a/x"
+    assert resumed.outputs["y"]["location"] == f"{resumed.work_url}b/y"
+    before, after = await shop.steps(failed.id), await shop.steps(resumed.id)
+    assert (after["a"].task_id, after["a"].reused_from) == (before["a"].task_id, failed.id)
+    assert f"a: taken over from run {failed.id}" in await shop.log(resumed.id)
+    with pytest.raises(RunInUse, match=resumed.id):
+        await shop.runs.doom(failed.id)
+    again = await shop.ended_run(await shop.submit(mended, parameters={"resume": resumed.id}))
+    assert (await shop.steps(again.id))["a"].reused_from == failed.id
+    assert shop.player.begun == ["b"]
+
+
+async def test_a_step_whose_task_was_deleted_runs_again(shop: Workshop) -> None:
+    first = await shop.ended_run(await shop.submit(TWO))
+    await shop.store.delete((await shop.steps(first.id))["a"].task_id)
+    shop.player.begun.clear()
+    await shop.ended_run(await shop.submit(TWO, parameters={"resume": first.id}))
+    assert shop.player.begun == ["a"]
+
+
+async def test_only_what_has_ended_is_resumed(shop: Workshop) -> None:
+    running = await shop.submit([step("s", "hang")])
+    for run_id, said in ((running, "wait for its end"), ("no-such-run", "there is no run")):
+        with pytest.raises(InvalidRequest, match=said):
+            await shop.submit(TWO, parameters={"resume": run_id})
+
+
+async def test_an_earlier_runs_output_is_an_input(shop: Workshop) -> None:
+    earlier = await shop.ended_run(await shop.submit(TWO, {"result": "b/y"}))
+    params = {"x": {"class": "File", "location": f"run://{earlier.id}/result"}}
+    later = await shop.ended_run(await shop.submit([step("c", inputs={"/i": "$x"})], params=params))
+    assert later.state is State.COMPLETE
+    task = await shop.store.get((await shop.steps(later.id))["c"].task_id)
+    assert task.request["inputs"][0]["url"] == f"{earlier.work_url}b/y"
+    assert later.request["workflow_params"] == params
+
+
+async def test_others_folders_stay_closed_to_steps(shop: Workshop) -> None:
+    other = await shop.ended_run(await shop.submit(TWO))
+    params = {"x": f"{other.work_url}b/y"}
+    run = await shop.ended_run(await shop.submit([step("c", inputs={"/i": "$x"})], params=params))
+    assert run.state is State.SYSTEM_ERROR
+    assert "inputs[0].url" in run.system_logs[-1]
+
+
+async def test_a_deleted_run_leaves_nothing(shop: Workshop) -> None:
+    run = await shop.ended_run(await shop.submit(TWO, attached={"sub/data": b"x"}))
+    task_ids = [one.task_id for one in (await shop.steps(run.id)).values()]
+    folder = shop.settings.data_dir / "wes/work" / run.id
+    assert (folder / "attachments/sub/data").read_bytes() == b"x"
+    await shop.runs.doom(run.id)
+    shop.run_bell.ring(run.id)
+
+    async def is_gone() -> bool:
+        return not folder.exists() and not await shop.runs.list_steps(run.id, limit=1)
+
+    await eventually(is_gone)
+    for task_id in task_ids:
+        with pytest.raises(TaskNotFound):
+            await shop.store.get_state(task_id)
+    with pytest.raises(RunNotFound):
+        await shop.runs.get(run.id)
+
+
+async def test_a_task_that_is_deleted_under_way_does_not_hang_the_run(shop: Workshop) -> None:
+    run_id = await shop.submit([step("s", "hang")])
+    await shop.until_begun(1)
+    task_id = (await shop.steps(run_id))["s"].task_id
+    await shop.store.request_cancel(task_id, "by its owner")
+    assert (await shop.ended_run(run_id)).state is State.SYSTEM_ERROR
+    assert await shop.store.get_state(task_id) in FINAL
+
+
+async def test_a_run_that_cannot_leave_files_is_refused(tmp_path: Path) -> None:
+    elsewhere = {"kind": "rest", "url": "http://127.0.0.1:9", "file_roots": []}
+    settings = Settings.model_validate({"data_dir": str(tmp_path), "destinations": {"far": elsewhere}})
+    async with Workshop(settings, plays=False, routing=Routing(settings)) as shop:
+        with pytest.raises(InvalidRequest, match=r"wes\.work_url.*far: .*file_roots"):
+            await shop.submit(TWO)
+        assert (await shop.runs.list_runs(RunQuery())).items == []
+
+
+async def test_steps_keep_to_the_limits_of_their_owner(settings: Settings) -> None:
+    few = Settings.model_validate(settings.model_dump() | {"limits": {"user": {"live_tasks": 2}}})
+    async with Workshop(few) as shop:
+        run = await shop.ended_run(await shop.submit([step("s", scatter=6)]))
+        assert run.state is State.COMPLETE
+        assert len(await shop.steps(run.id)) == 6
+        told = [line for line in run.system_logs if "limits.user.live_tasks" in line]
+        assert len(told) == 1
+        assert told[0].startswith("step s ")
+
+
+async def test_old_runs_are_removed_by_retention(shop: Workshop) -> None:
+    run = await shop.ended_run(await shop.submit(TWO))
+    retention = Retention(shop.store, 0.01, runs=shop.runs)
+    await asyncio.sleep(0.05)
+    assert await retention.sweep() >= 1
+    with pytest.raises(RunNotFound):
+        await shop.runs.get(run.id)
+
+
+async def test_a_cancel_goes_on_after_a_restart(settings: Settings) -> None:
+    async with Workshop(settings, plays=False) as first:
+        run_id = await first.submit([step("s", "hang", scatter=3)])
+        await eventually(lambda: first.steps(run_id))
+        await first.runs.request_cancel(run_id, "canceled by alice")
+        first.run_bell.ring(run_id)
+        await asyncio.sleep(0.2)
+        assert (await first.runs.get(run_id)).state is State.CANCELING  # nobody ends its tasks
+    async with Workshop(settings) as second:
+        assert (await second.ended_run(run_id)).state is State.CANCELED
+        for one in (await second.steps(run_id)).values():
+            assert await second.store.get_state(one.task_id) is State.CANCELED
+
+
+async def test_a_removal_goes_on_after_a_restart(settings: Settings) -> None:
+    async with Workshop(settings) as first:
+        run = await first.ended_run(await first.submit(TWO))
+        await first.conductor.stop()
+        await first.runs.doom(run.id)
+    async with Workshop(settings) as second:
+
+        async def is_gone() -> bool:
+            return not await second.runs.list_steps(run.id, limit=1)
+
+        await eventually(is_gone)
+        assert not (settings.data_dir / "wes/work" / run.id).exists()
