@@ -51,6 +51,10 @@ class Unusable(SystemFailure):
     cause = "runtime"
 
 
+class DaemonAway(Unusable):
+    """A runtime is there, and its daemon is not: it may be restarted just now."""
+
+
 class BadOrder(SystemFailure):
     """There is no order that could be followed."""
 

@@ -133,7 +133,7 @@ def _prepare(
 ) -> Attempt:
     """Choose the runtime and plan the mounts. Raises: SystemFailure."""
     os.makedirs(job.tree, mode=0o700, exist_ok=True)
-    runtime = choose_runtime(order.site, job.task)
+    runtime = choose_runtime(order.site, job.task, cancellation, record.message)
     result.metadata["runtime"] = runtime.description
     warning = check_disk(order, job.path)
     for line in (*runtime.notes, *([warning] if warning else [])):

@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 from .. import ownership
 from ..cancellation import Cancellation
-from ..errors import SystemFailure, Unusable
+from ..errors import DaemonAway, SystemFailure, Unusable
 from ..mounts import Bind
 from ..process import DAEMON_AWAY, run_command, run_despite_daemon
 from .base import (
@@ -69,7 +69,8 @@ class Docker:
             return str(self._engine.get("/version")["Version"])
         code, text = run_command([self._program, "version", "--format", "{{.Server.Version}}"])
         if code != 0:
-            raise Unusable(f"the daemon does not answer: {text[-300:]}")
+            kind = DaemonAway if DAEMON_AWAY.search(text) else Unusable
+            raise kind(f"the daemon does not answer: {text[-300:]}")
         return text
 
     def check_image(self, image: str, cancellation: Cancellation) -> None:

@@ -6,12 +6,14 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
-from tesp_api.worker import process
-from tesp_api.worker.errors import SystemFailure
+from tesp_api.worker import process, runtimes
+from tesp_api.worker.cancellation import Cancellation
+from tesp_api.worker.errors import Canceled, SystemFailure
 from tesp_api.worker.process import run_despite_daemon
 from tesp_api.worker.runtimes.base import Run
 from tesp_api.worker.runtimes.docker import Docker
@@ -115,3 +117,35 @@ def test_a_client_that_lost_its_container_gives_no_exit_code(folder: Path, exit_
 def test_exit_codes_of_programs_are_theirs(folder: Path) -> None:
     assert outcome(folder, 125, ExitCode=125) == 125
     assert outcome(folder, 143, ExitCode=143) == 143
+
+
+def chosen(folder: Path, said: list[str]) -> str:
+    site = SimpleNamespace(runtimes=("docker", "singularity"), runtime_args={})
+    cancellation = Cancellation(str(folder / "cancel"))
+    return runtimes.choose_runtime(cast(Any, site), str(folder), cancellation, said.append).description
+
+
+def test_a_worker_that_begins_while_the_daemon_is_restarted_waits_for_it(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runtimes, "PAUSE_S", 0.01)
+    (folder / "away").write_text("1\n2\n3\n")
+    said: list[str] = []
+    assert chosen(folder, said) == "docker 20.10"
+    assert len(said) == 1 and "the daemon does not answer" in said[0] and "Waiting for it" in said[0]
+
+
+def test_no_worker_waits_for_a_daemon_for_ever(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runtimes, "PATIENCE_S", 0.0)
+    (folder / "away").write_text("1\n" * 100)
+    with pytest.raises(
+        SystemFailure, match=r"No container runtime works .*docker: the daemon does not answer"
+    ):
+        chosen(folder, [])
+
+
+def test_a_cancel_ends_the_wait_for_a_daemon(folder: Path) -> None:
+    (folder / "away").write_text("1\n" * 100)
+    (folder / "cancel").touch()
+    with pytest.raises(Canceled):
+        chosen(folder, [])
