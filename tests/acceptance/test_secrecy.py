@@ -193,7 +193,7 @@ def _answers_about(server: TespServer, task_id: str) -> Iterator[bytes]:
         path for path, item in server.client.get("/openapi.json").json()["paths"].items() if "get" in item
     ]
     for path in paths:
-        if "{id}" in path:
+        if "/tasks/{id}" in path:
             path = path.format(id=task_id, executor=0, stream="stdout")
             for view in ("MINIMAL", "BASIC", "FULL"):
                 answer = server.client.get(path, params={"view": view} if path.endswith(task_id) else {})
