@@ -27,6 +27,8 @@ KEEPALIVE_S = 1.0  # gunicorn closes an idle connection after 2 s: be first
 CONNECT_TIMEOUT_S = 5.0
 
 _FAULT_BYTES = 64 * 1024
+_AT_ONCE_BYTES = 128 * 1024
+"""What the system's buffers take; of more, each piece has its own time."""
 
 # Foreign exceptions, the nearest class in an exception's ancestry decides
 FOREIGN_ERRORS: dict[type[Exception], tuple[type[PulsarError], str]] = {
@@ -100,7 +102,7 @@ class PulsarHttp:
             PulsarRefused: it will not do this: a wrong token, not a Pulsar at all.
         """
         data = bytearray()
-        async with self._answer(method, path, query, body) as answer:
+        async with self._answer(method, path, query, body if body is None else _Body(body)) as answer:
             async for piece in answer.content.iter_any():
                 data += piece
                 if len(data) > READ_MAX_BYTES:
@@ -110,8 +112,7 @@ class PulsarHttp:
     async def send_file(self, path: str, query: Mapping[str, str], source: Path) -> None:
         """POST a file of any size as the body, read as it is sent. Raises: as `send`."""
         size_bytes = (await asyncio.to_thread(source.stat)).st_size
-        headers = {"Content-Length": str(size_bytes)}
-        async with self._answer("POST", path, query, _pieces(source), headers):
+        async with self._answer("POST", path, query, _Body(_pieces(source), size_bytes)):
             pass
 
     async def fetch(self, path: str, query: Mapping[str, str], sink: Callable[[bytes], None]) -> None:
@@ -126,17 +127,23 @@ class PulsarHttp:
         method: str,
         path: str,
         query: Mapping[str, str] | None,
-        body: bytes | AsyncIterator[bytes] | None = None,
-        headers: Mapping[str, str] | None = None,
+        body: "_Body | None" = None,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """An answer of success, whose body is still to be read."""
         target = self._url.raw_path.rstrip("/") + path
         whole = urlencode({**(query or {}), **self._token}, quote_via=quote)
         url = self._url.origin().join(URL(f"{target}?{whole}" if whole else target, encoded=True))
+        limit = asyncio.timeout(None)  # while a body is sent, of which aiohttp knows no limit
+        sent = body.within(limit, self._timeout_s) if body is not None else None
+        headers = body.headers if body is not None else None
         try:
-            async with self._opened().request(
-                method, url, data=body, headers=headers, allow_redirects=False
-            ) as answer:
+            async with (
+                limit,
+                self._opened().request(
+                    method, url, data=sent, headers=headers, allow_redirects=False
+                ) as answer,
+            ):
+                limit.reschedule(None)
                 _log.debug("HTTP Request: %s %s %d", method, target, answer.status)
                 if answer.status != HTTPStatus.OK:
                     await answer.content.read(_FAULT_BYTES)  # or its connection could not be used again
@@ -145,6 +152,10 @@ class PulsarHttp:
                 self._answered_at = time.monotonic()
         except aiohttp.ClientError as exc:
             raise translate(self._name, exc) from None
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            raise PulsarUnavailable(f"Pulsar {self._name!r} does not take in time what it is sent") from None
 
     def _opened(self) -> aiohttp.ClientSession:
         if self._session is None:
@@ -163,6 +174,36 @@ class PulsarHttp:
                 ),
             )
         return self._session
+
+
+class _Body:
+    """What is sent: bytes, or pieces that come to so many bytes."""
+
+    def __init__(self, content: bytes | AsyncIterator[bytes], size_bytes: int = 0) -> None:
+        self._content = content
+        self.headers = {"Content-Length": str(len(content) if isinstance(content, bytes) else size_bytes)}
+
+    def within(self, limit: asyncio.Timeout, timeout_s: float) -> bytes | AsyncIterator[bytes]:
+        """The same, in pieces that move the limit on, unless it is little."""
+        content = self._content
+        if isinstance(content, bytes):
+            if len(content) <= _AT_ONCE_BYTES:
+                return content
+            content = _parts(content)
+        return _moving(content, limit, timeout_s)
+
+
+async def _moving(
+    pieces: AsyncIterator[bytes], limit: asyncio.Timeout, timeout_s: float
+) -> AsyncIterator[bytes]:
+    async for piece in pieces:
+        limit.reschedule(asyncio.get_running_loop().time() + timeout_s)
+        yield piece
+
+
+async def _parts(content: bytes) -> AsyncIterator[bytes]:
+    for start in range(0, len(content), PIECE_BYTES):
+        yield content[start : start + PIECE_BYTES]
 
 
 async def _pieces(source: Path) -> AsyncIterator[bytes]:

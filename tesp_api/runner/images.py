@@ -65,7 +65,7 @@ def full_name(image: str) -> str:
     first, slash, _ = name.partition("/")
     if not slash:
         name = f"{_DOCKER_HUB}/library/{name}"
-    elif not ("." in first or ":" in first or first == "localhost"):
+    elif not ("." in first or ":" in first or first == "localhost" or first != first.lower()):
         name = f"{_DOCKER_HUB}/{name}"
     has_tag = ":" in name.rpartition("/")[2] or "@" in name
     return name if has_tag else f"{name}:latest"

@@ -108,7 +108,8 @@ class MongoTaskStore:
             raise translated(error) from error
         try:
             db = client[self._database]
-            with pymongo.timeout(None):  # indexes and migrations of a large database take a while
+            # Those of a large database take a while. 0 is no limit; None would be the client's.
+            with pymongo.timeout(0):
                 await mongo_schema.prepare(db)
                 await mongo_removal.finish_removals(db)
         except BaseException as error:

@@ -28,7 +28,7 @@ def moving_faults(document: Mapping[str, Any]) -> Iterator[Fault]:
         return
     try:
         paths = json.loads(copied)
-    except ValueError:
+    except (ValueError, RecursionError):
         paths = None
     if not isinstance(paths, list) or not all(isinstance(path, str) for path in paths):
         yield Fault(f"{_FIELD}.copied_inputs", "must be a JSON list of the paths of inputs")

@@ -24,6 +24,18 @@ async def test_a_new_database_is_of_the_newest_version(place: MongoPlace) -> Non
     assert there == {"_id_", *(str(index) for index in mongo_schema.Index)}
 
 
+async def test_a_migration_may_take_longer_than_any_other_question(
+    place: MongoPlace, store: MongoTaskStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def go_slowly(db: Database) -> None:
+        await db.meta.find_one({"_id": "schema", "$where": "sleep(5000) || true"})
+
+    monkeypatch.setattr(mongo_schema, "MIGRATIONS", (*mongo_schema.MIGRATIONS, go_slowly))
+    await place.open()
+    meta = await place.db.meta.find_one({"_id": "schema"})
+    assert meta == {"_id": "schema", "version": mongo_schema.newest_version()}
+
+
 async def test_a_newer_database_is_refused(place: MongoPlace, store: MongoTaskStore) -> None:
     await place.db.meta.update_one({"_id": "schema"}, {"$set": {"version": 99}})
     with pytest.raises(StoreError, match=r"has schema 99, but this tesp knows only up to \d"):

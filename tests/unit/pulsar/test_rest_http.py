@@ -2,6 +2,7 @@
 
 import asyncio
 import inspect
+import socket
 import traceback
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -204,6 +205,21 @@ async def test_silence_is_bounded() -> None:
     async with serving(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf", OK, timeout_s=0.2) as (_, http):
         with pytest.raises(PulsarUnavailable, match="does not answer in time"):
             await http.send("GET", "/")
+
+
+@pytest.mark.parametrize("kind", ["bytes", "file"])
+async def test_a_site_that_takes_nothing_is_not_waited_for(tmp_path: Path, kind: str) -> None:
+    """It accepts the connection, and never reads."""
+    (tmp_path / "file").write_bytes(bytes(20_000_000))
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        http = PulsarHttp("site", f"http://127.0.0.1:{deaf.getsockname()[1]}", None, 0.3)
+        with pytest.raises(PulsarUnavailable, match="'site' does not take in time what it is sent"):
+            async with asyncio.timeout(20):
+                if kind == "file":
+                    await http.send_file("/files", {}, tmp_path / "file")
+                else:
+                    await http.send("POST", "/files", {}, bytes(20_000_000))
+        await http.aclose()
 
 
 async def test_what_the_sink_raises_is_no_fault_of_the_site() -> None:

@@ -66,6 +66,7 @@ FROM_ELSEWHERE = [
 ]
 AT_LOCAL_ADDRESSES = [
     *("localhost:5000/x", "localhost/x", "127.0.0.1:5000/x", "127.1:80/x", "[::1]:5000/x", "0.0.0.0:1/x"),
+    "LOCALHOST/x",
     *("169.254.169.254/latest:x", "docker://169.254.169.254/x", "oras://127.0.0.1:5000/x"),
     *("metadata.google.internal/x", "[::ffff:127.0.0.1]:5000/x", "0x7f000001.:5000/x"),
 ]

@@ -29,6 +29,7 @@ def test_what_is_taken() -> None:
         ({"checksums": "sha1,crc32"}, "checksums", "'crc32' is none of md5, sha1, sha512"),
         ({"checksums": "sha1,"}, "checksums", "'' is none of"),
         ({"copied_inputs": "/in/a,b"}, "copied_inputs", "must be a JSON list"),
+        ({"copied_inputs": "[" * 100_000}, "copied_inputs", "must be a JSON list"),
         ({"copied_inputs": "[1]"}, "copied_inputs", "must be a JSON list"),
         ({"copied_inputs": '["/in/c"]'}, "copied_inputs", "'/in/c' is the path of no input"),
     ],
