@@ -8,6 +8,7 @@ that changes in between can lead the worker astray.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import posixpath
@@ -145,10 +146,11 @@ class View:
         Raises: OSError.
         """
         resolved = self.resolve(path)
-        host = self.host_path(resolved)
-        if host is None:
+        bind, host = self.bind_of(resolved), self.host_path(resolved)
+        if bind is None or host is None:
             raise FileNotFoundError(errno.ENOENT, "not in a directory of the task", path)
-        make_directories(os.path.dirname(host))
+        if not bind.is_shared:
+            make_directories(os.path.dirname(host))
         descriptor = self.open_regular(resolved, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         if os.fstat(descriptor).st_uid == os.geteuid():
             os.fchmod(descriptor, 0o666)  # the executor's user may be another one
@@ -156,7 +158,7 @@ class View:
 
 
 def open_beneath(directory: str, below: str, flags: int) -> int:
-    """Open `below` in `directory`, following no symlink on the way or at the end.
+    """Open `below` in `directory`, following no symlink; to create it, make its parents.
 
     Raises: OSError; ELOOP or ENOTDIR where a link was met.
     """
@@ -164,6 +166,9 @@ def open_beneath(directory: str, below: str, flags: int) -> int:
     try:
         *parts, name = below.split("/")
         for part in parts:
+            if flags & os.O_CREAT:
+                with contextlib.suppress(FileExistsError):
+                    os.mkdir(part, dir_fd=parent)
             inner = os.open(part, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
             os.close(parent)
             parent = inner

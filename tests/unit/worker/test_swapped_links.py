@@ -92,6 +92,24 @@ def test_no_output_is_read_through_it(tmp_path: Path) -> None:
             looking.open(path, os.O_RDONLY)
 
 
+def test_no_directory_is_made_behind_it_for_a_stream(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = Place(tmp_path)
+    view = View([Bind("/one", f"{place.root}/sub/one", writable=True, is_shared=True)])
+    os.close(view.open_for_writing("/one/logs/today/out"))
+    assert (place.root / "sub/one/logs/today/out").read_bytes() == b""
+    resolve = view.resolve
+
+    def resolve_and_lose(path: str) -> str:
+        found = resolve(path)
+        place.swap()
+        return found
+
+    monkeypatch.setattr(view, "resolve", resolve_and_lose)
+    with pytest.raises(OSError):
+        view.open_for_writing("/one/new/out")
+    assert [path.name for path in (place.host / "one").iterdir()] == ["key"]
+
+
 def test_a_folder_that_lies_behind_a_link_of_the_site_is_used_as_ever(tmp_path: Path) -> None:
     place = Place(tmp_path)
     (tmp_path / "link").symlink_to(place.root)
