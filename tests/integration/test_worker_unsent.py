@@ -1,5 +1,7 @@
 """A server that reads slowly, while the system holds much that was sent: it is not silent, it is slow."""
 
+import fcntl
+import resource
 import socket
 import threading
 import time
@@ -58,6 +60,20 @@ def test_it_gives_up_on_a_side_that_reads_nothing() -> None:
         fill(sender)
         with pytest.raises(socket.timeout, match="took nothing"):
             wait_until_sent(sender, 0.2)
+
+
+def test_a_process_may_have_many_descriptors() -> None:
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(limits[0], min(4096, limits[1])), limits[1]))
+    sender, reader = connected()
+    high = fcntl.fcntl(sender.fileno(), fcntl.F_DUPFD, 2000)
+    try:
+        with sender, reader, socket.socket(fileno=high) as far:
+            fill(far)
+            with pytest.raises(socket.timeout, match="took nothing"):
+                wait_until_sent(far, 0.2)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
 
 def test_an_answer_ends_the_wait() -> None:

@@ -16,8 +16,10 @@ def wait_until_sent(connection: socket.socket, stall_s: float) -> None:
     Raises: socket.timeout if it takes nothing for `stall_s`.
     """
     left, since, pause_s = _unsent_bytes(connection), time.monotonic(), 0.002
+    answered = select.poll()  # select() knows no descriptors above 1,023, of which a gateway has many
+    answered.register(connection, select.POLLIN)
     while left:
-        if select.select([connection], [], [], pause_s)[0]:
+        if answered.poll(1000 * pause_s):
             return
         now = _unsent_bytes(connection)
         if now < left:
