@@ -13,18 +13,19 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from tesp_api.api.answers import json_answer
-from tesp_api.api.auth.identity import Action, sender
+from tesp_api.api.auth.identity import Action, Identity, sender
 from tesp_api.api.auth.visible_runs import VisibleRuns
 from tesp_api.api.queries import reading
 from tesp_api.api.runs import PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX, base_of
 from tesp_api.api.zip_stream import zipped
-from tesp_api.errors import TaskNotFound
+from tesp_api.errors import RunNotFound, TaskNotFound
 from tesp_api.storage import work_places
+from tesp_api.storage.work_files import why_elsewhere
 from tesp_api.storage.work_files_local import Found
 from tesp_api.store.run_states import RUN_FINAL
 from tesp_api.store.runs import Run, RunLogName, StepRecord
 from tesp_api.wes.archives import input_entries, output_entries
-from tesp_api.wes.views import LOG_LIMIT_BYTES, WES, file_url, work_base_of
+from tesp_api.wes.views import LOG_LIMIT_BYTES, WES, file_url, run_in, work_base_of
 from tesp_api.wes.workflows import Workflows
 
 _LOGS: dict[str, RunLogName] = {"stdout": "stdout", "stderr": "stderr"}
@@ -109,7 +110,7 @@ class RunFileEndpoints:
 
     async def read_file(self, request: Request) -> Response:
         """A file in the run's folder, or a part of it; of a directory, what is in it, as JSON."""
-        run = await self._runs.get(sender(request), request.path_params["id"])
+        run = await self._with_files(sender(request), request.path_params["id"])
         path = request.path_params["path"]
         parts = path.rstrip("/").split("/")
         if not all(part not in ("", ".", "..") and "\0" not in part for part in parts):
@@ -125,7 +126,7 @@ class RunFileEndpoints:
 
     async def read_inputs(self, request: Request) -> Response:
         """The request, its params, and its attachments, as one zip archive."""
-        run = await self._runs.get(sender(request), request.path_params["id"])
+        run = await self._with_files(sender(request), request.path_params["id"])
         try:
             attached = await self._workflows.files.walk(
                 f"{run.work_url}{work_places.ATTACHMENTS}", owner=run.owner
@@ -136,12 +137,32 @@ class RunFileEndpoints:
 
     async def read_outputs(self, request: Request) -> Response:
         """All files among the outputs, and the outputs themselves, as one zip archive."""
-        run = await self._runs.get(sender(request), request.path_params["id"])
+        who = sender(request)
+        run = await self._with_files(who, request.path_params["id"])
 
         async def walk(url: str) -> list[Found]:
+            await self._require_seen(who, run, url)
             return await self._workflows.files.walk(url, owner=run.owner)
 
         return self._archive(run, "outputs", await output_entries(run, walk))
+
+    async def _with_files(self, who: Identity, run_id: str) -> Run:
+        """The run, if its files are where this server looks for them."""
+        run = await self._runs.get(who, run_id)
+        if reason := why_elsewhere(self._workflows.files, run.id, run.work_url):
+            raise HTTPException(404, reason)
+        return run
+
+    async def _require_seen(self, who: Identity, run: Run, url: str) -> None:
+        """Raises: FileNotFoundError unless it lies in this run's folder, or in that of one that they see."""
+        holder = run
+        if not work_places.is_below(url, run.work_url):
+            try:
+                holder = await self._runs.get(who, run_in(url, work_base_of(run)))
+            except RunNotFound:
+                raise FileNotFoundError(url) from None
+        if not work_places.is_below(url, holder.work_url):
+            raise FileNotFoundError(url)
 
     async def _listing(self, run: Run, url: str, base: str) -> Response:
         found = await self._workflows.files.walk(url, owner=run.owner)

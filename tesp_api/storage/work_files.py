@@ -22,6 +22,10 @@ class WorkFiles(Protocol):
     Raises `FileNotFoundError` where there is nothing, and `StorageUnavailable` where the storage fails.
     """
 
+    @property
+    def base_url(self) -> str:
+        """The folder of all runs' folders; it ends with a slash."""
+
     async def open(self) -> None:
         """Make ready. Called once, before anything else."""
 
@@ -32,7 +36,7 @@ class WorkFiles(Protocol):
         """Keep a copy of an open file at `url`."""
 
     def local(self, url: str) -> Path | None:
-        """Where it is on this machine; None if it is not."""
+        """Where it is on this machine; None if it is not. It must be below `base_url`."""
 
     async def stat(self, url: str, *, owner: str) -> Found:
         """What is there."""
@@ -47,8 +51,18 @@ class WorkFiles(Protocol):
         """Remove a directory with all beneath it; does nothing if there is none."""
 
 
+def why_elsewhere(files: WorkFiles, run_id: str, work_url: str) -> str:
+    """Why these cannot be the files of a run: they are where another `wes.work_url` said; "" if they can."""
+    if work_url == f"{files.base_url}{run_id}/":
+        return ""
+    return (
+        f"the files of run {run_id} are in {work_url}, but this server looks for them in "
+        f"{files.base_url}{run_id}/: the setting wes.work_url (or data_dir) was changed"
+    )
+
+
 def build_work_files(settings: Settings, credentials: Credentials, signer: S3Signer) -> WorkFiles:
     """The one that the settings ask for, not yet open."""
     if scheme_of(base_url(settings)) == "s3":
-        return S3WorkFiles(credentials, signer)
+        return S3WorkFiles(base_url(settings), credentials, signer)
     return LocalWorkFiles(base_url(settings))

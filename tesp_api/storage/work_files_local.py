@@ -32,7 +32,11 @@ class LocalWorkFiles:
     """Below one folder. Links are never followed: what they lead to is not the run's."""
 
     def __init__(self, base_url: str) -> None:
-        self._base = Path(local_path(base_url) or "/")
+        path = local_path(base_url)
+        if path is None:
+            raise ValueError(f"{base_url} is no local folder")
+        self.base_url = base_url
+        self._base = Path(path)
 
     async def open(self) -> None:
         try:
@@ -58,7 +62,10 @@ class LocalWorkFiles:
         await self._do(copy)
 
     def local(self, url: str) -> Path | None:
-        return Path(local_path(url) or "/")
+        path = local_path(url)
+        if path is None or self._base not in Path(path).parents:
+            raise StorageUnavailable(f"{url} is not in the folder of workflow runs, {self._base}")
+        return Path(path)
 
     async def stat(self, url: str, *, owner: str) -> Found:
         return await self._do(lambda: _found(url, "", self._path(url)))
@@ -92,7 +99,10 @@ class LocalWorkFiles:
         Raises:
             FileNotFoundError: it is not below the base, or a link leads there.
         """
-        path = Path(local_path(url) or "/")
+        asked = local_path(url)
+        if asked is None:
+            raise FileNotFoundError(url)
+        path = Path(asked)
         if self._base not in path.parents or _real(path.parent) != _real(
             self._base
         ) / path.parent.relative_to(self._base):

@@ -24,7 +24,8 @@ _PIECE_BYTES = 256 * 1024
 class S3WorkFiles:
     """Below one prefix of a bucket, with the credential that the settings have for it."""
 
-    def __init__(self, credentials: Credentials, signer: S3Signer) -> None:
+    def __init__(self, base_url: str, credentials: Credentials, signer: S3Signer) -> None:
+        self.base_url = base_url
         self._credentials = credentials
         self._signer = signer
         self._http: httpx.AsyncClient | None = None

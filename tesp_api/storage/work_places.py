@@ -54,9 +54,12 @@ def is_below(url: str, folder_url: str) -> bool:
 
 
 def _s3_path(url: str) -> str:
-    """Bucket and key, with a slash at the end, so that a folder is no prefix of its neighbours."""
+    """Bucket and key, with a slash at the end, so that a folder is no prefix of its neighbours.
+
+    Some servers take several slashes for one, and a bucket's letters may become those of a host.
+    """
     bucket, key = split_s3(url)
-    return f"{bucket}/{key.rstrip('/')}/" if key.strip("/") else f"{bucket}/"
+    return "".join(f"{part}/" for part in (bucket.lower(), *key.split("/")) if part)
 
 
 class WorkPlaces:

@@ -7,9 +7,8 @@ from typing import Any
 from urllib.parse import unquote
 
 from tesp_api.storage.work_files_local import Found
-from tesp_api.storage.work_places import is_below
 from tesp_api.store.runs import Run
-from tesp_api.wes.views import Json, with_urls, work_base_of
+from tesp_api.wes.views import Json, run_in, with_urls, work_base_of
 
 Content = Found | bytes
 Walk = Callable[[str], Awaitable[list[Found]]]
@@ -26,9 +25,9 @@ def input_entries(run: Run, attached: list[Found]) -> list[tuple[str, Content]]:
 
 
 async def output_entries(run: Run, walk: Walk) -> list[tuple[str, Content]]:
-    """Every file that the outputs name in work storage, beneath the output's name, and the outputs as JSON.
+    """Every file that the outputs have in work storage, beneath the output's name, and the outputs as JSON.
 
-    There the files are told by their names in the archive. What is there no more is left out.
+    There the files are told by their names in the archive. What `walk` does not find is left out.
     """
     entries: dict[str, Content] = {}
     names: dict[str, str] = {}
@@ -56,14 +55,19 @@ def _free(path: str, taken: Collection[str]) -> str:
 
 
 def _places(value: Any, name: str, work_base: str) -> Iterator[tuple[str, str]]:
-    """The URLs in work storage among the outputs, each with the name of its output."""
-    if isinstance(value, str):
-        if value.startswith(("file://", "s3://")) and is_below(value, work_base):
-            yield name, value
-    elif isinstance(value, list):
+    """The URLs in work storage of Files and Directories among the outputs, each with the name of its output.
+
+    Any other text is what a workflow made up, or was given.
+    """
+    if isinstance(value, list):
         for item in value:
             yield from _places(item, name, work_base)
     elif isinstance(value, dict):
+        if value.get("class") in ("File", "Directory"):
+            for key in ("location", "path"):
+                url = value.get(key)
+                if isinstance(url, str) and run_in(url, work_base):
+                    yield name, url
         for key, item in value.items():
             yield from _places(item, name or _as_folder(key), work_base)
 

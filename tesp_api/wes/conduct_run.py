@@ -16,7 +16,7 @@ from tesp_api.errors import (
     TaskNotOver,
     TransitionRefused,
 )
-from tesp_api.storage.work_files import WorkFiles
+from tesp_api.storage.work_files import WorkFiles, why_elsewhere
 from tesp_api.store.base import Claim
 from tesp_api.store.runs import Run, RunEnd
 from tesp_api.tes.states import State
@@ -118,6 +118,8 @@ async def _used_places(run: Run, around: RunSurroundings) -> list[str]:
 async def _outcome(run: Run, claim: Claim, around: RunSurroundings) -> EngineOutcome | None:
     """What the engine came to; None if the run was canceled meanwhile."""
     runs = around.parts.runs
+    if reason := why_elsewhere(around.work_files, run.id, run.work_url):
+        return _failed(reason)
     engine = around.engines.get(run.engine)
     if engine is None or await engine.version() is None:
         return _failed(f"the workflow engine {run.engine} is not installed here (any more)")
@@ -225,7 +227,10 @@ async def _remove(run: Run, claim: Claim, around: RunSurroundings) -> None:
         except TaskNotOver as error:
             await RunTasks(run, parts).cancel_one(step.task_id, "its workflow run was deleted")
             raise StorageUnavailable(f"run {run.id} is not removed yet: {error}") from error
-    await around.work_files.remove(run.work_url, owner=run.owner)
+    if reason := why_elsewhere(around.work_files, run.id, run.work_url):
+        _log.warning("run %s is removed, its files are not: %s", run.id, reason)
+    else:
+        await around.work_files.remove(run.work_url, owner=run.owner)
     await around.folders.remove(run.id)
     await parts.runs.remove(claim=claim)
 

@@ -13,6 +13,7 @@ from typing import TypeVar
 
 from tesp_api.errors import Fault, InvalidRequest, StorageUnavailable
 from tesp_api.settings import Settings
+from tesp_api.storage import work_places
 from tesp_api.storage.credentials import Credentials
 from tesp_api.storage.looks import Look, Missing, Seen, look_at
 from tesp_api.storage.owner_lender import OwnerLender
@@ -52,6 +53,7 @@ class StorageFiles:
         self._signer = signer
         self._owner = owner
         self._work_url = run.work_url
+        self._base = run.work_url.rstrip("/").rpartition("/")[0] + "/"
         self._own = (run.work_url, *readable)
         self._rules = UrlRules(settings)
         self._stop = Stop()
@@ -64,14 +66,14 @@ class StorageFiles:
         self._stop.ask()
 
     async def stat(self, url: str) -> FileStat:
-        seen = await self._look(url, lambda look, site: look.stat(url, site))
+        seen = await self._look(url, lambda look, place, site: look.stat(place, site))
         return _stat(url, seen)
 
     async def read(self, url: str, *, offset: int, limit: int) -> bytes:
-        return await self._look(url, lambda look, site: look.read(url, offset, limit, site))
+        return await self._look(url, lambda look, place, site: look.read(place, offset, limit, site))
 
     async def listing(self, url: str) -> Sequence[FileStat]:
-        found = await self._look(url, lambda look, site: look.listing(url, site))
+        found = await self._look(url, lambda look, place, site: look.listing(place, site))
         return [_stat(extend(url, name), seen) for name, seen in sorted(found.items())]
 
     async def write(self, url: str, data: bytes) -> None:
@@ -81,29 +83,42 @@ class StorageFiles:
             raise _refusal(url, f"only files below {self._work_url} may be written by this run")
         await self._in_thread(url, lambda: _send(url, data, self._site(url)))
 
-    async def _look(self, url: str, look: Callable[[Look, Site], T]) -> T:
+    async def _look(self, url: str, look: Callable[[Look, str, Site], T]) -> T:
         if fault := url_fault(url) or self._rules.fault(url):
             raise _refusal(url, fault)
-        self._refuse_work_of_others(url)
-        return await self._in_thread(url, lambda: look(look_at(url), self._site(url)))
+        scheme, sign, rest = url.partition("://")
+        place = f"{scheme.lower()}{sign}{rest}" if sign and scheme_of(url) else url
+        return await self._in_thread(place, lambda: self._look_now(place, look))
+
+    def _look_now(self, url: str, look: Callable[[Look, str, Site], T]) -> T:
+        if scheme_of(url) in ("", "file"):
+            url = self._real_path(url)
+        else:
+            self._refuse_work_of_others(url)
+        return look(look_at(url), url, self._site(url))
 
     def _refuse_work_of_others(self, url: str) -> None:
-        """Raises: InvalidRequest for what another run has, or the server itself."""
-        base = self._work_url.rstrip("/").rpartition("/")[0] + "/"
-        if scheme_of(url) not in ("", "file"):
-            if _is_within(url, base) and not any(_is_within(url, own) for own in self._own):
-                raise _refusal(url, "this is the work storage of another run")
+        """Raises: InvalidRequest for a URL of what another run has, or of a directory of all runs."""
+        if any(work_places.is_below(url, own) for own in self._own):
             return
-        try:
-            path, _ = resolve_in_roots(url, self._roots)
-        except StagingError as error:
-            raise InvalidRequest([Fault("url", str(error))]) from error
+        if work_places.is_below(url, self._base):
+            raise _refusal(url, "this is the work storage of another run")
+        if work_places.is_below(self._base, url):
+            raise _refusal(url, "in this directory workflow runs keep their files: name one beside these")
+
+    def _real_path(self, url: str) -> str:
+        """The path here that a URL names, once all links are followed.
+
+        Raises: InvalidRequest for what another run has, or the server itself; StagingError beyond the roots.
+        """
+        path, _ = resolve_in_roots(url, self._roots)
         if any(is_below(path, os.path.realpath(root.path)) for root in self._own_roots):
-            return
+            return path
         closed = [str(self._settings.data_dir)]
-        closed += [local_path(base)] if scheme_of(base) == "file" else []
+        closed += [local_path(self._base)] if scheme_of(self._base) == "file" else []
         if any(is_below(path, os.path.realpath(one)) for one in closed):
             raise _refusal(url, "this is the server's own, or the work storage of another run")
+        return path
 
     def _site(self, url: str) -> Site:
         """What the transfer code gets of this server, to look at `url`."""

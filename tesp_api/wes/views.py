@@ -13,7 +13,7 @@ from tesp_api.storage.work_places import is_below
 from tesp_api.store.base import Task
 from tesp_api.store.runs import Run, StepRecord
 from tesp_api.tes.states import FINAL
-from tesp_api.tes.urls import local_path
+from tesp_api.tes.urls import local_path, url_fault
 from tesp_api.worker.urls import split_s3
 
 WES = "/ga4gh/wes/v1"
@@ -110,6 +110,13 @@ def file_url(url: str, base: str, work_base: str) -> str:
         return url
     run_id, _, name = relative_path(url, work_base).partition("/")
     return f"{base}{TESP}/runs/{run_id}/files/{quote(name)}"
+
+
+def run_in(url: str, work_base: str) -> str:
+    """The id of the run in whose folder a file in work storage lies; "" for any other text."""
+    if not url.startswith(("file://", "s3://")) or url_fault(url) or not is_below(url, work_base):
+        return ""
+    return relative_path(url, work_base).partition("/")[0]
 
 
 def relative_path(url: str, folder_url: str) -> str:

@@ -1,5 +1,6 @@
 """The files that a run may see: the same looks at every protocol, and what is refused."""
 
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,6 +10,7 @@ import pytest
 from tesp_api.errors import InvalidRequest
 from tesp_api.settings import Settings
 from tesp_api.storage.credentials import Credentials
+from tesp_api.storage.looks import look_at
 from tesp_api.storage.s3_signing import S3Signer
 from tesp_api.wes.engines.base import FileStat
 from tesp_api.wes.files import StorageFiles
@@ -160,11 +162,25 @@ async def test_s3_work_storage(opened: Open, tmp_path: Path) -> None:
         files = opened(settings, work_url="s3://lab/runs/run-1/")
         await files.write("s3://lab/runs/run-1/literals/a b", b"data")
         assert await files.read("s3://lab/runs/run-1/literals/a b", offset=0, limit=10) == b"data"
-        for url in ("s3://lab/runs/run-2/x", "s3://lab/runs/run-10/x"):
+        for key in ("runs/run-2/x", "runs/run-10/x", "x"):
+            moto.client().put_object(Bucket="lab", Key=key, Body=b"hush")
+        for url in (
+            "s3://lab/runs/run-2/x",
+            "s3://lab/runs/run-10/x",
+            "S3://lab/runs/run-2/x",
+            "s3://lab//runs/run-2/x",
+        ):
             with pytest.raises(InvalidRequest, match="another run"):
                 await files.read(url, offset=0, limit=1)
+            with pytest.raises(InvalidRequest, match="another run"):
+                await files.stat(url)
             with pytest.raises(InvalidRequest, match="may be written"):
                 await files.write(url, b"")
+        for url in ("s3://lab/runs", "s3://lab/runs/", "S3://lab/runs", "s3://lab/", "s3://lab"):
+            with pytest.raises(InvalidRequest, match=r"another run|runs keep their files"):
+                await files.listing(url)
+        assert await files.read("S3://lab/runs/run-1/literals/a b", offset=0, limit=10) == b"data"
+        assert await files.read("S3://lab/x", offset=0, limit=10) == b"hush"
         with pytest.raises(FileNotFoundError):
             await files.stat("s3://lab/elsewhere")
         builds_on = opened(settings, work_url="s3://lab/runs/run-2/", readable=["s3://lab/runs/run-1/"])
@@ -250,3 +266,34 @@ async def test_links_out_of_a_root_lead_nowhere(opened: Open, tmp_path: Path) ->
     with pytest.raises(InvalidRequest, match="outside the directories"):
         await files.read(f"{root.as_uri()}/link", offset=0, limit=1)
     assert [one.url for one in await files.listing(root.as_uri())] == [f"{root.as_uri()}/fine"]
+
+
+async def test_a_link_that_is_put_in_between_leads_nowhere(
+    opened: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine, theirs = tmp_path / "runs/run-1/work", tmp_path / "runs/run-2/work"
+    for folder, text in ((mine, "mine"), (theirs, "hush")):
+        (folder / "sub").mkdir(parents=True)
+        (folder / "sub/x").write_text(text)
+    files = opened({"destinations": {"local": {"file_roots": [{"path": str(tmp_path)}]}}})
+    url = f"{mine.as_uri()}/sub"
+    assert await files.read(f"{url}/x", offset=0, limit=9) == b"mine"
+
+    def swapped(asked: str) -> Any:
+        """What a task of the run does right after the path was found good."""
+        if not (mine / "sub").is_symlink():
+            shutil.rmtree(mine / "sub")
+            (mine / "sub").symlink_to(theirs / "sub")
+        return look_at(asked)
+
+    monkeypatch.setattr("tesp_api.wes.files.look_at", swapped)
+    for look in (
+        lambda: files.read(f"{url}/x", offset=0, limit=9),
+        lambda: files.stat(f"{url}/x"),
+        lambda: files.listing(url),
+    ):
+        (mine / "sub").unlink() if (mine / "sub").is_symlink() else shutil.rmtree(mine / "sub")
+        (mine / "sub").mkdir()
+        (mine / "sub/x").write_text("mine")
+        with pytest.raises(InvalidRequest, match="is a link"):
+            await look()

@@ -1,6 +1,8 @@
 """Who sees and does what: every endpoint for every kind of sender, and what lists show to each."""
 
+import io
 import json
+import zipfile
 from collections.abc import AsyncIterator
 from typing import Any, ClassVar
 
@@ -14,7 +16,10 @@ from tesp_api.bell import Bell
 from tesp_api.errors import NotAuthenticated
 from tesp_api.settings import Settings
 from tesp_api.store.base import TaskStore
+from tesp_api.store.runs import RunEnd
+from tesp_api.tes.states import State
 from tesp_api.wes.views import WES
+from tesp_api.wes.workflows import Workflows
 from tests.fakes.workshop import workflows_over
 from tests.integration.api.life import TES, V1, connect, create, finish, start
 
@@ -176,6 +181,48 @@ async def test_who_may_do_what_with_a_run(client: httpx.AsyncClient, endpoint: s
     for headers in ({}, as_("nobody")):
         answer = await client.request(method, path.format(id=run_id), headers=headers)
         assert answer.status_code == 401
+
+
+async def run_with_a_file(client: httpx.AsyncClient, settings: Settings, sender: str) -> str:
+    run_id = str((await client.post(f"{WES}/runs", json=RUN, headers=as_(sender))).json()["run_id"])
+    folder = settings.data_dir / "wes/work" / run_id
+    folder.mkdir(parents=True)
+    (folder / "x").write_text(f"of {sender}")
+    return run_id
+
+
+async def test_an_archive_has_what_its_reader_may_see(
+    client: httpx.AsyncClient, workflows: Workflows, settings: Settings
+) -> None:
+    of_carol, of_bob, of_alice = [
+        await run_with_a_file(client, settings, sender) for sender in ("carol", "bob", "alice")
+    ]
+    base = f"file://{settings.data_dir}/wes/work/"
+    files = {
+        "own": f"{base}{of_alice}/x",
+        "shared": f"{base}{of_bob}/x",
+        "foreign": f"{base}{of_carol}/x",
+        "around": f"{base}{of_alice}/../{of_carol}/x",
+        "encoded": f"{base}{of_alice}/%2e%2e/{of_carol}/x",
+        "all": base,
+    }
+    outputs: dict[str, Any] = {name: {"class": "File", "location": url} for name, url in files.items()}
+    outputs["text"] = f"{base}{of_alice}/x"
+    outputs["record"] = {"location": f"{base}{of_carol}/x"}
+    claims = {run.id: run.claim for run in await workflows.runs.claim("test", lease_s=60, new_limit=9)}
+    claim = claims[of_alice]
+    assert claim is not None
+    for state in (State.INITIALIZING, State.RUNNING):
+        await workflows.runs.transition(of_alice, state, claim=claim)
+    await workflows.runs.transition(of_alice, State.COMPLETE, claim=claim, end=RunEnd(outputs, 0))
+    for sender, names in {
+        "alice": ["outputs.json", "own/x", "shared/x"],
+        "root": ["outputs.json", "own/x", "shared/x", "foreign/x", "around/x", "encoded/x"],
+    }.items():
+        answer = await client.get(f"{TESP}/runs/{of_alice}/outputs.zip", headers=as_(sender))
+        with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
+            assert archive.namelist() == names, sender
+            assert archive.read("own/x") == b"of alice"
 
 
 @pytest.mark.parametrize("endpoint", OF_NO_TASK)

@@ -17,7 +17,7 @@ from tesp_api.store.base import Claim, TaskStore
 from tesp_api.store.runs import Run, RunEnd, StepRecord
 from tesp_api.tes.states import State
 from tesp_api.wes.workflows import Workflows
-from tests.factories import make_task
+from tests.factories import make_run, make_task
 from tests.fakes.workshop import workflows_over
 from tests.integration.api.life import connect, finish, nulls_in, start
 
@@ -377,6 +377,17 @@ async def test_archives_hold_all_files(
     answer = await client.get(f"{TESP}/runs/{run_id}/inputs.zip")
     with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
         assert archive.namelist() == ["request.json", "workflow_params.json", "attachments/w.json"]
+
+
+async def test_files_that_are_elsewhere_now_are_told_of(
+    client: httpx.AsyncClient, workflows: Workflows
+) -> None:
+    run = make_run(work_url="s3://lab/runs/r1/")
+    await workflows.runs.create(run)
+    for rest in ("files/x", "outputs.zip", "inputs.zip"):
+        answer = await client.get(f"{TESP}/runs/{run.id}/{rest}")
+        assert (answer.status_code, "wes.work_url" in answer.json()["msg"]) == (404, True), answer.text
+    assert (await client.get(f"{WES}/runs/{run.id}")).status_code == 200
 
 
 async def test_only_an_ended_run_is_deleted(client: httpx.AsyncClient, workflows: Workflows) -> None:

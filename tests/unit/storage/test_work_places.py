@@ -46,6 +46,8 @@ def test_names_are_percent_encoded_but_not_in_s3() -> None:
         ("http://w/r1/", "file:///w/r1/", False),
         ("s3://b/r1/x", "s3://b/r1/", True),
         ("S3://b/r1", "s3://b/r1/", True),
+        ("s3://b//r1/x", "s3://b/r1/", True),
+        ("s3://B/r1/x", "s3://b/r1/", True),
         ("s3://b/r1x", "s3://b/r1/", False),
         ("s3://b", "s3://b/r1/", False),
         ("s3://b/x", "s3://b/", True),

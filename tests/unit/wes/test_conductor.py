@@ -12,6 +12,7 @@ from tesp_api.errors import (
     LimitReached,
     RunInUse,
     RunNotFound,
+    StorageUnavailable,
     StoreUnavailable,
     TaskNotFound,
 )
@@ -19,7 +20,9 @@ from tesp_api.runner.retention import Retention
 from tesp_api.runner.routing import Routing
 from tesp_api.settings import Settings
 from tesp_api.store.runs import RunQuery
+from tesp_api.tes.ids import new_task_id
 from tesp_api.tes.states import FINAL, State
+from tests.factories import make_run
 from tests.fakes.workshop import Workshop, eventually
 
 
@@ -160,6 +163,46 @@ async def test_a_restart_repeats_no_step(settings: Settings) -> None:
         after = await second.steps(run_id)
         assert {name: after[name] for name in before} == before
         assert len(after) == 5
+
+
+def moved(settings: Settings, work_url: str) -> Settings:
+    return settings.model_copy(update={"wes": settings.wes.model_copy(update={"work_url": work_url})})
+
+
+@pytest.mark.parametrize("place", ["s3://lab/runs/", "elsewhere"])
+async def test_a_run_whose_files_are_elsewhere_now_is_ended(settings: Settings, place: str) -> None:
+    async with Workshop(settings) as first:
+        run_id = await first.submit([step("going", "hang")])
+        await first.until_begun(1)
+    place = place if "://" in place else str(settings.data_dir / place)
+    async with Workshop(moved(settings, place)) as second:
+        run = await second.ended_run(run_id)
+        assert run.state is State.SYSTEM_ERROR
+        assert run.work_url in run.system_logs[-1]
+        assert "wes.work_url" in run.system_logs[-1]
+        task_id = (await second.steps(run_id))["going"].task_id
+        assert await second.store.get_state(task_id) in FINAL | {State.CANCELING}
+        await second.runs.doom(run_id)
+        second.run_bell.ring(run_id)
+
+        async def is_gone() -> bool:
+            return not [one for one in (await second.runs.list_runs(RunQuery())).items if one.id == run_id]
+
+        await eventually(is_gone)
+    assert (settings.data_dir / "wes/work" / run_id / "attachments/w.json").exists()
+
+
+async def test_files_that_were_in_s3_are_looked_for_nowhere_else(settings: Settings) -> None:
+    run_id = new_task_id()
+    async with Workshop(settings) as shop:
+        run = make_run(id=run_id, work_url=f"s3://lab/runs/{run_id}/")
+        await shop.runs.create(run)
+        shop.run_bell.ring(run_id)
+        ended = await shop.ended_run(run_id)
+        assert (ended.state, "wes.work_url" in ended.system_logs[-1]) == (State.SYSTEM_ERROR, True)
+        for url in (run.work_url, "https://a.org/x", "file:///", settings.data_dir.as_uri()):
+            with pytest.raises(StorageUnavailable, match="not in the folder of workflow runs"):
+                shop.files.local(url)
 
 
 async def test_a_step_that_was_canceled_is_not_made_anew(settings: Settings) -> None:
