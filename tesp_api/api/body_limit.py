@@ -40,7 +40,8 @@ class BodyLimit:
         await self._app(scope, _Counting(receive, max_body_bytes), send)
 
     def _limit_of(self, scope: Scope) -> int:
-        if Headers(scope=scope).get("content-type", "").lower().startswith("multipart/form-data"):
+        content_type = Headers(scope=scope).get("content-type", "").partition(";")[0]
+        if content_type.strip().lower() == "multipart/form-data":
             fitting = (most for end, most in self._larger.items() if scope["path"].endswith(end))
             return next(fitting, self._max_body_bytes)
         return self._max_body_bytes

@@ -4,12 +4,15 @@ Form fields that some clients send as files (with a file name) are read all the 
 Source: WES 1.1, RunWorkflow.
 """
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, BinaryIO, NamedTuple
 
 from starlette.datastructures import FormData, UploadFile
+from starlette.exceptions import HTTPException
+from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
 from tesp_api.errors import Fault, InvalidRequest
@@ -26,9 +29,10 @@ from tesp_api.wes.requests import (
 _ATTACHMENTS = ("workflow_attachment", "workflow_attachment[]")
 logging.getLogger("python_multipart").setLevel(logging.ERROR)  # it warns of what clients send wrong
 
+_MULTIPART = "multipart/form-data"
 _MOST_FIELDS = 1000
-_MOST_PARAMS_BYTES = 64 * 1024**2
-"""Of a field that is no file: it is kept in memory."""
+_MOST_FIELDS_BYTES = 16 * 1024**2
+"""Of all that is no attachment, which is kept in memory; and of that which comes as files in spite of it."""
 
 _KNOWN = frozenset({*TEXTS, *OBJECTS})
 
@@ -41,23 +45,57 @@ class RunForm(NamedTuple):
 
 
 @asynccontextmanager
-async def run_form(request: Request, max_body_bytes: int) -> AsyncIterator[RunForm]:
+async def run_form(request: Request) -> AsyncIterator[RunForm]:
     """What the request brings; its files are closed, and gone, afterwards.
 
     Raises:
         InvalidRequest: it cannot be read, or has a file name that leads elsewhere.
     """
     content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if content_type not in ("multipart/form-data", "application/x-www-form-urlencoded"):
-        yield RunForm(_json_fields(await request.body()), {})
+    if content_type not in (_MULTIPART, "application/x-www-form-urlencoded"):
+        yield RunForm(await asyncio.to_thread(_json_fields, await request.body()), {})
         return
-    form = request.form(
+    data = await (_multipart(request) if content_type == _MULTIPART else _urlencoded(request))
+    try:
+        yield await _read(data)
+    finally:
+        await data.close()
+
+
+class _Parts(MultiPartParser):
+    """Names the field with which there is too much to be kept in memory."""
+
+    _fields_bytes = 0
+
+    def on_part_data(self, data: bytes, start: int, end: int) -> None:
+        if self._current_part.file is None:
+            self._fields_bytes += end - start
+            if self._fields_bytes > _MOST_FIELDS_BYTES:
+                raise InvalidRequest([_too_large(self._current_part.field_name)])
+        super().on_part_data(data, start, end)
+
+
+async def _multipart(request: Request) -> FormData:
+    parts = _Parts(
+        request.headers,
+        request.stream(),
         max_files=MOST_ATTACHMENTS,
         max_fields=_MOST_FIELDS,
-        max_part_size=min(max_body_bytes, _MOST_PARAMS_BYTES),
+        max_part_size=_MOST_FIELDS_BYTES,
     )
-    async with form as data:
-        yield await _read(data)
+    try:
+        return await parts.parse()
+    except MultiPartException as error:
+        raise HTTPException(400, error.message) from None
+
+
+async def _urlencoded(request: Request) -> FormData:
+    return await request.form(max_fields=_MOST_FIELDS, max_part_size=_MOST_FIELDS_BYTES)
+
+
+def _too_large(name: str) -> Fault:
+    said = f"is too large: all fields together may have {_MOST_FIELDS_BYTES} bytes; pass large data by URL, "
+    return Fault(name[:80], said + "or attach it")
 
 
 def _json_fields(body: bytes) -> dict[str, Any]:
@@ -75,6 +113,7 @@ async def _read(data: FormData) -> RunForm:
     fields: dict[str, Any] = {}
     files: dict[str, BinaryIO] = {}
     faults: list[Fault] = []
+    left_bytes = _MOST_FIELDS_BYTES
     for name, value in data.multi_items():
         try:
             if name in _ATTACHMENTS:
@@ -85,7 +124,9 @@ async def _read(data: FormData) -> RunForm:
             elif name in _KNOWN:
                 if name in fields:
                     raise InvalidRequest([Fault(name, "is there twice")])
-                fields[name] = read_form_value(name, await _text(name, value))
+                if isinstance(value, UploadFile) and (left_bytes := left_bytes - (value.size or 0)) < 0:
+                    raise InvalidRequest([_too_large(name)])
+                fields[name] = await asyncio.to_thread(read_form_value, name, await _text(name, value))
         except InvalidRequest as error:
             faults += error.faults
     if faults:

@@ -73,10 +73,12 @@ class RunEndpoints:
         require(who, Action.SUBMIT)
         creation = self._workflows.creation
         installed = await creation.installed()
-        async with run_form(request, self._settings.wes.max_body_bytes) as form:
+        async with run_form(request) as form:
             engines = {name: engine for name, (engine, _) in installed.items()}
             versions = {name: version for name, (_, version) in installed.items()}
-            new = read_run_request(form.fields, list(form.attachments), engines, versions)
+            new = await asyncio.to_thread(
+                read_run_request, form.fields, list(form.attachments), engines, versions
+            )
             run_id = await creation.create(
                 new,
                 list(form.attachments.items()),

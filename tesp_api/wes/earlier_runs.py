@@ -4,7 +4,8 @@ A File or Directory object whose location says so becomes that output; anywhere 
 its place. Behind the output's name there may be the place of an item of a list: `run://RUN/OUTPUT/0`.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Any
 
 from tesp_api.errors import Fault, InvalidRequest, RunNotFound
@@ -27,34 +28,57 @@ async def with_earlier_outputs(
     Raises:
         InvalidRequest: names each that cannot be had, and why.
     """
-    reader = _Reader(find)
-    replaced = await reader.replaced(params, "workflow_params")
+    named = await asyncio.to_thread(lambda: {_run_of(url) for url in _urls_in(params)})
+    found: dict[str, Run] = {}
+    missing: dict[str, str] = {}
+    for run_id in named:
+        try:
+            found[run_id] = await find(run_id)
+        except RunNotFound as error:
+            missing[run_id] = str(error)
+    reader = _Reader(found, missing)
+    replaced = await asyncio.to_thread(reader.replaced, params, "workflow_params")
     if reader.faults:
         raise InvalidRequest(reader.faults)
-    return replaced, sorted(reader.runs)
+    return replaced, sorted(reader.used)
+
+
+def _urls_in(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        if value.startswith(SCHEME):
+            yield value
+    elif isinstance(value, dict | list):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _urls_in(item)
+
+
+def _run_of(url: str) -> str:
+    return url.removeprefix(SCHEME).partition("/")[0]
 
 
 class _Reader:
-    def __init__(self, find: FindRun) -> None:
-        self._find = find
-        self.runs: dict[str, Run] = {}
+    def __init__(self, runs: Mapping[str, Run], missing: Mapping[str, str]) -> None:
+        """`missing` says of other runs why they are not there."""
+        self._runs = runs
+        self._missing = missing
+        self.used: set[str] = set()
         self.faults: list[Fault] = []
 
-    async def replaced(self, value: Any, at: str) -> Any:
+    def replaced(self, value: Any, at: str) -> Any:
         if isinstance(value, str):
-            return await self._output(value, at) if value.startswith(SCHEME) else value
+            return self._output(value, at) if value.startswith(SCHEME) else value
         if isinstance(value, list):
-            return [await self.replaced(item, f"{at}[{number}]") for number, item in enumerate(value)]
+            return [self.replaced(item, f"{at}[{number}]") for number, item in enumerate(value)]
         if not isinstance(value, dict):
             return value
         for place in _PLACES:
             text = value.get(place)
             if "class" in value and isinstance(text, str) and text.startswith(SCHEME):
-                return await self._file(value, place, at)
-        return {key: await self.replaced(item, f"{at}.{key}") for key, item in value.items()}
+                return self._file(value, place, at)
+        return {key: self.replaced(item, f"{at}.{key}") for key, item in value.items()}
 
-    async def _file(self, value: Mapping[str, Any], place: str, at: str) -> Any:
-        found = await self._output(value[place], f"{at}.{place}")
+    def _file(self, value: Mapping[str, Any], place: str, at: str) -> Any:
+        found = self._output(value[place], f"{at}.{place}")
         if found is None:
             return None
         if not isinstance(found, dict) or found.get("class") != value["class"]:
@@ -62,16 +86,15 @@ class _Reader:
             return None
         return {**found, **{key: item for key, item in value.items() if key not in _PLACES}}
 
-    async def _output(self, url: str, at: str) -> Any:
+    def _output(self, url: str, at: str) -> Any:
         """The value of an output; None, with a fault, if it cannot be had."""
         run_id, _, path = url.removeprefix(SCHEME).partition("/")
         name, _, rest = path.partition("/")
-        try:
-            run = self.runs.get(run_id) or await self._find(run_id)
-        except RunNotFound as error:
-            self.faults.append(Fault(at, str(error)))
+        if run_id in self._missing:
+            self.faults.append(Fault(at, self._missing[run_id]))
             return None
-        self.runs[run_id] = run
+        run = self._runs[run_id]
+        self.used.add(run_id)
         if run.state not in RUN_FINAL:
             self.faults.append(Fault(at, f"run {run_id} is {run.state}: wait for its end"))
             return None

@@ -71,7 +71,7 @@ class RunCreation:
             StorageUnavailable, StoreUnavailable: nothing is stored.
         """
         params, uses = await with_earlier_outputs(new.document["workflow_params"], find)
-        params, told = with_attached_files(params, new.attachments, self._settings)
+        params, told = await asyncio.to_thread(with_attached_files, params, new.attachments, self._settings)
         if new.resumes:
             await _check_can_be_resumed(new.resumes, find)
             uses = sorted({*uses, new.resumes})

@@ -1,7 +1,10 @@
 """The endpoints of WES, over each of the stores; the conductor is played."""
 
+import asyncio
 import io
 import json
+import sys
+import threading
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -96,6 +99,53 @@ async def test_params_may_be_large(client: httpx.AsyncClient, workflows: Workflo
     assert (await workflows.runs.get(run_id)).request["workflow_params"] == params
     shown = (await client.get(f"{WES}/runs/{run_id}")).json()
     assert shown["request"]["workflow_params"] == params
+
+
+LARGE = b'"' + b"x" * 9_000_000 + b'"'
+
+
+@pytest.mark.parametrize("filename", [None, "params.json"])
+async def test_there_are_limits_of_what_is_kept_in_memory(
+    client: httpx.AsyncClient, filename: str | None
+) -> None:
+    """All fields together, whether they come as files or not."""
+    files = [(name, (None, value.encode())) for name, value in FORM.items()] + [
+        ("workflow_engine", (filename, LARGE)),
+        ("workflow_params", (filename, LARGE)),
+        *attach(),
+    ]
+    answer = await client.post(f"{WES}/runs", files=files)
+    assert answer.status_code == 400
+    (fault,) = answer.json()["faults"]
+    assert fault["field"] == "workflow_params"
+    assert "16777216 bytes" in fault["message"]
+
+
+async def test_what_is_no_form_may_not_be_as_large_as_one(client: httpx.AsyncClient) -> None:
+    headers = {"Content-Type": "multipart/form-data-not"}
+    answer = await client.post(f"{WES}/runs", content=LARGE, headers=headers)
+    assert answer.status_code == 413
+
+
+@pytest.mark.parametrize("place", ["api.run_forms.read_form_value", "api.runs.read_run_request"])
+async def test_others_are_served_while_a_request_is_read(
+    place: str, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The params of one run may take seconds."""
+    module, name = f"tesp_api.{place}".rsplit(".", 1)
+    read, begun, may_end = getattr(sys.modules[module], name), threading.Event(), threading.Event()
+
+    def slowly(*given: Any) -> Any:
+        begun.set()
+        assert may_end.wait(20), "nobody else was served"
+        return read(*given)
+
+    monkeypatch.setattr(f"tesp_api.{place}", slowly)
+    submitting = asyncio.create_task(submit(client, workflow_params="{}"))
+    assert await asyncio.to_thread(begun.wait, 20)
+    assert (await client.get(f"{WES}/runs")).json()["runs"] == []
+    may_end.set()
+    await submitting
 
 
 @pytest.mark.parametrize("name", ["../evil", "a/../../evil", "/etc/evil", "a\\..\\evil"])
