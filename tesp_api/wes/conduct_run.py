@@ -12,6 +12,7 @@ from tesp_api.errors import (
     RunNotFound,
     StorageUnavailable,
     StoreUnavailable,
+    TaskInUse,
     TaskNotFound,
     TaskNotOver,
     TransitionRefused,
@@ -222,6 +223,8 @@ async def _remove(run: Run, claim: Claim, around: RunSurroundings) -> None:
             await parts.tasks.delete(step.task_id)
         except TaskNotFound:
             continue
+        except TaskInUse as error:
+            raise StorageUnavailable(f"run {run.id} is not removed yet: {error}") from error
         except TaskNotOver as error:
             await RunTasks(run, parts).cancel_one(step.task_id, "its workflow run was deleted")
             raise StorageUnavailable(f"run {run.id} is not removed yet: {error}") from error

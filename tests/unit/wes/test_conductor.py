@@ -13,6 +13,7 @@ from tesp_api.errors import (
     RunInUse,
     RunNotFound,
     StoreUnavailable,
+    TaskInUse,
     TaskNotFound,
 )
 from tesp_api.runner.retention import Retention
@@ -160,6 +161,24 @@ async def test_a_restart_repeats_no_step(settings: Settings) -> None:
         after = await second.steps(run_id)
         assert {name: after[name] for name in before} == before
         assert len(after) == 5
+
+
+async def test_a_finished_step_is_kept_until_its_run_has_ended(settings: Settings) -> None:
+    steps = [step("done"), step("going", "hang", after=["done"])]
+    async with Workshop(settings) as first:
+        run_id = await first.submit(steps)
+        await first.until_begun(2)
+        done = (await first.steps(run_id))["done"].task_id
+        await asyncio.sleep(0.05)
+        await Retention(first.store, 0.01, runs=first.runs).sweep()
+        with pytest.raises(TaskInUse, match=run_id):
+            await first.store.delete(done)
+    async with Workshop(settings) as second:
+        await eventually(lambda: second.steps(run_id))
+        second.player.go()
+        assert (await second.ended_run(run_id)).state is State.COMPLETE
+        assert second.player.begun == []
+        await second.store.delete(done)
 
 
 async def test_a_step_that_was_canceled_is_not_made_anew(settings: Settings) -> None:
