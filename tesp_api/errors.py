@@ -30,7 +30,7 @@
     │   ├── SealBroken              403   the key that sealed a task's logins is not the server's
     │   └── AttemptOver             410   the attempt has ended
     ├── StorageUnavailable          503   where workflow runs keep their files does not answer, or is full
-    ├── EngineUnusable              503 → SYSTEM_ERROR   a workflow engine is not installed, or must not run
+    ├── EngineUnusable              503   a workflow engine is not installed, or must not run; its runs wait
     ├── StagingRefused              502 → SYSTEM_ERROR   what is needed of storage cannot be had beforehand
     └── PulsarError                 502 → SYSTEM_ERROR
         ├── PulsarUnavailable       503   ask again later; no task ends because of it alone
@@ -331,7 +331,6 @@ class EngineUnusable(TespError):
     """A workflow engine cannot run on this server; the text says what its operator has to do."""
 
     http_status = 503
-    final_state: ClassVar[State | None] = State.SYSTEM_ERROR
 
 
 class StagingRefused(TespError):
