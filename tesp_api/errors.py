@@ -9,6 +9,7 @@
     ├── LimitReached                429   as much as the settings let one user, or all, have or ask for
     ├── TaskNotFound                404   there is none, or it is another's
     ├── TaskNotOver                 409   only what has ended can be deleted
+    ├── TaskInUse                   409   a run that has not ended needs the task
     ├── RunNotFound                 404   there is no such workflow run, or it is another's
     ├── RunNotOver                  409   only a run that has ended can be deleted
     ├── RunInUse                    409   another run needs this one's files
@@ -29,7 +30,7 @@
     │   ├── SealBroken              403   the key that sealed a task's logins is not the server's
     │   └── AttemptOver             410   the attempt has ended
     ├── StorageUnavailable          503   where workflow runs keep their files does not answer, or is full
-    ├── EngineUnusable              503 → SYSTEM_ERROR   a workflow engine is not installed, or must not run
+    ├── EngineUnusable              503   a workflow engine is not installed, or must not run; its runs wait
     ├── StagingRefused              502 → SYSTEM_ERROR   what is needed of storage cannot be had beforehand
     └── PulsarError                 502 → SYSTEM_ERROR
         ├── PulsarUnavailable       503   ask again later; no task ends because of it alone
@@ -157,6 +158,17 @@ class TaskNotOver(TespError):
         self.task_id, self.state = task_id, state
         super().__init__(
             f"task {task_id} is {state} or still being cleaned up: cancel it, or wait for its end"
+        )
+
+
+class TaskInUse(TespError):
+    """The task has ended, but a workflow run whose step it is has not."""
+
+    http_status = 409
+
+    def __init__(self, task_id: str, run_id: str) -> None:
+        super().__init__(
+            f"task {task_id} is a step of run {run_id}, which has not ended: cancel that, or wait for its end"
         )
 
 
@@ -319,7 +331,6 @@ class EngineUnusable(TespError):
     """A workflow engine cannot run on this server; the text says what its operator has to do."""
 
     http_status = 503
-    final_state: ClassVar[State | None] = State.SYSTEM_ERROR
 
 
 class StagingRefused(TespError):

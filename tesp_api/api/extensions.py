@@ -46,6 +46,7 @@ class ExtensionEndpoints:
 
         Raises:
             TaskNotOver: it has not ended, or is still being cleaned up.
+            TaskInUse: it is a step of a run that has not ended.
         """
         task_id = request.path_params["id"]
         await self._tasks.require(sender(request), Action.DELETE, task_id)

@@ -82,7 +82,10 @@ def _validate(example_task: Json) -> Json:
 
 
 def _delete() -> Json:
-    text = "Forget a task that has ended, with its history and logs. Outputs that were sent stay."
+    text = (
+        "Forget a task that has ended, with its history and logs. Outputs that were sent stay. A step of a"
+        " workflow run can be deleted once the run has ended."
+    )
     deleted = operation(
         "DeleteTask",
         ("Extensions", "Delete a task", text),

@@ -305,13 +305,16 @@ class TaskStore(Protocol):
     async def delete(self, task_id: str) -> None:
         """Remove a task with its history, logs and key. Only one that has ended and is not `live`.
 
+        A step of a workflow run stays until that has ended: the run would have it done once more.
+
         Raises:
             TaskNotFound: there is none with this id.
             TaskNotOver: it has not ended, or is still being cleaned up.
+            TaskInUse: it is a step of a run that has not ended.
         """
 
     async def purge(self, ended_before: datetime, *, limit: int) -> int:
-        """Delete up to `limit` tasks that ended before that time, as `delete` does; returns how many.
+        """Delete up to `limit` tasks that ended before that time, as `delete` would; returns how many.
 
         Oldest ends first. Safe to call from several processes at once.
         """

@@ -10,13 +10,16 @@ from datetime import datetime
 
 import pymongo
 
-from tesp_api.errors import TaskNotFound, TaskNotOver
+from tesp_api.errors import TaskInUse, TaskNotFound, TaskNotOver
 from tesp_api.store.mongo_documents import Database, to_micros
 from tesp_api.store.mongo_logs import of_task
 from tesp_api.store.mongo_schema import Index
+from tesp_api.store.run_states import RUN_FINAL
 from tesp_api.tes.states import FINAL, State
 
 _OVER = {"live": False, "state": {"$in": [state.value for state in FINAL]}}
+_GOES_ON = {"to_do": True, "state": {"$nin": [State.QUEUED.value, *(state.value for state in RUN_FINAL)]}}
+"""A run that may have steps, and has not ended."""
 _GIVEN_UP_AFTER_MS = 300_000
 _CHUNKS_TIMEOUT_S = 60.0
 _TASKS_PER_DELETE = 50
@@ -28,28 +31,48 @@ async def delete_task(db: Database, task_id: str) -> None:
     Raises:
         TaskNotFound: there is none with this id.
         TaskNotOver: it has not ended, or is live.
+        TaskInUse: it is a step of a run that has not ended.
     """
     found = await db.tasks.find_one({"_id": task_id}, {"state": 1, "live": 1})
     if found is None or "state" not in found:
         raise TaskNotFound(task_id)
     if found["live"] or found["state"] not in FINAL:
         raise TaskNotOver(task_id, State(found["state"]))
+    if user := (await _users(db, await _going_on(db), [task_id])).get(task_id):
+        raise TaskInUse(task_id, user)
     if not await _remove(db, [task_id]):
         raise TaskNotFound(task_id)
 
 
 async def purge_tasks(db: Database, ended_before: datetime, limit: int) -> int:
-    """Remove up to `limit` tasks that ended before that time, oldest ends first."""
+    """Remove up to `limit` tasks that ended before that time, oldest ends first.
+
+    Steps of runs that have not ended stay.
+    """
     await finish_removals(db)
+    runs = await _going_on(db)
+    long_over = {"live": False, "ended_at": {"$lt": to_micros(ended_before)}}
+    cursor = db.tasks.find(long_over, {"_id": 1}, hint=Index.ENDED).sort("ended_at", 1)
     removed = 0
-    while removed < limit:
-        long_over = {"live": False, "ended_at": {"$lt": to_micros(ended_before)}}
-        cursor = db.tasks.find(long_over, {"_id": 1}, hint=Index.ENDED)
-        ids = [found["_id"] async for found in cursor.sort("ended_at", 1).limit(limit - removed)]
-        if not ids:
-            break
-        removed += await _remove(db, ids)  # others may purge at the same time and be faster
+    async with cursor:
+        while removed < limit and (found := await cursor.to_list(limit - removed)):
+            ids = [one["_id"] for one in found]
+            used = await _users(db, runs, ids)
+            # others may purge at the same time and be faster
+            removed += await _remove(db, [task_id for task_id in ids if task_id not in used])
     return removed
+
+
+async def _going_on(db: Database) -> list[str]:
+    return [found["_id"] async for found in db.runs.find(_GOES_ON, {"_id": 1})]
+
+
+async def _users(db: Database, runs: list[str], ids: list[str]) -> dict[str, str]:
+    """Those of the tasks that are steps of these runs, each with one of them."""
+    if not runs:
+        return {}
+    steps = db.run_steps.find({"run_id": {"$in": runs}, "task_id": {"$in": ids}}, {"run_id": 1, "task_id": 1})
+    return {found["task_id"]: found["run_id"] async for found in steps}
 
 
 async def finish_removals(db: Database) -> None:

@@ -170,9 +170,14 @@ class MongoRunStore:
 
     # -- the conductor's side
 
-    async def claim(self, owner: str, *, lease_s: float, new_limit: int) -> list[Run]:
+    async def claim(
+        self, owner: str, *, lease_s: float, new_limit: int, without: Collection[str] = ()
+    ) -> list[Run]:
         clock = self._tasks.clock
         free: Document = {"to_do": True, **clock.reached("free_at")}
+        if without:
+            ending = [{"doomed": True}, {"state": State.CANCELING.value}]
+            free["$or"] = [{"engine": {"$nin": list(without)}}, *ending]
         change = [
             {
                 "$set": {

@@ -186,12 +186,15 @@ class RunStore(Protocol):
 
     # -- the conductor's side
 
-    async def claim(self, owner: str, *, lease_s: float, new_limit: int) -> list[Run]:
+    async def claim(
+        self, owner: str, *, lease_s: float, new_limit: int, without: Collection[str] = ()
+    ) -> list[Run]:
         """Claim runs that have not ended or are doomed, and that nobody holds (never claimed, released, or
         lease expired).
 
-        At most `new_limit` of the QUEUED ones, and all others. Oldest first. Safe to call from several
-        processes at once: no run is claimed twice. Opening an embedded store voids all claims.
+        At most `new_limit` of the QUEUED ones, and all others; of the engines `without` only those that are
+        CANCELING or doomed. Oldest first. Safe to call from several processes at once: no run is claimed
+        twice. Opening an embedded store voids all claims.
         """
 
     async def renew(self, owner: str, run_ids: Collection[str], *, lease_s: float) -> None:

@@ -5,14 +5,20 @@ Every function runs within the writer's transaction.
 
 import sqlite3
 
-from tesp_api.errors import TaskNotFound, TaskNotOver
+from tesp_api.errors import TaskInUse, TaskNotFound, TaskNotOver
 from tesp_api.store.sqlite_rows import read_tags
 from tesp_api.store.sqlite_schema import RETIRED
 from tesp_api.tes.states import FINAL, State
 
+_USER = (
+    "SELECT run_id FROM run_steps INDEXED BY run_steps_by_task WHERE task_id = {task_id} AND run_id IN"
+    f" (SELECT id FROM runs INDEXED BY runs_to_do WHERE ended_at IS NULL AND state <> '{State.QUEUED}')"
+)
+"""The runs that go on and have this task as a step; one that is QUEUED has no steps yet."""
+
 _OLDEST_ENDS = (
     f"SELECT id FROM tasks INDEXED BY tasks_retired WHERE {RETIRED} AND ended_at < ?"
-    " ORDER BY ended_at LIMIT ?"
+    f" AND NOT EXISTS ({_USER.format(task_id='tasks.id')}) ORDER BY ended_at LIMIT ?"
 )
 
 
@@ -22,6 +28,7 @@ def delete(connection: sqlite3.Connection, task_id: str) -> None:
     Raises:
         TaskNotFound: there is none with this id.
         TaskNotOver: it has not ended, or is still live.
+        TaskInUse: it is a step of a run that has not ended.
     """
     row = connection.execute("SELECT state, live FROM tasks WHERE id = ?", (task_id,)).fetchone()
     if row is None:
@@ -29,11 +36,17 @@ def delete(connection: sqlite3.Connection, task_id: str) -> None:
     state, live = State(row[0]), row[1]
     if live or state not in FINAL:
         raise TaskNotOver(task_id, state)
+    user = connection.execute(_USER.format(task_id="?"), (task_id,)).fetchone()
+    if user is not None:
+        raise TaskInUse(task_id, user[0])
     _remove(connection, task_id)
 
 
 def purge(connection: sqlite3.Connection, ended_before: int, limit: int) -> int:
-    """Remove the up to `limit` retired tasks that ended first, before that time; return how many."""
+    """Remove the up to `limit` retired tasks that ended first, before that time; return how many.
+
+    Steps of runs that have not ended stay.
+    """
     ids = connection.execute(_OLDEST_ENDS, (ended_before, max(0, limit))).fetchall()
     for (task_id,) in ids:
         _remove(connection, task_id)

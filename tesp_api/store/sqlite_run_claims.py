@@ -12,17 +12,27 @@ from tesp_api.store.sqlite_schema import CLAIMED, RUN_TO_DO
 from tesp_api.tes.states import State
 
 _FREE = (
-    f"SELECT id, state, doomed FROM runs INDEXED BY runs_to_do WHERE ({RUN_TO_DO})"
+    f"SELECT id, state, doomed, engine FROM runs INDEXED BY runs_to_do WHERE ({RUN_TO_DO})"
     " AND (claim_owner IS NULL OR claim_expires_at <= ?) ORDER BY id"
 )
 
 
 def take_claims(
-    connection: sqlite3.Connection, owner: str, now: int, expires_at: int, new_limit: int
+    connection: sqlite3.Connection,
+    owner: str,
+    now: int,
+    expires_at: int,
+    new_limit: int,
+    without: Collection[str] = (),
 ) -> list[str]:
-    """Claim what is free, oldest first: all that has begun, and up to `new_limit` that has not."""
+    """Claim what is free, oldest first: all that has begun, and up to `new_limit` that has not.
+
+    Of the engines `without` only what is CANCELING or doomed.
+    """
     taken: list[str] = []
-    for run_id, state, doomed in connection.execute(_FREE, (now,)).fetchall():
+    for run_id, state, doomed, engine in connection.execute(_FREE, (now,)).fetchall():
+        if engine in without and state != State.CANCELING and not doomed:
+            continue
         if state == State.QUEUED and not doomed:
             if new_limit <= 0:
                 continue

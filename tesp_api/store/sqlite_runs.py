@@ -147,10 +147,12 @@ class SqliteRunStore:
 
     # -- the conductor's side
 
-    async def claim(self, owner: str, *, lease_s: float, new_limit: int) -> list[Run]:
+    async def claim(
+        self, owner: str, *, lease_s: float, new_limit: int, without: Collection[str] = ()
+    ) -> list[Run]:
         def work(db: sqlite3.Connection) -> list[Run]:
             moment, end = self._tasks.lease(lease_s)
-            return rows.read_runs(db, claims.take_claims(db, owner, moment, end, new_limit))
+            return rows.read_runs(db, claims.take_claims(db, owner, moment, end, new_limit, without))
 
         return await self._tasks.write(work)
 

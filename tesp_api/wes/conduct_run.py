@@ -7,18 +7,20 @@ from dataclasses import dataclass, replace
 
 from tesp_api.errors import (
     ClaimLost,
+    EngineUnusable,
     InvalidRequest,
     RunCanceled,
     RunNotFound,
     StorageUnavailable,
     StoreUnavailable,
+    TaskInUse,
     TaskNotFound,
     TaskNotOver,
     TransitionRefused,
 )
 from tesp_api.storage.work_files import WorkFiles, why_elsewhere
 from tesp_api.store.base import Claim
-from tesp_api.store.runs import Run, RunEnd
+from tesp_api.store.runs import Run, RunEnd, RunStore
 from tesp_api.tes.states import State
 from tesp_api.wes.engines.base import EngineOutcome, EngineRun, RunFiles, WorkflowEngine
 from tesp_api.wes.requests import asked_of
@@ -60,6 +62,7 @@ async def conduct_run(run: Run, around: RunSurroundings) -> None:
 
     Raises:
         StoreUnavailable, StorageUnavailable: call again later.
+        EngineUnusable: call again where the run's engine can be used; the run says what it waits for.
         EngineFailed: call again, but not for ever.
         ClaimLost: another process drives the run now.
     """
@@ -84,6 +87,22 @@ async def fail_run(run: Run, around: RunSurroundings, reason: str) -> None:
     if not await _end(run, claim, _failed(reason), around):
         await _cancel(run, claim, tasks, around)
     await around.folders.remove(run.id)
+
+
+async def engine_fault(name: str, engines: Mapping[str, WorkflowEngine]) -> str:
+    """Why no run of this engine can be expanded on this server; "" if they can."""
+    engine = engines.get(name)
+    if engine is None:
+        return f"this server knows no workflow engine {name}"
+    return await asyncio.to_thread(lambda: engine.fault)
+
+
+async def say_that_it_waits(run: Run, reason: str, runs: RunStore) -> None:
+    """Tell the run's user once why nothing happens to it."""
+    line = f"the run waits: {reason}"
+    if line not in run.system_logs:
+        _log.warning("run %s waits: %s", run.id, reason)
+        await runs.tell(line, claim=claim_of(run))
 
 
 def claim_of(run: Run) -> Claim:
@@ -120,9 +139,10 @@ async def _outcome(run: Run, claim: Claim, around: RunSurroundings) -> EngineOut
     runs = around.parts.runs
     if reason := why_elsewhere(around.work_files, run.id, run.work_url):
         return _failed(reason)
-    engine = around.engines.get(run.engine)
-    if engine is None or await engine.version() is None:
-        return _failed(f"the workflow engine {run.engine} is not installed here (any more)")
+    if fault := await engine_fault(run.engine, around.engines):
+        await say_that_it_waits(run, fault, runs)
+        raise EngineUnusable(fault)
+    engine = around.engines[run.engine]
     try:
         if run.state is State.QUEUED:
             run = await runs.transition(run.id, State.INITIALIZING, claim=claim)
@@ -137,6 +157,9 @@ async def _outcome(run: Run, claim: Claim, around: RunSurroundings) -> EngineOut
             return await _expand(engine, engine_run, host, around)
         finally:
             await files.aclose()
+    except EngineUnusable as error:
+        await say_that_it_waits(run, str(error), runs)
+        raise
     except TransitionRefused:
         return None
 
@@ -176,7 +199,7 @@ async def _expand(
         return None
     except InvalidRequest as error:
         return _failed(f"a step cannot run here: {error}")
-    except (StoreUnavailable, StorageUnavailable, ClaimLost):
+    except (StoreUnavailable, StorageUnavailable, EngineUnusable, ClaimLost):
         raise
     except Exception as error:
         _log.exception("the engine %s failed with run %s", engine.name, run.id)
@@ -224,6 +247,8 @@ async def _remove(run: Run, claim: Claim, around: RunSurroundings) -> None:
             await parts.tasks.delete(step.task_id)
         except TaskNotFound:
             continue
+        except TaskInUse as error:
+            raise StorageUnavailable(f"run {run.id} is not removed yet: {error}") from error
         except TaskNotOver as error:
             await RunTasks(run, parts).cancel_one(step.task_id, "its workflow run was deleted")
             raise StorageUnavailable(f"run {run.id} is not removed yet: {error}") from error

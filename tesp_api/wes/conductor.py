@@ -9,16 +9,26 @@ import logging
 import os
 import secrets
 import socket
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from tesp_api.bell import Bell
-from tesp_api.errors import ClaimLost, RunNotFound, StorageUnavailable, StoreUnavailable
+from tesp_api.errors import ClaimLost, EngineUnusable, RunNotFound, StorageUnavailable, StoreUnavailable
 from tesp_api.settings import Settings
 from tesp_api.storage.work_files import WorkFiles
 from tesp_api.store.runs import Run
 from tesp_api.tes.states import State
-from tesp_api.wes.conduct_run import EngineFailed, FilesFor, RunSurroundings, conduct_run, fail_run, reread
+from tesp_api.wes.conduct_run import (
+    EngineFailed,
+    FilesFor,
+    RunSurroundings,
+    conduct_run,
+    engine_fault,
+    fail_run,
+    reread,
+    say_that_it_waits,
+)
 from tesp_api.wes.engines.base import WorkflowEngine
 from tesp_api.wes.run_folders import RunFolders
 from tesp_api.wes.run_tasks import HostParts
@@ -26,6 +36,8 @@ from tesp_api.wes.run_tasks import HostParts
 _log = logging.getLogger(__name__)
 
 _RETRY_MIN_S, _RETRY_MAX_S = 0.2, 15.0
+_TOLD_MAX = 1000
+_TELL_EVERY_S = 15.0
 _ENGINE_TRIES = 3
 """So often an engine that raises is called for one run, before that ends SYSTEM_ERROR."""
 
@@ -53,6 +65,7 @@ class Conductor:
     _look: asyncio.Event = field(init=False, default_factory=asyncio.Event)
     _loops: "list[asyncio.Task[None]]" = field(init=False, default_factory=list)
     _folders: RunFolders = field(init=False)
+    _tell_at: float = field(init=False, default=0.0)
 
     def __post_init__(self) -> None:
         self._folders = RunFolders(self.settings.data_dir, self.work_files)
@@ -99,8 +112,9 @@ class Conductor:
         """Claim what is free, and see what has become of what is ours."""
         before = dict(self._driven)
         room = max(0, self.settings.wes.running_max - len(before))
+        faults = await self._look_at_engines()
         for run in await self.parts.runs.claim(
-            self.owner, lease_s=self.settings.scheduler.lease_s, new_limit=room
+            self.owner, lease_s=self.settings.scheduler.lease_s, new_limit=room, without=faults
         ):
             self._drive(run)
         if not before:
@@ -111,6 +125,28 @@ class Conductor:
                 continue
             if held.get(run_id) is State.CANCELING:
                 driven.cancel.set()
+
+    async def _look_at_engines(self) -> Mapping[str, str]:
+        """The engines that cannot be used here, and why; the runs that wait for one are told now and then."""
+        found = {name: await engine_fault(name, self.engines) for name in self.engines}
+        faults = {name: fault for name, fault in found.items() if fault}
+        if faults and time.monotonic() >= self._tell_at:
+            await self._tell_waiting(faults)
+            self._tell_at = time.monotonic() + _TELL_EVERY_S
+        return faults
+
+    async def _tell_waiting(self, faults: Mapping[str, str]) -> None:
+        """Say in each run that nobody drives why this server does not; it is claimed for that moment."""
+        teller = f"{self.owner}:teller"
+        usable = [name for name in self.engines if name not in faults]
+        try:
+            for run in await self.parts.runs.claim(
+                teller, lease_s=self.settings.scheduler.lease_s, new_limit=_TOLD_MAX, without=usable
+            ):
+                if run.engine in faults and run.state is not State.CANCELING and not run.doomed:
+                    await say_that_it_waits(run, faults[run.engine], self.parts.runs)
+        finally:
+            await self.parts.runs.release(teller)
 
     async def _lease_loop(self) -> None:
         while True:
@@ -167,6 +203,8 @@ class Conductor:
                     return
                 except (ClaimLost, RunNotFound) as error:
                     _log.warning("run %s is no longer ours: %s", run.id, error)
+                    return
+                except EngineUnusable:  # the lease runs out, and who can use it takes the run
                     return
                 except (StoreUnavailable, StorageUnavailable) as error:
                     _log.warning("run %s waits: %s", run.id, error)

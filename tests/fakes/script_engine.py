@@ -43,6 +43,10 @@ class ScriptEngine:
     async def version(self) -> str | None:
         return self.installed
 
+    @property
+    def fault(self) -> str:
+        return "" if self.installed else "the engine script is not installed on this server"
+
     async def execute(self, run: EngineRun, host: RunHost) -> EngineOutcome:
         self.expansions[run.id] = self.expansions.get(run.id, 0) + 1
         if self.raises:

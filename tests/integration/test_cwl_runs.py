@@ -10,7 +10,7 @@ from urllib.parse import unquote, urlsplit
 import psutil  # type: ignore[import-untyped]
 import pytest
 
-from tesp_api.errors import Fault, InvalidRequest, RunCanceled, StoreUnavailable
+from tesp_api.errors import EngineUnusable, Fault, InvalidRequest, RunCanceled, StoreUnavailable
 from tesp_api.settings import Settings
 from tesp_api.tes.states import State
 from tesp_api.tes.validation import validate_task
@@ -371,9 +371,9 @@ async def test_an_engine_that_is_not_installed(tmp_path: Path) -> None:
     run = prepared(tmp_path, {"tool.cwl": TOOL}, {"word": "x"})
     engine = CwlEngine(settings)
     assert await engine.version() is None
-    outcome = await engine.execute(run, FakeRunHost(run, settings))
-    assert (outcome.state, outcome.exit_code) == (State.SYSTEM_ERROR, None)
-    assert "`tesp engine install cwl`" in outcome.reason
+    assert "`tesp engine install cwl`" in engine.fault
+    with pytest.raises(EngineUnusable, match="`tesp engine install cwl`"):
+        await engine.execute(run, FakeRunHost(run, settings))
 
 
 async def test_a_process_is_kept_ready(settings: Settings, tmp_path: Path) -> None:

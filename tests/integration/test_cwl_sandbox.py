@@ -13,6 +13,7 @@ from typing import Any
 import psutil  # type: ignore[import-untyped]
 import pytest
 
+from tesp_api.errors import EngineUnusable
 from tesp_api.settings import Settings
 from tesp_api.tes.states import State
 from tesp_api.wes.engines.base import EngineOutcome
@@ -187,9 +188,8 @@ async def test_without_bubblewrap_nothing_runs(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tesp_api.wes.engines.sandbox.shutil.which", lambda _: None)
-    outcome, _ = await evaluate("return {found: 1};", settings, tmp_path)
-    assert outcome.state == State.SYSTEM_ERROR
-    assert "wes.sandbox.allow_unconfined" in outcome.reason
+    with pytest.raises(EngineUnusable, match=r"wes\.sandbox\.allow_unconfined"):
+        await evaluate("return {found: 1};", settings, tmp_path)
 
 
 async def test_unconfined_it_has_an_empty_environment_at_least(

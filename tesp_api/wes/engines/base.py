@@ -156,8 +156,15 @@ class WorkflowEngine(Protocol):
     async def version(self) -> str | None:
         """The version of what is installed; None if nothing is."""
 
+    @property
+    def fault(self) -> str:
+        """Why it cannot be used here, and what the operator has to do; "" if it can. May block."""
+
     async def execute(self, run: EngineRun, host: RunHost) -> EngineOutcome:
         """Expand the run and wait for its tasks, until all has ended; also again, after whatever died.
 
         A cancellation of the asyncio task stops the engine's processes at once; the run may be executed anew.
+
+        Raises:
+            EngineUnusable: as `fault`; nothing was done.
         """

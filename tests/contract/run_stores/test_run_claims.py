@@ -32,6 +32,16 @@ async def test_new_ones_are_limited_and_others_not(runs: RunStore) -> None:
     assert [run.id for run in claimed] == [made[0].id, made[1].id, made[3].id]
 
 
+async def test_runs_of_engines_that_are_missing_are_left(runs: RunStore) -> None:
+    waiting, taken, canceled = make_run(), make_run(engine="other"), make_run()
+    for run in (waiting, taken, canceled):
+        await runs.create(run)
+    await runs.request_cancel(canceled.id, "why")
+    claimed = await runs.claim("a", lease_s=60, new_limit=1, without={waiting.engine})
+    assert [run.id for run in claimed] == [taken.id, canceled.id]
+    assert [run.id for run in await runs.claim("b", lease_s=60, new_limit=9)] == [waiting.id]
+
+
 async def test_a_lease_ends_at_its_end(runs: RunStore, run: Run, clock: FakeClock) -> None:
     old = await take(runs, run.id, "a")
     clock.advance(59.999)

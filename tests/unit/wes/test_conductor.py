@@ -8,12 +8,14 @@ from typing import Any
 import pytest
 
 from tesp_api.errors import (
+    EngineUnusable,
     InvalidRequest,
     LimitReached,
     RunInUse,
     RunNotFound,
     StorageUnavailable,
     StoreUnavailable,
+    TaskInUse,
     TaskNotFound,
 )
 from tesp_api.runner.retention import Retention
@@ -98,11 +100,42 @@ async def test_an_engine_that_always_raises_ends_the_run(shop: Workshop) -> None
     assert "the workflow engine script failed: RuntimeError: oh no" in run.system_logs[-1]
 
 
-async def test_an_engine_that_was_removed_ends_the_run(shop: Workshop) -> None:
-    shop.engine.installed = None
+async def test_runs_wait_for_an_engine_that_was_removed(settings: Settings) -> None:
+    async with Workshop(settings) as first:
+        begun = await first.submit([step("done"), step("going", "hang", after=["done"])])
+        await first.until_begun(2)
+        await first.conductor.stop()
+        new = await first.submit(TWO)
+        canceled = await first.submit(TWO)
+    removed = Workshop(settings)
+    removed.engine.installed = None
+    async with removed as second:
+        for run_id in (begun, new):
+
+            async def is_told(run_id: str = run_id) -> bool:
+                return "the run waits: " in str((await second.runs.get(run_id)).system_logs)
+
+            await eventually(is_told)
+        await second.runs.request_cancel(canceled, "by its owner")
+        assert (await second.ended_run(canceled)).state is State.CANCELED
+        await asyncio.sleep(0.3)  # looks three times
+        assert (await second.runs.get(new)).state is State.QUEUED
+        assert (await second.runs.get(begun)).state is State.RUNNING
+        second.engine.installed = "1.1"
+        second.player.go()
+        for run_id in (begun, new):
+            run = await second.ended_run(run_id)
+            assert run.state is State.COMPLETE
+            waits = [line for line in run.system_logs if line.startswith("the run waits: ")]
+            assert waits == ["the run waits: the engine script is not installed on this server"]
+        assert second.player.begun == ["a", "b"]
+
+
+async def test_a_run_waits_for_an_engine_that_is_removed_under_way(shop: Workshop) -> None:
+    shop.engine.raises = [EngineUnusable("there is no sandbox")]
     run = await shop.ended_run(await shop.submit(TWO))
-    assert run.state is State.SYSTEM_ERROR
-    assert "is not installed" in run.system_logs[-1]
+    assert run.state is State.COMPLETE
+    assert run.system_logs[-1] == "the run waits: there is no sandbox"
 
 
 async def test_a_cancel_reaches_every_task(shop: Workshop) -> None:
@@ -203,6 +236,24 @@ async def test_files_that_were_in_s3_are_looked_for_nowhere_else(settings: Setti
         for url in (run.work_url, "https://a.org/x", "file:///", settings.data_dir.as_uri()):
             with pytest.raises(StorageUnavailable, match="not in the folder of workflow runs"):
                 shop.files.local(url)
+
+
+async def test_a_finished_step_is_kept_until_its_run_has_ended(settings: Settings) -> None:
+    steps = [step("done"), step("going", "hang", after=["done"])]
+    async with Workshop(settings) as first:
+        run_id = await first.submit(steps)
+        await first.until_begun(2)
+        done = (await first.steps(run_id))["done"].task_id
+        await asyncio.sleep(0.05)
+        await Retention(first.store, 0.01, runs=first.runs).sweep()
+        with pytest.raises(TaskInUse, match=run_id):
+            await first.store.delete(done)
+    async with Workshop(settings) as second:
+        await eventually(lambda: second.steps(run_id))
+        second.player.go()
+        assert (await second.ended_run(run_id)).state is State.COMPLETE
+        assert second.player.begun == []
+        await second.store.delete(done)
 
 
 async def test_a_step_that_was_canceled_is_not_made_anew(settings: Settings) -> None:

@@ -85,12 +85,14 @@ class CwlEngine:
         return f"the sandbox of workflows does not start on this machine: {failed}" if failed else ""
 
     async def execute(self, run: EngineRun, host: RunHost) -> EngineOutcome:
-        """Start an expander and serve it until it has said how the run ended."""
+        """Start an expander and serve it until it has said how the run ended.
+
+        Raises:
+            EngineUnusable: the engine is not installed, or must not run here.
+        """
         try:
             parameters = self._parameters_of(run)
             process = await self._spares.take()
-        except EngineUnusable as error:
-            return EngineOutcome(State.SYSTEM_ERROR, None, reason=str(error))
         except ValueError as error:
             return EngineOutcome(State.EXECUTOR_ERROR, 1, reason=str(error))
         order = {
