@@ -4,7 +4,8 @@ Every change of a run is one compare-and-set of its document. Steps are unique b
 same time one puts a step, and all get that one.
 """
 
-from collections.abc import Collection, Mapping
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -36,6 +37,7 @@ from tesp_api.store.mongo_run_documents import (
 from tesp_api.store.page_token import task_id_in, token_after
 from tesp_api.store.run_states import RUN_FINAL, run_sources
 from tesp_api.store.runs import Run, RunEnd, RunGlance, RunLogName, RunQuery, StepRecord
+from tesp_api.store.turns import dealt_out
 from tesp_api.tes.states import State
 
 _FINAL = [state.value for state in RUN_FINAL]
@@ -184,15 +186,16 @@ class MongoRunStore:
         ]
         taken: list[Run] = []
         async with self._tasks.use() as opened:
-            for found in await opened.db.runs.find(free, {"state": 1, "doomed": 1}).sort("_id", 1).to_list():
-                is_new = found["state"] == State.QUEUED and not found["doomed"]
-                if is_new and new_limit <= 0:
+            fields = {"owner": 1, "state": 1, "doomed": 1}
+            candidates = await opened.db.runs.find(free, fields).sort("_id", 1).to_list()
+            left = await _left_waiting(opened.db, candidates, new_limit)
+            for found in candidates:
+                if found["_id"] in left:
                     continue
                 run = await opened.db.runs.find_one_and_update(
                     {"_id": found["_id"], **free}, change, return_document=ReturnDocument.AFTER
                 )
                 if run is not None:  # else another one was faster
-                    new_limit -= is_new
                     taken.append(to_run(run))
         return taken
 
@@ -289,6 +292,19 @@ def _held(claim: Claim) -> Document:
 async def _check_claim(db: Database, claim: Claim) -> None:
     if await db.runs.find_one(_held(claim), {"_id": 1}) is None:
         raise ClaimLost(claim.task_id)
+
+
+async def _left_waiting(db: Database, free: Sequence[Document], new_limit: int) -> set[str]:
+    """The new ones among these runs, oldest first, that are not among the `new_limit` whose turn it is."""
+    waiting = [
+        (one["_id"], one["owner"]) for one in free if one["state"] == State.QUEUED and not one["doomed"]
+    ]
+    if not waiting:
+        return set()
+    begun: list[Document] = [{"state": {"$ne": State.QUEUED.value}}, {"claim_owner": {"$exists": True}}]
+    had = await db.runs.find({"to_do": True, "doomed": False, "$or": begun}, {"owner": 1}).to_list()
+    taken = Counter(one["owner"] for one in had)
+    return {run_id for run_id, _ in waiting} - dealt_out(waiting, taken, new_limit)
 
 
 async def _user_of(db: Database, run_id: str) -> str | None:

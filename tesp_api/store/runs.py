@@ -190,7 +190,8 @@ class RunStore(Protocol):
         """Claim runs that have not ended or are doomed, and that nobody holds (never claimed, released, or
         lease expired).
 
-        At most `new_limit` of the QUEUED ones, and all others. Oldest first. Safe to call from several
+        At most `new_limit` of the QUEUED ones, users in turn: the next is for who has least runs that are
+        claimed or have begun, the oldest first. And all others. Safe to call from several
         processes at once: no run is claimed twice. Opening an embedded store voids all claims.
         """
 

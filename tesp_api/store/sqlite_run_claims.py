@@ -9,25 +9,30 @@ from collections.abc import Collection
 from tesp_api.errors import ClaimLost
 from tesp_api.store.base import Claim
 from tesp_api.store.sqlite_schema import CLAIMED, RUN_TO_DO
+from tesp_api.store.turns import dealt_out
 from tesp_api.tes.states import State
 
 _FREE = (
-    f"SELECT id, state, doomed FROM runs INDEXED BY runs_to_do WHERE ({RUN_TO_DO})"
+    f"SELECT id, owner, state, doomed FROM runs INDEXED BY runs_to_do WHERE ({RUN_TO_DO})"
     " AND (claim_owner IS NULL OR claim_expires_at <= ?) ORDER BY id"
+)
+_HAD = (
+    f"SELECT owner, count(*) FROM runs INDEXED BY runs_to_do WHERE ({RUN_TO_DO}) AND doomed = 0"
+    " AND (state <> ? OR claim_expires_at > ?) GROUP BY owner"
 )
 
 
 def take_claims(
     connection: sqlite3.Connection, owner: str, now: int, expires_at: int, new_limit: int
 ) -> list[str]:
-    """Claim what is free, oldest first: all that has begun, and up to `new_limit` that has not."""
-    taken: list[str] = []
-    for run_id, state, doomed in connection.execute(_FREE, (now,)).fetchall():
-        if state == State.QUEUED and not doomed:
-            if new_limit <= 0:
-                continue
-            new_limit -= 1
-        taken.append(run_id)
+    """Claim what is free: all that has begun, and up to `new_limit` that has not, users in turn."""
+    free = connection.execute(_FREE, (now,)).fetchall()
+    waiting = [
+        (run_id, whose) for run_id, whose, state, doomed in free if state == State.QUEUED and not doomed
+    ]
+    had = dict(connection.execute(_HAD, (State.QUEUED, now)).fetchall()) if waiting else {}
+    left = {run_id for run_id, _ in waiting} - dealt_out(waiting, had, new_limit)
+    taken = [run_id for run_id, *_ in free if run_id not in left]
     connection.executemany(
         "UPDATE runs SET claim_owner = ?, claim_epoch = claim_epoch + 1, claim_expires_at = ? WHERE id = ?",
         [(owner, expires_at, run_id) for run_id in taken],
