@@ -4,10 +4,12 @@ Every change of a run is one compare-and-set of its document. Steps are unique b
 same time one puts a step, and all get that one.
 """
 
+import asyncio
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
+from weakref import WeakValueDictionary
 
 from bson.int64 import Int64
 from pymongo import ReturnDocument
@@ -36,13 +38,15 @@ from tesp_api.store.mongo_run_documents import (
 )
 from tesp_api.store.page_token import task_id_in, token_after
 from tesp_api.store.run_states import RUN_FINAL, run_sources
-from tesp_api.store.runs import Run, RunEnd, RunGlance, RunLogName, RunQuery, StepRecord
+from tesp_api.store.runs import Run, RunEnd, RunGlance, RunLogName, RunQuery, StepRecord, too_many_live
 from tesp_api.store.turns import dealt_out
 from tesp_api.tes.states import State
+from tesp_api.tes.times import now
 
 _FINAL = [state.value for state in RUN_FINAL]
 _TO_CANCELING = [state.value for state in run_sources(State.CANCELING)]
 _NEWEST_FIRST = [("_id", -1)]
+_HELD_BACK_MICROS = 60 * 1_000_000
 
 
 class MongoRunStore:
@@ -50,18 +54,29 @@ class MongoRunStore:
 
     def __init__(self, tasks: MongoTaskStore) -> None:
         self._tasks = tasks
+        self._creating: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     # -- the API's side
 
-    async def create(self, run: Run) -> None:
-        async with self._tasks.use() as opened:
-            try:
-                await opened.db.runs.insert_one(new_run_document(run))
-            except DuplicateKeyError:
+    async def create(self, run: Run, *, live_max: int | None = None) -> None:
+        document = new_run_document(run)
+        if live_max is None:
+            await self._insert(document)
+            return
+        # Stored before it is counted, so that of servers at one time none lets too many through. Meanwhile
+        # it is nobody's to claim, and if this process dies now, it is one that was created.
+        held_back = document | {"free_at": Int64(to_micros(now()) + _HELD_BACK_MICROS)}
+        turn = self._creating.setdefault(run.owner, asyncio.Lock())
+        async with turn:
+            if not await self._insert(held_back):
                 return
-            except DocumentTooLarge:
-                fault = Fault("workflow_params", "are larger than can be stored: pass large data as files")
-                raise InvalidRequest([fault]) from None
+            live = await self.count_live(run.owner)
+            async with self._tasks.use() as opened:
+                if live > live_max:
+                    await opened.db.runs.delete_one({"_id": run.id})
+                    raise too_many_live(live_max, live - 1)
+                unclaimed = {"_id": run.id, "claim_owner": {"$exists": False}}
+                await opened.db.runs.update_one(unclaimed, {"$set": {"free_at": Int64(0)}})
 
     async def get(self, run_id: str) -> Run:
         return to_run(await self._find(run_id))
@@ -257,6 +272,18 @@ class MongoRunStore:
             await opened.db.runs.delete_one(_held(claim) | {"doomed": True})
 
     # --
+
+    async def _insert(self, document: Document) -> bool:
+        """Whether it is new; one with its id is left as it is."""
+        async with self._tasks.use() as opened:
+            try:
+                await opened.db.runs.insert_one(document)
+            except DuplicateKeyError:
+                return False
+            except DocumentTooLarge:
+                fault = Fault("workflow_params", "are larger than can be stored: pass large data as files")
+                raise InvalidRequest([fault]) from None
+        return True
 
     async def _find(self, run_id: str, projection: Document | None = None) -> Document:
         async with self._tasks.use() as opened:

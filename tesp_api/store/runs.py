@@ -13,12 +13,14 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, Protocol
 
+from tesp_api.errors import LimitReached
 from tesp_api.store.base import Claim, LogPart, Page
 from tesp_api.tes.states import State
 
 RunLogName = Literal["stdout", "stderr"]
 
 STEPS_PAGE_MAX = 1000
+_RETRY_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,13 +97,30 @@ class RunEnd:
     exit_code: int | None = None
 
 
+def too_many_live(live_max: int, live: int) -> LimitReached:
+    """Why a user whose runs that have not ended are so many gets no further one."""
+    return LimitReached(
+        "wes.live_max",
+        live_max,
+        live,
+        taken="runs of yours have not ended",
+        retry_after_s=_RETRY_S,
+        advice="cancel one, or wait for an end",
+    )
+
+
 class RunStore(Protocol):
     """Keeps runs, their steps and their logs. It is open while the task store of its database is."""
 
     # -- the API's side
 
-    async def create(self, run: Run) -> None:
-        """Store a new run, QUEUED. One with the same id is left untouched and counts as created."""
+    async def create(self, run: Run, *, live_max: int | None = None) -> None:
+        """Store a new run, QUEUED. One with the same id is left untouched and counts as created.
+
+        Raises:
+            LimitReached: its owner has `live_max` runs that have not ended.
+            InvalidRequest: it is larger than can be stored.
+        """
 
     async def get(self, run_id: str) -> Run:
         """The run as it is now.

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tesp_api.store.base import Claim, LogPart
+from tesp_api.store.run_states import RUN_FINAL, RUN_TRANSITIONS
 from tesp_api.store.runs import Run, RunGlance, RunLogName, RunQuery, StepRecord
 from tesp_api.store.sqlite_rows import from_micros, read_groups, to_bytes, to_json, to_micros
 from tesp_api.tes.states import State
@@ -99,6 +100,13 @@ def read_glance(connection: sqlite3.Connection, run_id: str) -> RunGlance | None
         "SELECT state, owner, groups_json FROM runs WHERE id = ? AND doomed = 0", (run_id,)
     ).fetchone()
     return None if row is None else RunGlance(State(row[0]), row[1], read_groups(row[2]))
+
+
+def count_live(connection: sqlite3.Connection, owner: str) -> int:
+    live = [state for state in RUN_TRANSITIONS if state not in RUN_FINAL]
+    marks = ",".join("?" * len(live))
+    text = f"SELECT count(*) FROM runs WHERE state IN ({marks}) AND owner = ? AND doomed = 0"
+    return int(connection.execute(text, (*live, owner)).fetchone()[0])
 
 
 def list_ids(connection: sqlite3.Connection, query: RunQuery, before: str, limit: int) -> list[str]:

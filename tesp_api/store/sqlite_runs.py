@@ -13,7 +13,7 @@ from tesp_api.store import sqlite_run_rows as rows
 from tesp_api.store.base import Claim, LogPart, Page
 from tesp_api.store.page_token import task_id_in, token_after
 from tesp_api.store.run_states import RUN_FINAL, RUN_TRANSITIONS
-from tesp_api.store.runs import Run, RunEnd, RunGlance, RunLogName, RunQuery, StepRecord
+from tesp_api.store.runs import Run, RunEnd, RunGlance, RunLogName, RunQuery, StepRecord, too_many_live
 from tesp_api.store.sqlite import SqliteTaskStore
 from tesp_api.store.sqlite_rows import to_json, to_micros
 from tesp_api.store.sqlite_schema import RUN_ENDED
@@ -35,8 +35,13 @@ class SqliteRunStore:
 
     # -- the API's side
 
-    async def create(self, run: Run) -> None:
-        await self._tasks.write(lambda db: rows.insert(db, run))
+    async def create(self, run: Run, *, live_max: int | None = None) -> None:
+        def work(db: sqlite3.Connection) -> None:
+            if live_max is not None and (live := rows.count_live(db, run.owner)) >= live_max:
+                raise too_many_live(live_max, live)
+            rows.insert(db, run)
+
+        await self._tasks.write(work)
 
     async def get(self, run_id: str) -> Run:
         found = await self._tasks.read(lambda db: rows.read_runs(db, [run_id]))
@@ -69,10 +74,7 @@ class SqliteRunStore:
         return await self._tasks.read(work)
 
     async def count_live(self, owner: str) -> int:
-        live = [state for state in RUN_TRANSITIONS if state not in RUN_FINAL]
-        marks = ",".join("?" * len(live))
-        text = f"SELECT count(*) FROM runs WHERE state IN ({marks}) AND owner = ? AND doomed = 0"
-        return await self._tasks.read(lambda db: int(db.execute(text, (*live, owner)).fetchone()[0]))
+        return await self._tasks.read(lambda db: rows.count_live(db, owner))
 
     async def request_cancel(self, run_id: str, reason: str) -> State:
         def work(db: sqlite3.Connection) -> State:

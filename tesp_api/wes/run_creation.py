@@ -6,13 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import BinaryIO
 
 from tesp_api.bell import Bell
-from tesp_api.errors import Fault, InvalidRequest, LimitReached, RunNotFound, StorageUnavailable
+from tesp_api.errors import Fault, InvalidRequest, RunNotFound, StorageUnavailable
 from tesp_api.settings import Settings
 from tesp_api.storage.work_files import WorkFiles
 from tesp_api.storage.work_places import attachment_url, run_url
 from tesp_api.store.base import CREATED_BY
 from tesp_api.store.run_states import RUN_FINAL
-from tesp_api.store.runs import Run, RunStore
+from tesp_api.store.runs import Run, RunStore, too_many_live
 from tesp_api.tes.ids import new_task_id
 from tesp_api.tes.states import State
 from tesp_api.tes.times import now
@@ -21,7 +21,6 @@ from tesp_api.wes.earlier_runs import FindRun, with_earlier_outputs
 from tesp_api.wes.engines.base import WorkflowEngine
 from tesp_api.wes.requests import RESUME, NewRun
 
-_RETRY_S = 10.0
 _log = logging.getLogger(__name__)
 
 PlaceFaults = Callable[[str, str], Sequence[Fault]]
@@ -95,21 +94,14 @@ class RunCreation:
             groups=groups,
             system_logs=(f"{CREATED_BY}{request_id}", *new.warnings, *told),
         )
-        await self._runs.create(run)
+        await self._runs.create(run, live_max=self._settings.wes.live_max)
         self._bell.ring(run_id)
         return run_id
 
     async def _check_may_have_more(self, owner: str) -> None:
         live, live_max = await self._runs.count_live(owner), self._settings.wes.live_max
         if live >= live_max:
-            raise LimitReached(
-                "wes.live_max",
-                live_max,
-                live,
-                taken="runs of yours have not ended",
-                retry_after_s=_RETRY_S,
-                advice="cancel one, or wait for an end",
-            )
+            raise too_many_live(live_max, live)
 
     async def _attach(self, work_url: str, attached: Sequence[tuple[str, BinaryIO]], owner: str) -> None:
         try:

@@ -1,10 +1,11 @@
 """What every `RunStore` does, by itself: creation, lists, cancel, removal, logs, steps."""
 
+import asyncio
 from datetime import timedelta
 
 import pytest
 
-from tesp_api.errors import InvalidRequest, RunInUse, RunNotFound, RunNotOver, TransitionRefused
+from tesp_api.errors import InvalidRequest, LimitReached, RunInUse, RunNotFound, RunNotOver, TransitionRefused
 from tesp_api.store.base import Claim
 from tesp_api.store.runs import Run, RunEnd, RunQuery, RunStore, StepRecord
 from tesp_api.tes.ids import new_task_id
@@ -79,6 +80,22 @@ async def test_runs_are_counted(runs: RunStore, run: Run) -> None:
     await end(runs, run)
     assert await runs.count_states() == {State.QUEUED: 1, State.COMPLETE: 1}
     assert (await runs.count_live("alice"), await runs.count_live("bob")) == (0, 1)
+
+
+async def test_no_more_are_live_than_may_be(runs: RunStore) -> None:
+    ended = make_run()
+    await runs.create(ended, live_max=2)
+    await end(runs, ended)
+    made = [make_run() for _ in range(8)]
+    answers = await asyncio.gather(*(runs.create(run, live_max=3) for run in made), return_exceptions=True)
+    refused = [answer for answer in answers if answer is not None]
+    assert len(refused) == 5
+    assert all(isinstance(answer, LimitReached) for answer in refused)
+    assert await runs.count_live("alice") == 3
+    assert len(await runs.claim("server", lease_s=60, new_limit=9)) == 3
+    await runs.create(make_run(owner="bob"), live_max=1)
+    with pytest.raises(LimitReached, match=r"wes\.live_max is 1, 1 runs of yours"):
+        await runs.create(make_run(owner="bob"), live_max=1)
 
 
 async def test_a_run_lives_by_the_table(runs: RunStore, run: Run, clock: FakeClock) -> None:
