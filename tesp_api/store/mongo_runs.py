@@ -29,7 +29,7 @@ from tesp_api.store.mongo import MongoTaskStore
 from tesp_api.store.mongo_documents import Database, Document, exact, printable, to_json, to_micros
 from tesp_api.store.mongo_run_documents import (
     AT_A_GLANCE,
-    WITHOUT_DOCUMENTS,
+    LISTED,
     new_run_document,
     new_step_document,
     to_run,
@@ -93,7 +93,7 @@ class MongoRunStore:
         if query.group is not None:
             where["groups"] = exact(query.group)
         async with self._tasks.use() as opened:
-            cursor = opened.db.runs.find(where, WITHOUT_DOCUMENTS).sort(_NEWEST_FIRST)
+            cursor = opened.db.runs.find(where, LISTED).sort(_NEWEST_FIRST)
             found = await cursor.limit(query.page_size + 1).to_list()
         runs = [to_run(document) for document in found[: query.page_size]]
         return Page(runs, token_after(runs[-1].id) if len(found) > query.page_size else None)

@@ -137,8 +137,9 @@ class RunStore(Protocol):
         """
 
     async def list_runs(self, query: RunQuery) -> Page[Run]:
-        """One page of the runs that match, newest first, without params and outputs; stable while runs are
-        added.
+        """One page of the runs that match, newest first; stable while runs are added.
+
+        They have of the request the tags alone, and no params, outputs, uses and system logs.
 
         Raises:
             InvalidRequest: `after` is not a token that this store gave out.

@@ -32,8 +32,8 @@ PUT_INTO_SQL = {
     "sqlite_claims.py": {"whose"},  # one of two constants
     "sqlite_removal.py": {"table"},  # of the names above it
     "sqlite_run_claims.py": {"whose"},  # one of two constants
-    "sqlite_run_rows.py": {"column", "documents"},  # "key" or "task_id"; one of two constants
-    "sqlite_runs.py": {"marks", "table"},  # question marks; of the names above it
+    "sqlite_run_rows.py": {"column", "marks"},  # "key" or "task_id"; question marks
+    "sqlite_runs.py": {"table"},  # of the names above it
     "sqlite_rows.py": {"marks"},  # question marks, as many as there are ids
     "sqlite_schema.py": {"','.join((f\"'{state}'\" for state in sorted(FINAL)))", "number"},
     "sqlite_walks.py": {  # of filters, which `sqlite_filters` makes of constants

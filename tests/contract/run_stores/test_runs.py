@@ -1,6 +1,7 @@
 """What every `RunStore` does, by itself: creation, lists, cancel, removal, logs, steps."""
 
 import asyncio
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -69,9 +70,21 @@ async def test_lists_are_newest_first_and_stable(runs: RunStore) -> None:
     of_b = await runs.list_runs(RunQuery(owner="b"))
     of_lab = await runs.list_runs(RunQuery(group="lab"))
     assert [run.id for run in of_b.items] == [run.id for run in of_lab.items] == shown[::2]
-    assert of_b.items[0].request["tags"] == {"project": "demo"}
     with pytest.raises(InvalidRequest):
         await runs.list_runs(RunQuery(after="nonsense"))
+
+
+async def test_lists_read_no_large_parts(runs: RunStore) -> None:
+    tags = {"project": "demo", "$über.x": "\ud800"}
+    large, bare = make_run(uses=("r1",), params={"a": 1}, system_logs=("one",)), make_run()
+    large = replace(large, request={**large.request, "workflow_params": {"x": "y" * 10**6}, "tags": tags})
+    bare = replace(bare, request={key: bare.request[key] for key in bare.request if key != "tags"})
+    for run in (large, bare):
+        await runs.create(run)
+    page = await runs.list_runs(RunQuery())
+    assert [dict(run.request) for run in page.items] == [{"tags": {}}, {"tags": tags}]
+    assert all((run.params, run.uses, run.system_logs) == (None, (), ()) for run in page.items)
+    assert (await runs.get(large.id)).request == large.request
 
 
 async def test_runs_are_counted(runs: RunStore, run: Run) -> None:
