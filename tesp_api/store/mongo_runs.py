@@ -5,10 +5,10 @@ same time one puts a step, and all get that one.
 """
 
 import asyncio
+import contextlib
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
-from typing import Any
 from weakref import WeakValueDictionary
 
 from bson.int64 import Int64
@@ -22,6 +22,7 @@ from tesp_api.errors import (
     RunInUse,
     RunNotFound,
     RunNotOver,
+    TespError,
     TransitionRefused,
 )
 from tesp_api.store.base import Claim, LogPart, Page
@@ -60,21 +61,21 @@ class MongoRunStore:
 
     async def create(self, run: Run, *, live_max: int | None = None) -> None:
         document = new_run_document(run)
-        if live_max is None:
+        if live_max is None and not run.uses:
             await self._insert(document)
             return
-        # Stored before it is counted, so that of servers at one time none lets too many through. Meanwhile
-        # it is nobody's to claim, and if this process dies now, it is one that was created.
+        # Stored before it is counted, so that of servers at one time none lets too many through, and before
+        # what it uses is looked for, so that this is not deleted any more. Meanwhile it is nobody's to claim,
+        # and if this process dies now, it is one that was created.
         held_back = document | {"free_at": Int64(to_micros(now()) + _HELD_BACK_MICROS)}
         turn = self._creating.setdefault(run.owner, asyncio.Lock())
         async with turn:
             if not await self._insert(held_back):
                 return
-            live = await self.count_live(run.owner)
             async with self._tasks.use() as opened:
-                if live > live_max:
+                if fault := await self._fault_of(opened.db, run, live_max):
                     await opened.db.runs.delete_one({"_id": run.id})
-                    raise too_many_live(live_max, live - 1)
+                    raise fault
                 unclaimed = {"_id": run.id, "claim_owner": {"$exists": False}}
                 await opened.db.runs.update_one(unclaimed, {"$set": {"free_at": Int64(0)}})
 
@@ -122,9 +123,7 @@ class MongoRunStore:
         if state not in RUN_FINAL:
             raise RunNotOver(run_id, state)
         async with self._tasks.use() as opened:
-            if user := await _user_of(opened.db, run_id):
-                raise RunInUse(run_id, user)
-            if not await _doom(opened.db, run_id):
+            if not await self._doom(opened.db, run_id):
                 raise RunNotFound(run_id)
 
     async def doom_old(self, ended_before: datetime, *, limit: int) -> int:
@@ -134,8 +133,8 @@ class MongoRunStore:
             async for found in opened.db.runs.find(old, {"_id": 1}).sort("ended_at", 1):
                 if doomed >= limit:
                     break
-                if not await _user_of(opened.db, found["_id"]):
-                    doomed += await _doom(opened.db, found["_id"])
+                with contextlib.suppress(RunInUse):
+                    doomed += await self._doom(opened.db, found["_id"])
         return doomed
 
     async def read_log(self, run_id: str, name: RunLogName, *, offset: int, limit: int) -> LogPart:
@@ -285,6 +284,37 @@ class MongoRunStore:
                 raise InvalidRequest([fault]) from None
         return True
 
+    async def _fault_of(self, db: Database, run: Run, live_max: int | None) -> TespError | None:
+        """Why a run that has been stored may not stay."""
+        if live_max is not None and (live := await self.count_live(run.owner)) > live_max:
+            return too_many_live(live_max, live - 1)
+        there = await db.runs.find({"_id": {"$in": list(run.uses)}, "doomed": False}, {"_id": 1}).to_list()
+        gone = set(run.uses) - {one["_id"] for one in there}
+        return RunNotFound(min(gone)) if gone else None
+
+    async def _doom(self, db: Database, run_id: str) -> bool:
+        """Delete an ended run; whether it was there.
+
+        It is marked first, and removed by nobody until it is known that none has come to use it meanwhile.
+
+        Raises:
+            RunInUse: another one uses it.
+        """
+        if user := await _user_of(db, run_id):
+            raise RunInUse(run_id, user)
+        ended = {"_id": run_id, "doomed": False, "state": {"$in": _FINAL}}
+        kept_s = _HELD_BACK_MICROS / 1_000_000
+        doomed: Document = {"doomed": True, "to_do": True, "free_at": self._tasks.clock.after(kept_s)}
+        if not (await db.runs.update_one(ended, [{"$set": doomed}])).modified_count:
+            return False
+        user = await _user_of(db, run_id)
+        change: Document = {"free_at": Int64(0)} | ({"doomed": False, "to_do": False} if user else {})
+        unclaimed = {"_id": run_id, "claim_owner": {"$exists": False}}
+        await db.runs.update_one(unclaimed, {"$set": change})
+        if user:
+            raise RunInUse(run_id, user)
+        return True
+
     async def _find(self, run_id: str, projection: Document | None = None) -> Document:
         async with self._tasks.use() as opened:
             found = await opened.db.runs.find_one({"_id": run_id, "doomed": False}, projection)
@@ -336,15 +366,8 @@ async def _left_waiting(db: Database, free: Sequence[Document], new_limit: int) 
 
 async def _user_of(db: Database, run_id: str) -> str | None:
     """A run that needs the files of this one."""
-    needing: list[Any] = [{"resumes": run_id}, {"state": {"$nin": _FINAL}}]
-    found = await db.runs.find_one({"uses": run_id, "doomed": False, "$or": needing}, {"_id": 1})
+    found = await db.runs.find_one({"uses": run_id, "doomed": False}, {"_id": 1})
     return None if found is None else str(found["_id"])
-
-
-async def _doom(db: Database, run_id: str) -> int:
-    ended = {"_id": run_id, "doomed": False, "state": {"$in": _FINAL}}
-    doomed = await db.runs.update_one(ended, {"$set": {"doomed": True, "to_do": True}})
-    return doomed.modified_count
 
 
 async def _log_size(db: Database, run_id: str, name: RunLogName) -> int:

@@ -119,6 +119,7 @@ class RunStore(Protocol):
 
         Raises:
             LimitReached: its owner has `live_max` runs that have not ended.
+            RunNotFound: one that it uses is not there any more.
             InvalidRequest: it is larger than can be stored.
         """
 
@@ -164,7 +165,8 @@ class RunStore(Protocol):
         Raises:
             RunNotFound: as `get`.
             RunNotOver: it has not ended.
-            RunInUse: another run resumes it, or has not ended and uses its files; the text names that.
+            RunInUse: another run resumes it or uses its files, ended or not: its outputs may be such files.
+                The text names it.
         """
 
     async def doom_old(self, ended_before: datetime, *, limit: int) -> int:

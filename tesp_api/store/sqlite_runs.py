@@ -23,7 +23,7 @@ from tesp_api.tes.states import State
 _TABLES = ("run_documents", "run_notes", "run_groups", "run_uses", "run_steps", "run_log_chunks")
 _USER = (
     "SELECT u.run_id FROM run_uses AS u JOIN runs AS r ON r.id = u.run_id"
-    " WHERE u.used = ? AND r.doomed = 0 AND (r.ended_at IS NULL OR r.resumes = u.used) LIMIT 1"
+    " WHERE u.used = ? AND r.doomed = 0 LIMIT 1"
 )
 
 
@@ -39,6 +39,9 @@ class SqliteRunStore:
         def work(db: sqlite3.Connection) -> None:
             if live_max is not None and (live := rows.count_live(db, run.owner)) >= live_max:
                 raise too_many_live(live_max, live)
+            for used in run.uses:
+                if rows.read_glance(db, used) is None:
+                    raise RunNotFound(used)
             rows.insert(db, run)
 
         await self._tasks.write(work)
@@ -106,7 +109,7 @@ class SqliteRunStore:
         old = (
             f"SELECT id FROM runs INDEXED BY runs_ended WHERE {RUN_ENDED} AND ended_at < ? AND NOT EXISTS ("
             "SELECT 1 FROM run_uses AS u JOIN runs AS r ON r.id = u.run_id WHERE u.used = runs.id"
-            " AND r.doomed = 0 AND (r.ended_at IS NULL OR r.resumes = u.used)) ORDER BY ended_at LIMIT ?"
+            " AND r.doomed = 0) ORDER BY ended_at LIMIT ?"
         )
         bounds = (to_micros(ended_before), max(0, limit))
 

@@ -112,6 +112,7 @@ async def test_no_text_of_a_request_is_in_a_statement(said: list[str], tmp_path:
         await store.list_states(query)
     runs = SqliteRunStore(store)
     run = make_run(id=new_task_id(), owner=MARK, groups=(MARK,), uses=(MARK,), system_logs=(MARK,))
+    await runs.create(make_run(id=MARK))
     await runs.create(run)
     for listed in (RunQuery(), RunQuery(owner=MARK), RunQuery(group=MARK, owner=MARK)):
         await runs.list_runs(listed)
