@@ -197,9 +197,7 @@ class RunInUse(TespError):
     http_status = 409
 
     def __init__(self, run_id: str, other_id: str) -> None:
-        super().__init__(
-            f"run {other_id} uses files of run {run_id}: delete that one first, or wait for its end"
-        )
+        super().__init__(f"run {other_id} uses files of run {run_id}: delete that one first")
 
 
 class RunCanceled(TespError):

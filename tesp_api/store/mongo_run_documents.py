@@ -3,6 +3,7 @@
 _id, owner, state, engine, work_url, resumes, uses, exit_code    as in `Run`
 created_at, started_at, ended_at                                 microseconds since 1970 UTC
 request, params, outputs   JSON text, compressed where it is long (`mongo_documents.to_json`)
+tags                       of the request, the only part that lists read: JSON text, too
 system_logs                the lines
 groups                     their names
 doomed                     deleted, and to be removed
@@ -29,7 +30,7 @@ from tesp_api.store.mongo_documents import (
 from tesp_api.store.runs import Run, RunGlance, StepRecord
 from tesp_api.tes.states import State
 
-WITHOUT_DOCUMENTS = {"params": 0, "outputs": 0}
+LISTED = dict.fromkeys(("request", "params", "outputs", "uses", "system_logs"), 0)
 AT_A_GLANCE = {"state": 1, "owner": 1, "groups": 1}
 
 
@@ -41,6 +42,7 @@ def new_run_document(run: Run) -> Document:
         "state": State.QUEUED.value,
         "created_at": to_micros(run.created_at),
         "request": to_json(run.request),
+        "tags": to_json(run.request.get("tags") or {}),
         "engine": run.engine,
         "work_url": run.work_url,
         "params": None if run.params is None else to_json(run.params),
@@ -57,25 +59,25 @@ def new_run_document(run: Run) -> Document:
 
 
 def to_run(document: Mapping[str, Any]) -> Run:
-    """A document as a run; params and outputs may have been left out when it was read."""
-    params = document.get("params")
+    """A document as a run; where it was read as `LISTED`, with the tags alone of its request."""
+    params, request = document.get("params"), document.get("request")
     return Run(
         id=document["_id"],
         owner=document["owner"],
         state=State(document["state"]),
         created_at=from_micros(document["created_at"]),
-        request=from_json(document["request"]),
+        request={"tags": from_json(document["tags"])} if request is None else from_json(request),
         engine=document["engine"],
         work_url=document["work_url"],
         params=None if params is None else from_json(params),
         resumes=document["resumes"],
-        uses=tuple(sorted(document["uses"])),
+        uses=tuple(sorted(document.get("uses", ()))),
         groups=_groups(document),
         started_at=from_micros(document["started_at"]) if "started_at" in document else None,
         ended_at=from_micros(document["ended_at"]) if "ended_at" in document else None,
         outputs=from_json(document.get("outputs", "{}")),
         exit_code=document.get("exit_code"),
-        system_logs=tuple(document["system_logs"]),
+        system_logs=tuple(document.get("system_logs", ())),
         claim=_claim(document),
         doomed=document["doomed"],
     )

@@ -4,9 +4,12 @@ Every change of a run is one compare-and-set of its document. Steps are unique b
 same time one puts a step, and all get that one.
 """
 
-from collections.abc import Collection, Mapping
+import asyncio
+import contextlib
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from weakref import WeakValueDictionary
 
 from bson.int64 import Int64
 from pymongo import ReturnDocument
@@ -19,6 +22,7 @@ from tesp_api.errors import (
     RunInUse,
     RunNotFound,
     RunNotOver,
+    TespError,
     TransitionRefused,
 )
 from tesp_api.store.base import Claim, LogPart, Page
@@ -26,7 +30,7 @@ from tesp_api.store.mongo import MongoTaskStore
 from tesp_api.store.mongo_documents import Database, Document, exact, printable, to_json, to_micros
 from tesp_api.store.mongo_run_documents import (
     AT_A_GLANCE,
-    WITHOUT_DOCUMENTS,
+    LISTED,
     new_run_document,
     new_step_document,
     to_run,
@@ -35,12 +39,15 @@ from tesp_api.store.mongo_run_documents import (
 )
 from tesp_api.store.page_token import task_id_in, token_after
 from tesp_api.store.run_states import RUN_FINAL, run_sources
-from tesp_api.store.runs import Run, RunEnd, RunGlance, RunLogName, RunQuery, StepRecord
+from tesp_api.store.runs import Run, RunEnd, RunGlance, RunLogName, RunQuery, StepRecord, too_many_live
+from tesp_api.store.turns import dealt_out
 from tesp_api.tes.states import State
+from tesp_api.tes.times import now
 
 _FINAL = [state.value for state in RUN_FINAL]
 _TO_CANCELING = [state.value for state in run_sources(State.CANCELING)]
 _NEWEST_FIRST = [("_id", -1)]
+_HELD_BACK_MICROS = 60 * 1_000_000
 
 
 class MongoRunStore:
@@ -48,18 +55,29 @@ class MongoRunStore:
 
     def __init__(self, tasks: MongoTaskStore) -> None:
         self._tasks = tasks
+        self._creating: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     # -- the API's side
 
-    async def create(self, run: Run) -> None:
-        async with self._tasks.use() as opened:
-            try:
-                await opened.db.runs.insert_one(new_run_document(run))
-            except DuplicateKeyError:
+    async def create(self, run: Run, *, live_max: int | None = None) -> None:
+        document = new_run_document(run)
+        if live_max is None and not run.uses:
+            await self._insert(document)
+            return
+        # Stored before it is counted, so that of servers at one time none lets too many through, and before
+        # what it uses is looked for, so that this is not deleted any more. Meanwhile it is nobody's to claim,
+        # and if this process dies now, it is one that was created.
+        held_back = document | {"free_at": Int64(to_micros(now()) + _HELD_BACK_MICROS)}
+        turn = self._creating.setdefault(run.owner, asyncio.Lock())
+        async with turn:
+            if not await self._insert(held_back):
                 return
-            except DocumentTooLarge:
-                fault = Fault("workflow_params", "are larger than can be stored: pass large data as files")
-                raise InvalidRequest([fault]) from None
+            async with self._tasks.use() as opened:
+                if fault := await self._fault_of(opened.db, run, live_max):
+                    await opened.db.runs.delete_one({"_id": run.id})
+                    raise fault
+                unclaimed = {"_id": run.id, "claim_owner": {"$exists": False}}
+                await opened.db.runs.update_one(unclaimed, {"$set": {"free_at": Int64(0)}})
 
     async def get(self, run_id: str) -> Run:
         return to_run(await self._find(run_id))
@@ -76,7 +94,7 @@ class MongoRunStore:
         if query.group is not None:
             where["groups"] = exact(query.group)
         async with self._tasks.use() as opened:
-            cursor = opened.db.runs.find(where, WITHOUT_DOCUMENTS).sort(_NEWEST_FIRST)
+            cursor = opened.db.runs.find(where, LISTED).sort(_NEWEST_FIRST)
             found = await cursor.limit(query.page_size + 1).to_list()
         runs = [to_run(document) for document in found[: query.page_size]]
         return Page(runs, token_after(runs[-1].id) if len(found) > query.page_size else None)
@@ -105,9 +123,7 @@ class MongoRunStore:
         if state not in RUN_FINAL:
             raise RunNotOver(run_id, state)
         async with self._tasks.use() as opened:
-            if user := await _user_of(opened.db, run_id):
-                raise RunInUse(run_id, user)
-            if not await _doom(opened.db, run_id):
+            if not await self._doom(opened.db, run_id):
                 raise RunNotFound(run_id)
 
     async def doom_old(self, ended_before: datetime, *, limit: int) -> int:
@@ -117,8 +133,8 @@ class MongoRunStore:
             async for found in opened.db.runs.find(old, {"_id": 1}).sort("ended_at", 1):
                 if doomed >= limit:
                     break
-                if not await _user_of(opened.db, found["_id"]):
-                    doomed += await _doom(opened.db, found["_id"])
+                with contextlib.suppress(RunInUse):
+                    doomed += await self._doom(opened.db, found["_id"])
         return doomed
 
     async def read_log(self, run_id: str, name: RunLogName, *, offset: int, limit: int) -> LogPart:
@@ -189,15 +205,16 @@ class MongoRunStore:
         ]
         taken: list[Run] = []
         async with self._tasks.use() as opened:
-            for found in await opened.db.runs.find(free, {"state": 1, "doomed": 1}).sort("_id", 1).to_list():
-                is_new = found["state"] == State.QUEUED and not found["doomed"]
-                if is_new and new_limit <= 0:
+            fields = {"owner": 1, "state": 1, "doomed": 1}
+            candidates = await opened.db.runs.find(free, fields).sort("_id", 1).to_list()
+            left = await _left_waiting(opened.db, candidates, new_limit)
+            for found in candidates:
+                if found["_id"] in left:
                     continue
                 run = await opened.db.runs.find_one_and_update(
                     {"_id": found["_id"], **free}, change, return_document=ReturnDocument.AFTER
                 )
                 if run is not None:  # else another one was faster
-                    new_limit -= is_new
                     taken.append(to_run(run))
         return taken
 
@@ -260,6 +277,49 @@ class MongoRunStore:
 
     # --
 
+    async def _insert(self, document: Document) -> bool:
+        """Whether it is new; one with its id is left as it is."""
+        async with self._tasks.use() as opened:
+            try:
+                await opened.db.runs.insert_one(document)
+            except DuplicateKeyError:
+                return False
+            except DocumentTooLarge:
+                fault = Fault("workflow_params", "are larger than can be stored: pass large data as files")
+                raise InvalidRequest([fault]) from None
+        return True
+
+    async def _fault_of(self, db: Database, run: Run, live_max: int | None) -> TespError | None:
+        """Why a run that has been stored may not stay."""
+        if live_max is not None and (live := await self.count_live(run.owner)) > live_max:
+            return too_many_live(live_max, live - 1)
+        there = await db.runs.find({"_id": {"$in": list(run.uses)}, "doomed": False}, {"_id": 1}).to_list()
+        gone = set(run.uses) - {one["_id"] for one in there}
+        return RunNotFound(min(gone)) if gone else None
+
+    async def _doom(self, db: Database, run_id: str) -> bool:
+        """Delete an ended run; whether it was there.
+
+        It is marked first, and removed by nobody until it is known that none has come to use it meanwhile.
+
+        Raises:
+            RunInUse: another one uses it.
+        """
+        if user := await _user_of(db, run_id):
+            raise RunInUse(run_id, user)
+        ended = {"_id": run_id, "doomed": False, "state": {"$in": _FINAL}}
+        kept_s = _HELD_BACK_MICROS / 1_000_000
+        doomed: Document = {"doomed": True, "to_do": True, "free_at": self._tasks.clock.after(kept_s)}
+        if not (await db.runs.update_one(ended, [{"$set": doomed}])).modified_count:
+            return False
+        user = await _user_of(db, run_id)
+        change: Document = {"free_at": Int64(0)} | ({"doomed": False, "to_do": False} if user else {})
+        unclaimed = {"_id": run_id, "claim_owner": {"$exists": False}}
+        await db.runs.update_one(unclaimed, {"$set": change})
+        if user:
+            raise RunInUse(run_id, user)
+        return True
+
     async def _find(self, run_id: str, projection: Document | None = None) -> Document:
         async with self._tasks.use() as opened:
             found = await opened.db.runs.find_one({"_id": run_id, "doomed": False}, projection)
@@ -296,17 +356,23 @@ async def _check_claim(db: Database, claim: Claim) -> None:
         raise ClaimLost(claim.task_id)
 
 
+async def _left_waiting(db: Database, free: Sequence[Document], new_limit: int) -> set[str]:
+    """The new ones among these runs, oldest first, that are not among the `new_limit` whose turn it is."""
+    waiting = [
+        (one["_id"], one["owner"]) for one in free if one["state"] == State.QUEUED and not one["doomed"]
+    ]
+    if not waiting:
+        return set()
+    begun: list[Document] = [{"state": {"$ne": State.QUEUED.value}}, {"claim_owner": {"$exists": True}}]
+    had = await db.runs.find({"to_do": True, "doomed": False, "$or": begun}, {"owner": 1}).to_list()
+    taken = Counter(one["owner"] for one in had)
+    return {run_id for run_id, _ in waiting} - dealt_out(waiting, taken, new_limit)
+
+
 async def _user_of(db: Database, run_id: str) -> str | None:
     """A run that needs the files of this one."""
-    needing: list[Any] = [{"resumes": run_id}, {"state": {"$nin": _FINAL}}]
-    found = await db.runs.find_one({"uses": run_id, "doomed": False, "$or": needing}, {"_id": 1})
+    found = await db.runs.find_one({"uses": run_id, "doomed": False}, {"_id": 1})
     return None if found is None else str(found["_id"])
-
-
-async def _doom(db: Database, run_id: str) -> int:
-    ended = {"_id": run_id, "doomed": False, "state": {"$in": _FINAL}}
-    doomed = await db.runs.update_one(ended, {"$set": {"doomed": True, "to_do": True}})
-    return doomed.modified_count
 
 
 async def _log_size(db: Database, run_id: str, name: RunLogName) -> int:

@@ -13,12 +13,14 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, Protocol
 
+from tesp_api.errors import LimitReached
 from tesp_api.store.base import Claim, LogPart, Page
 from tesp_api.tes.states import State
 
 RunLogName = Literal["stdout", "stderr"]
 
 STEPS_PAGE_MAX = 1000
+_RETRY_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,13 +97,31 @@ class RunEnd:
     exit_code: int | None = None
 
 
+def too_many_live(live_max: int, live: int) -> LimitReached:
+    """Why a user whose runs that have not ended are so many gets no further one."""
+    return LimitReached(
+        "wes.live_max",
+        live_max,
+        live,
+        taken="runs of yours have not ended",
+        retry_after_s=_RETRY_S,
+        advice="cancel one, or wait for an end",
+    )
+
+
 class RunStore(Protocol):
     """Keeps runs, their steps and their logs. It is open while the task store of its database is."""
 
     # -- the API's side
 
-    async def create(self, run: Run) -> None:
-        """Store a new run, QUEUED. One with the same id is left untouched and counts as created."""
+    async def create(self, run: Run, *, live_max: int | None = None) -> None:
+        """Store a new run, QUEUED. One with the same id is left untouched and counts as created.
+
+        Raises:
+            LimitReached: its owner has `live_max` runs that have not ended.
+            RunNotFound: one that it uses is not there any more.
+            InvalidRequest: it is larger than can be stored.
+        """
 
     async def get(self, run_id: str) -> Run:
         """The run as it is now.
@@ -118,8 +138,9 @@ class RunStore(Protocol):
         """
 
     async def list_runs(self, query: RunQuery) -> Page[Run]:
-        """One page of the runs that match, newest first, without params and outputs; stable while runs are
-        added.
+        """One page of the runs that match, newest first; stable while runs are added.
+
+        They have of the request the tags alone, and no params, outputs, uses and system logs.
 
         Raises:
             InvalidRequest: `after` is not a token that this store gave out.
@@ -144,7 +165,8 @@ class RunStore(Protocol):
         Raises:
             RunNotFound: as `get`.
             RunNotOver: it has not ended.
-            RunInUse: another run resumes it, or has not ended and uses its files; the text names that.
+            RunInUse: another run resumes it or uses its files, ended or not: its outputs may be such files.
+                The text names it.
         """
 
     async def doom_old(self, ended_before: datetime, *, limit: int) -> int:
@@ -192,9 +214,10 @@ class RunStore(Protocol):
         """Claim runs that have not ended or are doomed, and that nobody holds (never claimed, released, or
         lease expired).
 
-        At most `new_limit` of the QUEUED ones, and all others; of the engines `without` only those that are
-        CANCELING or doomed. Oldest first. Safe to call from several processes at once: no run is claimed
-        twice. Opening an embedded store voids all claims.
+        At most `new_limit` of the QUEUED ones, users in turn: the next is for who has least runs that are
+        claimed or have begun, the oldest first. And all others; of the engines `without` only those that are
+        CANCELING or doomed. Safe to call from several processes at once: no run is claimed twice. Opening an
+        embedded store voids all claims.
         """
 
     async def renew(self, owner: str, run_ids: Collection[str], *, lease_s: float) -> None:

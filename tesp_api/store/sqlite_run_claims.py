@@ -9,11 +9,16 @@ from collections.abc import Collection
 from tesp_api.errors import ClaimLost
 from tesp_api.store.base import Claim
 from tesp_api.store.sqlite_schema import CLAIMED, RUN_TO_DO
+from tesp_api.store.turns import dealt_out
 from tesp_api.tes.states import State
 
 _FREE = (
-    f"SELECT id, state, doomed, engine FROM runs INDEXED BY runs_to_do WHERE ({RUN_TO_DO})"
+    f"SELECT id, owner, state, doomed, engine FROM runs INDEXED BY runs_to_do WHERE ({RUN_TO_DO})"
     " AND (claim_owner IS NULL OR claim_expires_at <= ?) ORDER BY id"
+)
+_HAD = (
+    f"SELECT owner, count(*) FROM runs INDEXED BY runs_to_do WHERE ({RUN_TO_DO}) AND doomed = 0"
+    " AND (state <> ? OR claim_expires_at > ?) GROUP BY owner"
 )
 
 
@@ -25,19 +30,19 @@ def take_claims(
     new_limit: int,
     without: Collection[str] = (),
 ) -> list[str]:
-    """Claim what is free, oldest first: all that has begun, and up to `new_limit` that has not.
+    """Claim what is free: all that has begun, and up to `new_limit` that has not, users in turn.
 
     Of the engines `without` only what is CANCELING or doomed.
     """
-    taken: list[str] = []
-    for run_id, state, doomed, engine in connection.execute(_FREE, (now,)).fetchall():
-        if engine in without and state != State.CANCELING and not doomed:
-            continue
-        if state == State.QUEUED and not doomed:
-            if new_limit <= 0:
-                continue
-            new_limit -= 1
-        taken.append(run_id)
+    free = [
+        (run_id, whose, state == State.QUEUED and not doomed)
+        for run_id, whose, state, doomed, engine in connection.execute(_FREE, (now,)).fetchall()
+        if engine not in without or state == State.CANCELING or doomed
+    ]
+    waiting = [(run_id, whose) for run_id, whose, is_new in free if is_new]
+    had = dict(connection.execute(_HAD, (State.QUEUED, now)).fetchall()) if waiting else {}
+    left = {run_id for run_id, _ in waiting} - dealt_out(waiting, had, new_limit)
+    taken = [run_id for run_id, *_ in free if run_id not in left]
     connection.executemany(
         "UPDATE runs SET claim_owner = ?, claim_epoch = claim_epoch + 1, claim_expires_at = ? WHERE id = ?",
         [(owner, expires_at, run_id) for run_id in taken],

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tesp_api.store.base import Claim, LogPart
+from tesp_api.store.run_states import RUN_FINAL, RUN_TRANSITIONS
 from tesp_api.store.runs import Run, RunGlance, RunLogName, RunQuery, StepRecord
 from tesp_api.store.sqlite_rows import from_micros, read_groups, to_bytes, to_json, to_micros
 from tesp_api.tes.states import State
@@ -14,6 +15,12 @@ _COLUMNS = (
     "r.id, r.owner, r.state, r.created_at, r.started_at, r.ended_at, r.engine, r.work_url, r.resumes,"
     " r.groups_json, r.exit_code, r.doomed, r.claim_owner, r.claim_epoch, r.claim_expires_at"
 )
+_WHOLE = (
+    f"SELECT {_COLUMNS}, d.request, d.params, d.outputs"
+    " FROM runs AS r JOIN run_documents AS d ON d.run_id = r.id WHERE r.id = ?"
+)
+_TAGS_ALONE = """'{"tags":' || r.tags_json || '}'"""
+_LISTED = f"SELECT {_COLUMNS}, {_TAGS_ALONE}, 'null', '{{}}' FROM runs AS r WHERE r.id = ?"
 _STEP_COLUMNS = "id, run_id, key, name, task_id, reused_from"
 
 
@@ -21,9 +28,9 @@ def insert(connection: sqlite3.Connection, run: Run) -> None:
     """Write down a new, QUEUED run; change nothing if its id is known."""
     row = (run.id, run.owner, State.QUEUED, to_micros(run.created_at), run.engine, run.work_url, run.resumes)
     inserted = connection.execute(
-        "INSERT OR IGNORE INTO runs (id, owner, state, created_at, engine, work_url, resumes, groups_json)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-        (*row, to_json(tuple(run.groups))),
+        "INSERT OR IGNORE INTO runs (id, owner, state, created_at, engine, work_url, resumes, groups_json,"
+        " tags_json) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (*row, to_json(tuple(run.groups)), to_json(run.request.get("tags") or {})),
     )
     if inserted.rowcount == 0:
         return
@@ -47,21 +54,21 @@ def add_note(connection: sqlite3.Connection, run_id: str, line: str) -> None:
 
 
 def read_runs(connection: sqlite3.Connection, ids: Sequence[str], *, whole: bool = True) -> list[Run]:
-    """The runs with these ids, in this order, also doomed ones; those that are unknown are left out."""
+    """The runs with these ids, in this order, also doomed ones; those that are unknown are left out.
+
+    What is not `whole` has of the request the tags alone, and no params, outputs, uses and system logs.
+    """
     found = [_read_run(connection, run_id, whole) for run_id in ids]
     return [run for run in found if run is not None]
 
 
 def _read_run(connection: sqlite3.Connection, run_id: str, whole: bool) -> Run | None:
-    documents = "d.request, d.params, d.outputs" if whole else "d.request, 'null', '{}'"
-    row = connection.execute(
-        f"SELECT {_COLUMNS}, {documents} FROM runs AS r JOIN run_documents AS d ON d.run_id = r.id"
-        " WHERE r.id = ?",
-        (run_id,),
-    ).fetchone()
+    of_run = (run_id,)
+    row = connection.execute(_WHOLE if whole else _LISTED, of_run).fetchone()
     if row is None:
         return None
-    of_run = (run_id,)
+    if not whole:
+        return _run(row, [], [])
     notes = connection.execute("SELECT line FROM run_notes WHERE run_id = ? ORDER BY number", of_run)
     uses = connection.execute("SELECT used FROM run_uses WHERE run_id = ? ORDER BY used", of_run)
     return _run(row, [line for (line,) in notes], [used for (used,) in uses])
@@ -99,6 +106,13 @@ def read_glance(connection: sqlite3.Connection, run_id: str) -> RunGlance | None
         "SELECT state, owner, groups_json FROM runs WHERE id = ? AND doomed = 0", (run_id,)
     ).fetchone()
     return None if row is None else RunGlance(State(row[0]), row[1], read_groups(row[2]))
+
+
+def count_live(connection: sqlite3.Connection, owner: str) -> int:
+    live = [state for state in RUN_TRANSITIONS if state not in RUN_FINAL]
+    marks = ",".join("?" * len(live))
+    text = f"SELECT count(*) FROM runs WHERE state IN ({marks}) AND owner = ? AND doomed = 0"
+    return int(connection.execute(text, (*live, owner)).fetchone()[0])
 
 
 def list_ids(connection: sqlite3.Connection, query: RunQuery, before: str, limit: int) -> list[str]:

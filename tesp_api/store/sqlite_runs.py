@@ -13,7 +13,7 @@ from tesp_api.store import sqlite_run_rows as rows
 from tesp_api.store.base import Claim, LogPart, Page
 from tesp_api.store.page_token import task_id_in, token_after
 from tesp_api.store.run_states import RUN_FINAL, RUN_TRANSITIONS
-from tesp_api.store.runs import Run, RunEnd, RunGlance, RunLogName, RunQuery, StepRecord
+from tesp_api.store.runs import Run, RunEnd, RunGlance, RunLogName, RunQuery, StepRecord, too_many_live
 from tesp_api.store.sqlite import SqliteTaskStore
 from tesp_api.store.sqlite_rows import to_json, to_micros
 from tesp_api.store.sqlite_schema import RUN_ENDED
@@ -23,7 +23,7 @@ from tesp_api.tes.states import State
 _TABLES = ("run_documents", "run_notes", "run_groups", "run_uses", "run_steps", "run_log_chunks")
 _USER = (
     "SELECT u.run_id FROM run_uses AS u JOIN runs AS r ON r.id = u.run_id"
-    " WHERE u.used = ? AND r.doomed = 0 AND (r.ended_at IS NULL OR r.resumes = u.used) LIMIT 1"
+    " WHERE u.used = ? AND r.doomed = 0 LIMIT 1"
 )
 
 
@@ -35,8 +35,16 @@ class SqliteRunStore:
 
     # -- the API's side
 
-    async def create(self, run: Run) -> None:
-        await self._tasks.write(lambda db: rows.insert(db, run))
+    async def create(self, run: Run, *, live_max: int | None = None) -> None:
+        def work(db: sqlite3.Connection) -> None:
+            if live_max is not None and (live := rows.count_live(db, run.owner)) >= live_max:
+                raise too_many_live(live_max, live)
+            for used in run.uses:
+                if rows.read_glance(db, used) is None:
+                    raise RunNotFound(used)
+            rows.insert(db, run)
+
+        await self._tasks.write(work)
 
     async def get(self, run_id: str) -> Run:
         found = await self._tasks.read(lambda db: rows.read_runs(db, [run_id]))
@@ -69,10 +77,7 @@ class SqliteRunStore:
         return await self._tasks.read(work)
 
     async def count_live(self, owner: str) -> int:
-        live = [state for state in RUN_TRANSITIONS if state not in RUN_FINAL]
-        marks = ",".join("?" * len(live))
-        text = f"SELECT count(*) FROM runs WHERE state IN ({marks}) AND owner = ? AND doomed = 0"
-        return await self._tasks.read(lambda db: int(db.execute(text, (*live, owner)).fetchone()[0]))
+        return await self._tasks.read(lambda db: rows.count_live(db, owner))
 
     async def request_cancel(self, run_id: str, reason: str) -> State:
         def work(db: sqlite3.Connection) -> State:
@@ -104,7 +109,7 @@ class SqliteRunStore:
         old = (
             f"SELECT id FROM runs INDEXED BY runs_ended WHERE {RUN_ENDED} AND ended_at < ? AND NOT EXISTS ("
             "SELECT 1 FROM run_uses AS u JOIN runs AS r ON r.id = u.run_id WHERE u.used = runs.id"
-            " AND r.doomed = 0 AND (r.ended_at IS NULL OR r.resumes = u.used)) ORDER BY ended_at LIMIT ?"
+            " AND r.doomed = 0) ORDER BY ended_at LIMIT ?"
         )
         bounds = (to_micros(ended_before), max(0, limit))
 

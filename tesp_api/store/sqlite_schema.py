@@ -165,6 +165,7 @@ _VERSION_9 = (
         work_url TEXT NOT NULL,
         resumes TEXT NOT NULL,
         groups_json TEXT NOT NULL,
+        tags_json TEXT NOT NULL,
         exit_code INTEGER,
         doomed INTEGER NOT NULL DEFAULT 0,
         claim_owner TEXT,

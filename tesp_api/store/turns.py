@@ -1,6 +1,7 @@
-"""Whose turn it is: how new tasks are dealt out among the users whose tasks wait."""
+"""Whose turn it is: how new tasks, and runs, are dealt out among the users whose tasks wait."""
 
 import heapq
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -71,3 +72,21 @@ class Turns:
         else:
             self._taken[owner] += len(ids)
             self._after[owner] = ids[-1]
+
+
+def dealt_out(waiting: Sequence[tuple[str, str]], taken: Mapping[str, int], count: int) -> set[str]:
+    """The up to `count` ids, of those `waiting`, whose turn it is; `taken` is what owners have already.
+
+    `waiting` has the id and the owner of each, oldest first.
+    """
+    heads: dict[str, str] = {}
+    for waiting_id, owner in waiting:
+        heads.setdefault(owner, waiting_id)
+    shares = Shares(taken, room=Counter(owner for _, owner in waiting))
+    left = Turns(heads, shares).deal(count)
+    given: set[str] = set()
+    for waiting_id, owner in waiting:
+        if left.get(owner, 0) > 0:
+            left[owner] -= 1
+            given.add(waiting_id)
+    return given

@@ -6,13 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import BinaryIO
 
 from tesp_api.bell import Bell
-from tesp_api.errors import Fault, InvalidRequest, LimitReached, RunNotFound, StorageUnavailable
+from tesp_api.errors import Fault, InvalidRequest, RunNotFound, StoreUnavailable
 from tesp_api.settings import Settings
 from tesp_api.storage.work_files import WorkFiles
 from tesp_api.storage.work_places import attachment_url, run_url
 from tesp_api.store.base import CREATED_BY
 from tesp_api.store.run_states import RUN_FINAL
-from tesp_api.store.runs import Run, RunStore
+from tesp_api.store.runs import Run, RunStore, too_many_live
 from tesp_api.tes.ids import new_task_id
 from tesp_api.tes.states import State
 from tesp_api.tes.times import now
@@ -21,7 +21,7 @@ from tesp_api.wes.earlier_runs import FindRun, with_earlier_outputs
 from tesp_api.wes.engines.base import WorkflowEngine
 from tesp_api.wes.requests import RESUME, NewRun
 
-_RETRY_S = 10.0
+_RESUME_FIELD = f"workflow_engine_parameters.{RESUME}"
 _log = logging.getLogger(__name__)
 
 PlaceFaults = Callable[[str, str], Sequence[Fault]]
@@ -80,7 +80,6 @@ class RunCreation:
         work_url = run_url(self._settings, run_id)
         if faults := self._place_faults(owner, work_url):
             raise InvalidRequest([_unreachable(work_url, faults)])
-        await self._attach(work_url, attached, owner)
         run = Run(
             id=run_id,
             owner=owner,
@@ -95,36 +94,46 @@ class RunCreation:
             groups=groups,
             system_logs=(f"{CREATED_BY}{request_id}", *new.warnings, *told),
         )
-        await self._runs.create(run)
+        await self._attach(work_url, attached, owner)
+        await self._store(run)
         self._bell.ring(run_id)
         return run_id
 
     async def _check_may_have_more(self, owner: str) -> None:
         live, live_max = await self._runs.count_live(owner), self._settings.wes.live_max
         if live >= live_max:
-            raise LimitReached(
-                "wes.live_max",
-                live_max,
-                live,
-                taken="runs of yours have not ended",
-                retry_after_s=_RETRY_S,
-                advice="cancel one, or wait for an end",
-            )
+            raise too_many_live(live_max, live)
 
     async def _attach(self, work_url: str, attached: Sequence[tuple[str, BinaryIO]], owner: str) -> None:
         try:
             for name, file in attached:
                 await self._files.put(attachment_url(work_url, name), file, owner=owner)
-        except StorageUnavailable:
-            try:
-                await self._files.remove(work_url, owner=owner)
-            except StorageUnavailable as error:
-                _log.warning("attachments of a run that was not stored are left at %s: %s", work_url, error)
+        except Exception:
+            await self._forget_files(work_url, owner)
             raise
+
+    async def _store(self, run: Run) -> None:
+        try:
+            await self._runs.create(run, live_max=self._settings.wes.live_max)
+        except StoreUnavailable:
+            raise  # whether it is stored is not known, so its files stay
+        except RunNotFound as error:
+            await self._forget_files(run.work_url, run.owner)
+            field = _RESUME_FIELD if error.run_id == run.resumes else "workflow_params"
+            raise InvalidRequest([Fault(field, str(error))]) from None
+        except Exception:
+            await self._forget_files(run.work_url, run.owner)
+            raise
+
+    async def _forget_files(self, work_url: str, owner: str) -> None:
+        try:
+            await self._files.remove(work_url, owner=owner)
+        except Exception as error:
+            _log.warning("attachments of a run that was not stored are left at %s: %s", work_url, error)
 
 
 async def _check_can_be_resumed(run_id: str, find: FindRun) -> None:
-    field = f"workflow_engine_parameters.{RESUME}"
+    field = _RESUME_FIELD
     try:
         run = await find(run_id)
     except RunNotFound as error:

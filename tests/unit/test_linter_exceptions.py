@@ -32,8 +32,8 @@ PUT_INTO_SQL = {
     "sqlite_claims.py": {"whose"},  # one of two constants
     "sqlite_removal.py": {"table"},  # of the names above it
     "sqlite_run_claims.py": {"whose"},  # one of two constants
-    "sqlite_run_rows.py": {"column", "documents"},  # "key" or "task_id"; one of two constants
-    "sqlite_runs.py": {"marks", "table"},  # question marks; of the names above it
+    "sqlite_run_rows.py": {"column", "marks"},  # "key" or "task_id"; question marks
+    "sqlite_runs.py": {"table"},  # of the names above it
     "sqlite_rows.py": {"marks"},  # question marks, as many as there are ids
     "sqlite_schema.py": {"','.join((f\"'{state}'\" for state in sorted(FINAL)))", "number"},
     "sqlite_walks.py": {  # of filters, which `sqlite_filters` makes of constants
@@ -112,6 +112,7 @@ async def test_no_text_of_a_request_is_in_a_statement(said: list[str], tmp_path:
         await store.list_states(query)
     runs = SqliteRunStore(store)
     run = make_run(id=new_task_id(), owner=MARK, groups=(MARK,), uses=(MARK,), system_logs=(MARK,))
+    await runs.create(make_run(id=MARK))
     await runs.create(run)
     for listed in (RunQuery(), RunQuery(owner=MARK), RunQuery(group=MARK, owner=MARK)):
         await runs.list_runs(listed)

@@ -42,6 +42,31 @@ async def test_runs_of_engines_that_are_missing_are_left(runs: RunStore) -> None
     assert [run.id for run in await runs.claim("b", lease_s=60, new_limit=9)] == [waiting.id]
 
 
+async def test_users_take_turns(runs: RunStore) -> None:
+    of_alice = [make_run(owner="alice") for _ in range(6)]
+    for run in of_alice:
+        await runs.create(run)
+    assert len(await runs.claim("a", lease_s=60, new_limit=3)) == 3
+    later = [make_run(owner=owner) for owner in ("bob", "bob", "carol")]
+    for run in later:
+        await runs.create(run)
+    claimed = await runs.claim("b", lease_s=60, new_limit=3)
+    assert [run.id for run in claimed] == [run.id for run in later]
+    rest = await runs.claim("a", lease_s=60, new_limit=9)
+    assert [run.id for run in rest] == [run.id for run in of_alice[3:]]
+
+
+async def test_what_has_begun_counts_for_its_user(runs: RunStore, run: Run) -> None:
+    claim = await take(runs, run.id)
+    await runs.transition(run.id, State.INITIALIZING, claim=claim)
+    await runs.release("server")
+    second, other = make_run(owner=run.owner), make_run(owner="bob")
+    for new in (second, other):
+        await runs.create(new)
+    claimed = await runs.claim("a", lease_s=60, new_limit=1)
+    assert [one.id for one in claimed] == [run.id, other.id]
+
+
 async def test_a_lease_ends_at_its_end(runs: RunStore, run: Run, clock: FakeClock) -> None:
     old = await take(runs, run.id, "a")
     clock.advance(59.999)

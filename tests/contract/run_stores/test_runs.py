@@ -1,10 +1,12 @@
 """What every `RunStore` does, by itself: creation, lists, cancel, removal, logs, steps."""
 
+import asyncio
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
-from tesp_api.errors import InvalidRequest, RunInUse, RunNotFound, RunNotOver, TransitionRefused
+from tesp_api.errors import InvalidRequest, LimitReached, RunInUse, RunNotFound, RunNotOver, TransitionRefused
 from tesp_api.store.base import Claim
 from tesp_api.store.runs import Run, RunEnd, RunQuery, RunStore, StepRecord
 from tesp_api.tes.ids import new_task_id
@@ -28,6 +30,8 @@ async def end(runs: RunStore, run: Run, state: State = State.COMPLETE, **parts: 
 
 
 async def test_what_was_stored_is_read(runs: RunStore) -> None:
+    for used in ("r1", "r2"):
+        await runs.create(make_run(id=used))
     run = make_run(
         groups=("lab", "über"),
         params={"x": [1, {"$y": "a.b"}]},
@@ -68,9 +72,25 @@ async def test_lists_are_newest_first_and_stable(runs: RunStore) -> None:
     of_b = await runs.list_runs(RunQuery(owner="b"))
     of_lab = await runs.list_runs(RunQuery(group="lab"))
     assert [run.id for run in of_b.items] == [run.id for run in of_lab.items] == shown[::2]
-    assert of_b.items[0].request["tags"] == {"project": "demo"}
     with pytest.raises(InvalidRequest):
         await runs.list_runs(RunQuery(after="nonsense"))
+
+
+async def test_lists_read_no_large_parts(runs: RunStore, run: Run) -> None:
+    tags = {"project": "demo", "$über.x": "\ud800"}
+    large, bare = make_run(uses=(run.id,), params={"a": 1}, system_logs=("one",)), make_run()
+    large = replace(large, request={**large.request, "workflow_params": {"x": "y" * 10**6}, "tags": tags})
+    bare = replace(bare, request={key: bare.request[key] for key in bare.request if key != "tags"})
+    for run in (large, bare):
+        await runs.create(run)
+    page = await runs.list_runs(RunQuery())
+    assert [dict(run.request) for run in page.items] == [
+        {"tags": {}},
+        {"tags": tags},
+        {"tags": {"project": "demo"}},
+    ]
+    assert all((run.params, run.uses, run.system_logs) == (None, (), ()) for run in page.items)
+    assert (await runs.get(large.id)).request == large.request
 
 
 async def test_runs_are_counted(runs: RunStore, run: Run) -> None:
@@ -79,6 +99,22 @@ async def test_runs_are_counted(runs: RunStore, run: Run) -> None:
     await end(runs, run)
     assert await runs.count_states() == {State.QUEUED: 1, State.COMPLETE: 1}
     assert (await runs.count_live("alice"), await runs.count_live("bob")) == (0, 1)
+
+
+async def test_no_more_are_live_than_may_be(runs: RunStore) -> None:
+    ended = make_run()
+    await runs.create(ended, live_max=2)
+    await end(runs, ended)
+    made = [make_run() for _ in range(8)]
+    answers = await asyncio.gather(*(runs.create(run, live_max=3) for run in made), return_exceptions=True)
+    refused = [answer for answer in answers if answer is not None]
+    assert len(refused) == 5
+    assert all(isinstance(answer, LimitReached) for answer in refused)
+    assert await runs.count_live("alice") == 3
+    assert len(await runs.claim("server", lease_s=60, new_limit=9)) == 3
+    await runs.create(make_run(owner="bob"), live_max=1)
+    with pytest.raises(LimitReached, match=r"wes\.live_max is 1, 1 runs of yours"):
+        await runs.create(make_run(owner="bob"), live_max=1)
 
 
 async def test_a_run_lives_by_the_table(runs: RunStore, run: Run, clock: FakeClock) -> None:
@@ -123,6 +159,9 @@ async def test_only_what_has_ended_and_is_not_in_use_is_deleted(runs: RunStore, 
     with pytest.raises(RunInUse, match=reader.id):
         await runs.doom(run.id)
     await end(runs, reader)
+    with pytest.raises(RunInUse, match=reader.id):  # its outputs may be files of that one
+        await runs.doom(run.id)
+    await runs.doom(reader.id)
     await runs.create(resuming)
     await end(runs, resuming)
     with pytest.raises(RunInUse, match=resuming.id):
@@ -133,8 +172,36 @@ async def test_only_what_has_ended_and_is_not_in_use_is_deleted(runs: RunStore, 
             await runs.get(one.id)
         with pytest.raises(RunNotFound):
             await runs.doom(one.id)
-    assert [left.id for left in (await runs.list_runs(RunQuery())).items] == [reader.id]
-    assert await runs.count_states() == {State.COMPLETE: 1}
+    assert (await runs.list_runs(RunQuery())).items == []
+    assert await runs.count_states() == {}
+
+
+async def test_what_is_gone_cannot_be_used(runs: RunStore, run: Run) -> None:
+    await end(runs, run)
+    await runs.doom(run.id)
+    for used in (run.id, "no-such-run"):
+        late = make_run(owner="bob", uses=(used,))
+        with pytest.raises(RunNotFound, match=used):
+            await runs.create(late)
+        with pytest.raises(RunNotFound):
+            await runs.get(late.id)
+    assert await runs.count_live("bob") == 0
+
+
+async def test_nothing_is_deleted_while_a_run_begins_to_use_it(runs: RunStore) -> None:
+    for _ in range(20):
+        used = make_run()
+        await runs.create(used)
+        await end(runs, used)
+        user = make_run(owner="bob", uses=(used.id,))
+        created, doomed = await asyncio.gather(runs.create(user), runs.doom(used.id), return_exceptions=True)
+        assert created is None or isinstance(created, RunNotFound)
+        assert doomed is None or isinstance(doomed, RunInUse)
+        assert not (created is None and doomed is None)
+        seen = await runs.list_runs(RunQuery())
+        assert (user.id in [one.id for one in seen.items]) is (created is None)
+        assert (used.id in [one.id for one in seen.items]) is (doomed is not None)
+        await runs.release("server")
 
 
 async def test_a_doomed_run_is_claimed_and_removed(runs: RunStore, run: Run) -> None:

@@ -1,9 +1,10 @@
 """How runs are driven: each step a task, whatever dies; cancel, resumption, removal."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pytest
 
@@ -338,6 +339,46 @@ async def test_an_earlier_runs_output_is_an_input(shop: Workshop) -> None:
     task = await shop.store.get((await shop.steps(later.id))["c"].task_id)
     assert task.request["inputs"][0]["url"] == f"{earlier.work_url}b/y"
     assert later.request["workflow_params"] == params
+
+
+async def test_a_run_whose_input_goes_meanwhile_is_refused(
+    shop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    earlier = await shop.ended_run(await shop.submit(TWO, {"result": "b/y"}))
+    put = shop.files.put
+
+    async def put_late(url: str, file: BinaryIO, *, owner: str) -> None:
+        await put(url, file, owner=owner)
+        with contextlib.suppress(RunNotFound):
+            await shop.runs.doom(earlier.id)
+
+    monkeypatch.setattr(shop.files, "put", put_late)
+    params = {"x": {"class": "File", "location": f"run://{earlier.id}/result"}}
+    with pytest.raises(InvalidRequest, match=rf"workflow_params.*no run '{earlier.id}'"):
+        await shop.submit([step("c", inputs={"/i": "$x"})], params=params, attached={"data": b"x"})
+    assert (await shop.runs.list_runs(RunQuery())).items == []
+    shop.run_bell.ring(earlier.id)
+
+    async def is_empty() -> bool:
+        return not list((shop.settings.data_dir / "wes/work").iterdir())
+
+    await eventually(is_empty)
+
+
+async def test_attachments_of_a_run_that_cannot_be_stored_go(
+    shop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put = shop.files.put
+
+    async def put_one(url: str, file: BinaryIO, *, owner: str) -> None:
+        if url.endswith("data"):
+            raise FileNotFoundError("no such bucket")
+        await put(url, file, owner=owner)
+
+    monkeypatch.setattr(shop.files, "put", put_one)
+    with pytest.raises(FileNotFoundError):
+        await shop.submit(TWO, attached={"data": b"x"})
+    assert list((shop.settings.data_dir / "wes/work").iterdir()) == []
 
 
 async def test_others_folders_stay_closed_to_steps(shop: Workshop) -> None:
