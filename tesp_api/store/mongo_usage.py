@@ -40,6 +40,7 @@ _LOOKS = 5
 _PAUSE_S = 0.02
 _FRESH_S = 2.0
 _COUNT_TIMEOUT_S = 30.0
+_CHUNKS_TIMEOUT_S = 60.0
 _COSTS = 20
 """What took long to count is used so many times as long: a twentieth of the time goes into counting."""
 
@@ -269,5 +270,6 @@ def _key(owner: str | None) -> str:
 async def log_bytes_of(chunks: Collection, task_id: str) -> int:
     """What is kept of a task's logs."""
     total: Document = {"_id": None, "bytes": {"$sum": "$size"}}
-    cursor = await chunks.aggregate([{"$match": of_task(task_id)}, {"$group": total}])
-    return sum([int(one["bytes"]) async for one in cursor])
+    with pymongo.timeout(_CHUNKS_TIMEOUT_S):  # it reads all of them
+        cursor = await chunks.aggregate([{"$match": of_task(task_id)}, {"$group": total}])
+        return sum([int(one["bytes"]) async for one in cursor])
