@@ -8,11 +8,12 @@ each owner with limits, and one for all:
     _id                       the owner, after "="; "*" for all
     live_tasks, stored_tasks  never less than there are: what was counted last, and what was let through since
     coming                    [{id, at}] of those that were let through and may not be stored yet
-    version                   changes with every change but the end of coming
+    version                   how many counts were written down
 
-To let tasks through is one conditional change. Where that finds no room, the count is read anew, those that
-are coming are added, and it is written down if nothing was let through meanwhile. What a process that died
-has let through comes no more after a minute. A process trusts no count that was written before its own first.
+To let tasks through is one conditional change. Where that finds no room, the count is read anew, and those
+that were coming before and those that were let through meanwhile are added. It is written down unless another
+count was, meanwhile. What a process that died has let through comes no more after a minute. A process trusts
+no count that was written before its own first.
 """
 
 import asyncio
@@ -21,8 +22,10 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import pymongo
+from pymongo import ReturnDocument
 from pymongo.errors import DuplicateKeyError
 
+from tesp_api.errors import StoreUnavailable
 from tesp_api.store.gathering import Gathering
 from tesp_api.store.mongo_clock import MongoClock
 from tesp_api.store.mongo_documents import Collection, Database, Document
@@ -37,6 +40,7 @@ _LOOKS = 5
 _PAUSE_S = 0.02
 _FRESH_S = 2.0
 _COUNT_TIMEOUT_S = 30.0
+_CHUNKS_TIMEOUT_S = 60.0
 _COSTS = 20
 """What took long to count is used so many times as long: a twentieth of the time goes into counting."""
 
@@ -61,6 +65,13 @@ class _Full(NamedTuple):
     used: int
 
 
+class _Unknown(NamedTuple):
+    """Others were faster each time: there may be room or not."""
+
+
+_Refusal = _Full | _Unknown
+
+
 class MongoUsage:
     """Counts, and lets tasks through: `reserve` before they are stored, `settle` when they are, or not."""
 
@@ -78,10 +89,13 @@ class MongoUsage:
 
         Raises:
             LimitReached: there is no room.
+            StoreUnavailable: others changed the counts each time, so that none could be had.
         """
-        full = await self._reserving.add(_Asked(task_id, owner, caps))
-        if full is not None:
-            raise full.cap.reached(full.used)
+        refusal = await self._reserving.add(_Asked(task_id, owner, caps))
+        if isinstance(refusal, _Unknown):
+            raise StoreUnavailable("too many servers count the tasks of this owner, or of all: try again")
+        if refusal is not None:
+            raise refusal.cap.reached(refusal.used)
 
     async def settle(self, task_id: str, owner: str) -> None:
         """The task is stored, or never will be."""
@@ -94,8 +108,8 @@ class MongoUsage:
 
     # -- letting through
 
-    async def _reserve(self, asked: list[_Asked]) -> Sequence[_Full | None]:
-        refused: dict[str, _Full] = {}
+    async def _reserve(self, asked: list[_Asked]) -> Sequence[_Refusal | None]:
+        refused: dict[str, _Refusal] = {}
         for owner in dict.fromkeys(one.owner for one in asked):
             own = [one for one in asked if one.owner == owner]
             caps = [cap for cap in own[0].caps if not cap.of_all]
@@ -109,7 +123,9 @@ class MongoUsage:
             refused |= too_many
         return [refused.get(one.task_id) for one in asked]
 
-    async def _reserve_in(self, owner: str | None, caps: Sequence[Cap], ids: list[str]) -> dict[str, _Full]:
+    async def _reserve_in(
+        self, owner: str | None, caps: Sequence[Cap], ids: list[str]
+    ) -> dict[str, _Refusal]:
         """Let through as many as there is room for, the first ones; why the others are not."""
         for cap in caps:
             if cap.measure == "stored_log_bytes" and (used := await self._log_bytes(owner)) >= cap.most:
@@ -120,25 +136,25 @@ class MongoUsage:
         key = _key(owner)
         if known := self._recall(key, "full"):
             return dict.fromkeys(ids, known)
-        is_counted = all((key, cap.measure) in self._counted for cap in caps)
-        if is_counted and await self._let(key, caps, ids):
-            return {}
-        full = _Full(caps[0], caps[0].most)
+        refusal: _Refusal = _Unknown()
         for _ in range(_LOOKS):
+            is_counted = all((key, cap.measure) in self._counted for cap in caps)
+            if is_counted and await self._let(key, caps, ids):
+                return {}
             began_at = time.monotonic()
             found = await self._recount(owner, caps)
-            if found is None:  # another process has let some through meanwhile
+            if found is None:  # another count was written down meanwhile
                 continue
             fullest = min(caps, key=lambda cap: cap.most - found[cap.measure])
             room, used = max(0, fullest.most - found[fullest.measure]), found[fullest.measure]
-            full = _Full(fullest, used)
             if room and await self._let(key, caps, ids[:room]):
                 return dict.fromkeys(ids[room:], _Full(fullest, used + room))
+            refusal = _Unknown() if room else _Full(fullest, used)
             if not room and not found["coming"]:
-                self._remember(key, "full", full, time.monotonic() - began_at, least_s=0)
+                self._remember(key, "full", refusal, time.monotonic() - began_at, least_s=0)
                 break
             await asyncio.sleep(_PAUSE_S)
-        return dict.fromkeys(ids, full)
+        return dict.fromkeys(ids, refusal)
 
     async def _let(self, key: str, caps: Sequence[Cap], ids: list[str]) -> bool:
         """Count these among those that are coming, if there is room for all."""
@@ -148,44 +164,49 @@ class MongoUsage:
         more = {measure: {"$add": [f"${measure}", len(ids)]} for measure in _TASKS}
         change = {
             **more,
-            "version": {"$add": ["$version", 1]},
             "coming": {"$concatArrays": ["$coming", coming]},
         }
         return (await self._rooms.update_one({"_id": key, **room}, [{"$set": change}])).matched_count == 1
 
     async def _recount(self, owner: str | None, caps: Sequence[Cap]) -> dict[str, int] | None:
-        """Count anew, and write it down; None if tasks were let through meanwhile."""
+        """Count anew, and write it down; None if another count was, meanwhile.
+
+        `coming` tells how many may be counted twice: they were not known to be stored, or came meanwhile.
+        """
         key = _key(owner)
-        still = {"$gt": ["$$this.at", self._clock.after(-_COMING_S)]}
         known = await self._rooms.find_one(
-            {"_id": key},
-            {"version": 1, "coming": {"$filter": {"input": "$coming", "cond": still}}},
+            {"_id": key}, {"version": 1, **dict.fromkeys(_TASKS, 1), "coming": self._still_coming()}
         )
-        coming = known["coming"] if known else []
-        most: dict[str, int] = {cap.measure: cap.most for cap in caps}
-        counts = {
-            measure: await self._count_now(owner, measure, most[measure] + 1) + len(coming)
-            for measure in most
+        counts: dict[str, int] = {
+            cap.measure: await self._count_now(owner, cap.measure, cap.most + 1) for cap in caps
         }
-        if not await self._write_down(key, known, {**counts, "coming": coming}):
+        written = await self._write_down(key, known, counts)
+        if written is None:
             return None
         self._counted |= {(key, measure) for measure in counts}
-        return {**counts, "coming": len(coming)}
+        coming = max(int(written[measure]) - count for measure, count in counts.items())
+        return {**{measure: int(written[measure]) for measure in counts}, "coming": coming}
 
-    async def _write_down(self, key: str, known: Document | None, counted: Document) -> bool:
+    async def _write_down(self, key: str, known: Document | None, counts: dict[str, int]) -> Document | None:
+        """What is then written there; what was let through since `known` was read, is added."""
         try:
             if known is None:
-                nothing = dict.fromkeys(_TASKS, 0)
-                await self._rooms.insert_one({"_id": key, **nothing, **counted, "version": 1})
-                return True
+                first = {"_id": key, **dict.fromkeys(_TASKS, 0), **counts, "coming": [], "version": 1}
+                await self._rooms.insert_one(first)
+                return first
         except DuplicateKeyError:
-            return False
-        # Those whose coming has ended meanwhile must not come again.
-        ids = [one["id"] for one in counted.pop("coming")]
-        mine = {"$filter": {"input": "$coming", "cond": {"$in": ["$$this.id", {"$literal": ids}]}}}
-        change = {**counted, "coming": mine, "version": {"$add": ["$version", 1]}}
+            return None
+        more = {measure: count + len(known["coming"]) - known[measure] for measure, count in counts.items()}
+        change: Document = {measure: {"$add": [f"${measure}", by]} for measure, by in more.items()}
+        change |= {"coming": self._still_coming(), "version": {"$add": ["$version", 1]}}
         where = {"_id": key, "version": known["version"]}
-        return (await self._rooms.update_one(where, [{"$set": change}])).matched_count == 1
+        return await self._rooms.find_one_and_update(
+            where, [{"$set": change}], list(_TASKS), return_document=ReturnDocument.AFTER
+        )
+
+    def _still_coming(self) -> Document:
+        still = {"$gt": ["$$this.at", self._clock.after(-_COMING_S)]}
+        return {"$filter": {"input": "$coming", "cond": still}}
 
     async def _settle(self, settled: list[tuple[str, str]]) -> Sequence[None]:
         keys = [_key(None), *dict.fromkeys(_key(owner) for _, owner in settled)]
@@ -249,5 +270,6 @@ def _key(owner: str | None) -> str:
 async def log_bytes_of(chunks: Collection, task_id: str) -> int:
     """What is kept of a task's logs."""
     total: Document = {"_id": None, "bytes": {"$sum": "$size"}}
-    cursor = await chunks.aggregate([{"$match": of_task(task_id)}, {"$group": total}])
-    return sum([int(one["bytes"]) async for one in cursor])
+    with pymongo.timeout(_CHUNKS_TIMEOUT_S):  # it reads all of them
+        cursor = await chunks.aggregate([{"$match": of_task(task_id)}, {"$group": total}])
+        return sum([int(one["bytes"]) async for one in cursor])

@@ -10,11 +10,13 @@ import pytest
 from pymongo.errors import AutoReconnect
 
 from tesp_api.errors import InvalidRequest, StoreError, StoreUnavailable
-from tesp_api.store import mongo_removal
-from tesp_api.store.base import Changes, OnceKey, TaskQuery
+from tesp_api.store import mongo_connection, mongo_removal, mongo_usage
+from tesp_api.store.base import Changes, Job, OnceKey, TaskQuery
 from tesp_api.store.mongo import MongoTaskStore
 from tesp_api.store.mongo_connection import connect, make_client
 from tesp_api.store.mongo_documents import Database
+from tesp_api.store.mongo_logs import of_task
+from tesp_api.store.usage import Usage
 from tesp_api.tes.states import State
 from tests.factories import make_task
 from tests.integration.mongo_stores import MongoPlace
@@ -100,6 +102,25 @@ async def test_logs_that_outgrow_the_document_are_refused_and_nothing_is_lost(st
     after = await store.get(task.id)
     assert (after.attempt, len(after.logs)) == (2, 2)
     await store.transition(task.id, S.SYSTEM_ERROR, claim=claimed.claim, reason="too much")
+
+
+async def test_a_task_retires_however_long_its_logs_take_to_count(
+    place: MongoPlace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The database takes longer to read each chunk than any other operation may last."""
+    monkeypatch.setitem(mongo_connection._TIMEOUTS_MS, "timeoutMS", 1500)
+    store = await place.open()
+    await store.create(task := make_task(owner="alice"))
+    (claimed,) = await store.claim("one", lease_s=60, new_limit=1)
+    assert claimed.claim
+    changes = Changes(attempt=1, job=Job("cluster", task.id))
+    await store.transition(task.id, S.INITIALIZING, claim=claimed.claim, reason="", changes=changes)
+    await store.append_log(claimed.claim, 1, 0, "stdout", 0, b"hello")
+    await store.transition(task.id, S.SYSTEM_ERROR, claim=claimed.claim, reason="")
+    slowly = {"$function": {"body": "function() { sleep(2500); return true; }", "args": [], "lang": "js"}}
+    monkeypatch.setattr(mongo_usage, "of_task", lambda task_id: {**of_task(task_id), "$expr": slowly})
+    await store.retire(claimed.claim)
+    assert await store.usage("alice") == Usage(0, 1, 5)
 
 
 async def test_what_a_dead_server_had_begun_to_remove_is_finished(

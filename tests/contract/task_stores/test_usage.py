@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from tesp_api.errors import KeyReused, LimitReached
+from tesp_api.errors import KeyReused, LimitReached, StoreUnavailable
 from tesp_api.store.base import Changes, Job, OnceKey, TaskStore
 from tesp_api.store.usage import Cap, Usage
 from tesp_api.tes.states import State
@@ -184,6 +184,62 @@ async def test_servers_share_the_room(
         assert sum(len(stored(some)) for some in outcomes) == expected
     for server in servers[1:]:
         await server.aclose()
+
+
+async def test_there_is_room_however_much_another_server_creates(
+    store: TaskStore, kind: StoreKind, handle: Callable[[], TaskStore], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It creates tasks each time that this one has just counted."""
+    if not kind.shared:
+        pytest.skip("one server has the store for itself")
+    other = handle()
+    await other.open()
+    many = replace(LIVE, most=12)
+    await fill(other, 1, many)
+    usage = store._opened.usage  # type: ignore[attr-defined]
+    count_now = usage._count_now
+
+    async def count_while_others_come(*args: object) -> int:
+        found: int = await count_now(*args)
+        await fill(other, 2, many)
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(usage, "_count_now", count_while_others_come)
+        assert len(stored(await fill(store, 3, many))) == 3
+    outcomes = [*await asyncio.gather(fill(other, 9, many), fill(store, 9, many))]
+    assert any(isinstance(one, LimitReached) for one in outcomes[0] + outcomes[1])
+    assert await store.usage("alice") == Usage(12, 12)
+    await other.aclose()
+
+
+async def test_when_another_server_is_faster_to_count_there_is_room_or_nobody_knows(
+    store: TaskStore, kind: StoreKind, handle: Callable[[], TaskStore], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not kind.shared:
+        pytest.skip("one server has the store for itself")
+    other = handle()
+    await other.open()
+    first, *_ = stored(await fill(other, 3, LIVE, ALL_LIVE))
+    usage = store._opened.usage  # type: ignore[attr-defined]
+    count_now = usage._count_now
+    faster = other._opened.usage  # type: ignore[attr-defined]
+
+    async def count_while_the_other_does(owner: str | None, *args: object) -> int:
+        found: int = await count_now(owner, *args)
+        await faster._recount(owner, [LIVE])
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(usage, "_count_now", count_while_the_other_does)
+        with pytest.raises(StoreUnavailable, match="try again"):
+            await store.create(make_task(owner="alice"), caps=[ALL_LIVE])
+    assert len(stored(await fill(store, 1, LIVE))) == 0  # from here on it has counts of its own
+    await end(store, first)
+    with monkeypatch.context() as patch:
+        patch.setattr(usage, "_count_now", count_while_the_other_does)
+        assert len(stored(await fill(store, 1, LIVE))) == 1
+    await other.aclose()
 
 
 async def test_what_a_dead_server_had_let_through_is_free_after_a_minute(
