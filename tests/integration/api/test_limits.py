@@ -20,6 +20,7 @@ from tesp_api.store.accounts import Accounts, User
 from tesp_api.store.base import TaskStore
 from tesp_api.tes.times import now
 from tests.integration.api.life import TES, connect, finish, start
+from tests.services.oidc_issuer import OidcIssuer
 
 TASK = {"executors": [{"image": "alpine", "command": ["true"]}]}
 PASSWORD = "open sesame"
@@ -49,11 +50,14 @@ def served(store: TaskStore, settings: Settings, accounts: Accounts) -> Served:
     """A server with these limits, where users log in by a password or a token, or by the `modes` given."""
 
     @contextlib.asynccontextmanager
-    async def serve(*modes: str, **limits: Any) -> AsyncIterator[httpx.AsyncClient]:
+    async def serve(
+        *modes: str, issuers: dict[str, Any] | None = None, **limits: Any
+    ) -> AsyncIterator[httpx.AsyncClient]:
         table = settings.model_dump()
         table["store"]["url"] = settings.store.url.get_secret_value()
         table["limits"] = limits
         table["auth"]["modes"] = modes or ("basic", "token")
+        table["issuers"] = issuers or {}
         own = Settings.model_validate(table)
         ways = build_authenticators(own, accounts)
         async with connect(build_api(store, Bell(), own, {}, authenticators=ways)) as client:
@@ -224,6 +228,23 @@ async def test_wrong_logins_are_limited_for_names_and_addresses(served: Served) 
         check_refused(answer, "limits.logins.per_address", 6, 6)
         assert (await client.get(path, auth=("alice", "guess 0"))).status_code == 401  # not a new one
         assert (await client.get(path, auth=BOB)).status_code == 200  # has logged in from here before
+
+
+async def test_junk_tokens_lock_nobody_out_who_has_a_right_one(served: Served, accounts: Accounts) -> None:
+    """At the address of a proxy, say, which all of them come from."""
+    path = f"{TES}/tasks"
+    token, kept = new_token("alice", list(Action), None, "")
+    await accounts.add_token(kept)
+    with OidcIssuer() as issuer:
+        issuers = {"idp": issuer.settings()}
+        async with served("token", "oidc", issuers=issuers, logins={"per_address": 4}) as client:
+            for number in range(8):
+                answer = await client.get(path, headers={"Authorization": f"Bearer junk {number}"})
+                assert answer.status_code == (401 if number < 4 else 429)
+            check_refused(answer, "limits.logins.per_address", 4, 4)
+            for right in (token, issuer.token()):
+                answer = await client.get(path, headers={"Authorization": f"Bearer {right}"})
+                assert answer.status_code == 200, answer.text
 
 
 async def test_a_user_is_not_locked_out_from_another_address(served: Served) -> None:
