@@ -9,7 +9,8 @@ counts as one. Genuine tokens that have ended do not count.
   from elsewhere, and a guess costs an address.
 - A name that has logged in from an address before is counted there by itself: failures for other names, or
   from elsewhere, do not concern it.
-- A token that was right at an address is looked at there in any case: tokens cannot be guessed.
+- Tokens are looked at in any case: they cannot be guessed, and so who has a right one does not wait for
+  others at its address. Only wrong ones count, and are refused once there were too many.
 
 All this is the process's own memory, of limited size, and forgotten with it.
 """
@@ -68,29 +69,34 @@ class LoginGuard:
         self._known: _Recent[tuple[str, str], Bucket] = _Recent()
         self._failed: _Recent[tuple[str, str], bool] = _Recent()
         self._wrong: _Recent[bytes, bool] = _Recent()
-        self._right: _Recent[bytes, bool] = _Recent()
 
     def attempt(self, address: str, name: str, credentials: bytes, *, is_guessable: bool) -> "Attempt":
         """Begin to look at credentials that came from an address; `name` is who they say it is, or "".
 
         Raises:
-            LimitReached: too many that came before were wrong.
+            LimitReached: too many that came before were wrong, and these might be right by chance.
         """
         place = _place(address)
         digest = hmac.digest(self._key, place.encode() + b" " + credentials, hashlib.sha256)
-        if digest in self._wrong or (digest in self._right and not is_guessable):
-            return Attempt(self, place, name, digest, [])
+        is_new = digest not in self._wrong
+        taken = self._take(place, name) if is_new and is_guessable else []
+        return Attempt(self, (place, name), digest, taken, counts_later=is_new and not is_guessable)
+
+    def _take(self, place: str, name: str) -> list[Bucket]:
+        """Count a wrong login; the buckets that it was taken out of."""
         if name and (place, name) in self._known:
-            own = self._known.get((place, name), self._of_user)
-            self._require(own, "per_user")
-            return Attempt(self, place, name, digest, [own])
-        taken = [self._addresses.get(place, self._of_address)]
-        self._require(taken[0], "per_address")
-        if name:
-            taken.append(self._names.get(name, self._of_user))
-            if (place, name) in self._failed:
-                self._require(taken[1], "per_user")
-        return Attempt(self, place, name, digest, taken)
+            taken = [self._known.get((place, name), self._of_user)]
+            self._require(taken[0], "per_user")
+        else:
+            taken = [self._addresses.get(place, self._of_address)]
+            self._require(taken[0], "per_address")
+            if name:
+                taken.append(self._names.get(name, self._of_user))
+                if (place, name) in self._failed:
+                    self._require(taken[1], "per_user")
+        for bucket in taken:
+            bucket.take()
+        return taken
 
     def _require(self, bucket: Bucket, setting: str) -> None:
         missing_s = bucket.missing_s()
@@ -115,22 +121,22 @@ class LoginGuard:
 
 
 class Attempt:
-    """A login that is being looked at: it counts as a wrong one until `end` says what it was."""
+    """A login that is being looked at. A password counts as a wrong one until `end` says what it was."""
 
     def __init__(
         self,
         guard: LoginGuard,
-        place: str,
-        name: str,
+        pair: tuple[str, str],
         digest: bytes,
         taken: list[Bucket],
+        *,
+        counts_later: bool,
     ) -> None:
         self._guard = guard
-        self._pair = (place, name)
+        self._pair = pair
         self._digest = digest
         self._taken = taken
-        for bucket in taken:
-            bucket.take()
+        self._counts_later = counts_later
 
     @property
     def is_known(self) -> bool:
@@ -138,15 +144,20 @@ class Attempt:
         return self._pair in self._guard._known
 
     def end(self, outcome: bool | None) -> None:
-        """Right, wrong, or (None) nothing that would count."""
+        """Right, wrong, or (None) nothing that would count.
+
+        Raises:
+            LimitReached: a token was wrong, as were too many before.
+        """
         if outcome is not False:
             for bucket in self._taken:
                 bucket.take(-1)
         if outcome:
-            self._guard._right.get(self._digest, lambda: True)
             if self._pair[1]:
                 self._guard._known.get(self._pair, self._guard._of_user)
         elif outcome is False:
+            if self._counts_later:
+                self._guard._take(*self._pair)
             self._guard._failed.get(self._pair, lambda: True)
             self._guard._wrong.get(self._digest, lambda: True)
 

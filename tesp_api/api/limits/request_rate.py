@@ -6,11 +6,11 @@ an ordinary one is taken when that is known, if need be on credit. Each process 
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, MutableMapping
+from typing import Any
 
-from starlette.datastructures import Headers
 from starlette.requests import Request
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tesp_api.api.auth.identity import OPEN, Identity, identity_in
 from tesp_api.api.errors import error_answer
@@ -22,7 +22,7 @@ from tesp_api.settings import Settings
 _KEY = "tesp.rate"
 _USERS_KNOWN = 10_000
 _BODY_BYTES = 256 * 1024
-"""So many bytes of a body count as one request more."""
+"""So many bytes of a body count as one request more, once they have come."""
 
 
 class RequestRate:
@@ -47,11 +47,9 @@ class RequestRate:
             if (full := _refusal(buckets)) and (not who.is_admin or who == OPEN):
                 await error_answer(full)(scope, receive, send)
                 return
-            length = Headers(scope=scope).get("content-length", "0")
-            cost = 1 + (int(length[:12]) // _BODY_BYTES if length.isdecimal() else 0)
-            for _, bucket in buckets:
-                bucket.take(cost)
             scope[_KEY] = [bucket for _, bucket in buckets]
+            _take(scope, 1)
+            receive = _charging(scope, receive)
         await self._app(scope, receive, send)
 
     def _buckets(self, who: Identity) -> Iterator[tuple[Named, Bucket]]:
@@ -77,8 +75,27 @@ class RequestRate:
 
 def charge(request: Request, count: float) -> None:
     """Count the request as so many more."""
-    for bucket in request.scope.get(_KEY, ()):
+    _take(request.scope, count)
+
+
+def _take(scope: MutableMapping[str, Any], count: float) -> None:
+    for bucket in scope.get(_KEY, ()):
         bucket.take(count)
+
+
+def _charging(scope: Scope, receive: Receive) -> Receive:
+    """A `receive` that counts a body as it comes: what is announced may never come, or not be announced."""
+    received_bytes = 0
+
+    async def receive_next() -> Message:
+        nonlocal received_bytes
+        message = await receive()
+        before = received_bytes // _BODY_BYTES
+        received_bytes += len(message.get("body", b""))
+        _take(scope, received_bytes // _BODY_BYTES - before)
+        return message
+
+    return receive_next
 
 
 def limits_requests(settings: Settings) -> bool:

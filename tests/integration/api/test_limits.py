@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Any
@@ -20,8 +21,10 @@ from tesp_api.store.accounts import Accounts, User
 from tesp_api.store.base import TaskStore
 from tesp_api.tes.times import now
 from tests.integration.api.life import TES, connect, finish, start
+from tests.services.oidc_issuer import OidcIssuer
 
 TASK = {"executors": [{"image": "alpine", "command": ["true"]}]}
+JSON = {"Content-Type": "application/json"}
 PASSWORD = "open sesame"
 ALICE, BOB, ROOT = (httpx.BasicAuth(name, PASSWORD) for name in ("alice", "bob", "root"))
 
@@ -49,11 +52,14 @@ def served(store: TaskStore, settings: Settings, accounts: Accounts) -> Served:
     """A server with these limits, where users log in by a password or a token, or by the `modes` given."""
 
     @contextlib.asynccontextmanager
-    async def serve(*modes: str, **limits: Any) -> AsyncIterator[httpx.AsyncClient]:
+    async def serve(
+        *modes: str, issuers: dict[str, Any] | None = None, **limits: Any
+    ) -> AsyncIterator[httpx.AsyncClient]:
         table = settings.model_dump()
         table["store"]["url"] = settings.store.url.get_secret_value()
         table["limits"] = limits
         table["auth"]["modes"] = modes or ("basic", "token")
+        table["issuers"] = issuers or {}
         own = Settings.model_validate(table)
         ways = build_authenticators(own, accounts)
         async with connect(build_api(store, Bell(), own, {}, authenticators=ways)) as client:
@@ -152,7 +158,7 @@ async def test_requests_come_in_bursts_and_then_at_a_rate(served: Served) -> Non
 
 
 async def test_bulks_large_bodies_and_long_lists_count_as_several(served: Served) -> None:
-    for asked in ("bulk", "list", "body"):
+    for asked in ("bulk", "list", "body", "chunks"):
         async with served(user={"requests_per_s": 0.01, "requests_burst": 20}) as client:
             if asked == "bulk":
                 await client.post("/tesp/v1/tasks:bulk", json={"tasks": [TASK] * 40}, auth=ALICE)
@@ -160,11 +166,28 @@ async def test_bulks_large_bodies_and_long_lists_count_as_several(served: Served
                 for _ in range(8):
                     await client.get(f"{TES}/tasks?view=FULL", auth=ALICE)
             else:
-                big = {**TASK, "description": "x" * 280_000}
+                big = json.dumps({**TASK, "description": "x" * 280_000}).encode()
                 for _ in range(10):
-                    assert (await client.post(f"{TES}/tasks", json=big, auth=ALICE)).status_code == 200
+                    body = _in_chunks(big) if asked == "chunks" else big
+                    answer = await client.post(f"{TES}/tasks", content=body, headers=JSON, auth=ALICE)
+                    assert answer.status_code == 200, answer.text
             answer = await client.get(f"{TES}/tasks", auth=ALICE)
             assert answer.status_code == 429, asked
+
+
+async def test_a_body_counts_as_what_comes_not_as_what_is_announced(served: Served) -> None:
+    own, shared = ({"requests_per_s": 0.001, "requests_burst": burst} for burst in (20, 100))
+    async with served(user=own, all=shared) as client:
+        for announced in ("9" * 12, "9" * 30):
+            headers = {**JSON, "Content-Length": announced}
+            answer = await client.post(f"{TES}/tasks", content=b"{}", headers=headers, auth=ALICE)
+            assert answer.status_code == 413
+        for who in (ALICE, BOB):
+            assert (await client.get(f"{TES}/tasks", auth=who)).status_code == 200
+        answer = await client.post(f"{TES}/tasks", content=b"x" * 8_000_000, headers=JSON, auth=ALICE)
+        assert answer.status_code == 413
+        check_refused(await _post(client, ALICE), "limits.user.requests_per_s", 0.001, 34)
+        assert (await client.get(f"{TES}/tasks", auth=BOB)).status_code == 200
 
 
 async def test_many_costly_lists_at_once_wait_for_each_other_and_are_all_answered(served: Served) -> None:
@@ -226,6 +249,23 @@ async def test_wrong_logins_are_limited_for_names_and_addresses(served: Served) 
         assert (await client.get(path, auth=BOB)).status_code == 200  # has logged in from here before
 
 
+async def test_junk_tokens_lock_nobody_out_who_has_a_right_one(served: Served, accounts: Accounts) -> None:
+    """At the address of a proxy, say, which all of them come from."""
+    path = f"{TES}/tasks"
+    token, kept = new_token("alice", list(Action), None, "")
+    await accounts.add_token(kept)
+    with OidcIssuer() as issuer:
+        issuers = {"idp": issuer.settings()}
+        async with served("token", "oidc", issuers=issuers, logins={"per_address": 4}) as client:
+            for number in range(8):
+                answer = await client.get(path, headers={"Authorization": f"Bearer junk {number}"})
+                assert answer.status_code == (401 if number < 4 else 429)
+            check_refused(answer, "limits.logins.per_address", 4, 4)
+            for right in (token, issuer.token()):
+                answer = await client.get(path, headers={"Authorization": f"Bearer {right}"})
+                assert answer.status_code == 200, answer.text
+
+
 async def test_a_user_is_not_locked_out_from_another_address(served: Served) -> None:
     path = f"{TES}/tasks"
     async with served(logins={"per_address": 6, "per_user": 3, "within_s": 3600}) as client:
@@ -235,6 +275,12 @@ async def test_a_user_is_not_locked_out_from_another_address(served: Served) -> 
         assert isinstance(client._transport, httpx.ASGITransport)
         client._transport.client = ("192.0.2.7", 123)
         assert (await client.get(path, auth=ALICE)).status_code == 200
+
+
+async def _in_chunks(body: bytes) -> AsyncIterator[bytes]:
+    """Of a length that is not announced."""
+    for at in range(0, len(body), 50_000):
+        yield body[at : at + 50_000]
 
 
 async def _post(

@@ -38,11 +38,10 @@ class Door:
         self.count += 1
         credentials = (with_ or f"guess {self.count}").encode()
         try:
-            attempt = self.guard.attempt(address, name, credentials, is_guessable=not token)
+            self.guard.attempt(address, name, credentials, is_guessable=not token).end(right)
         except LimitReached as full:
             self.waits_s = full.retry_after_s
             return full.name
-        attempt.end(right)
         return ""
 
 
@@ -113,12 +112,34 @@ def test_what_was_right_or_cannot_be_said_counts_for_nothing(door: Door) -> None
             assert door.knock(HERE, f"user {number}", right=outcome) == ""
 
 
-def test_a_token_that_was_right_is_looked_at_whatever_comes_from_there(door: Door) -> None:
-    assert door.knock(HERE, right=True, with_="jwt", token=True) == ""
-    for _ in range(2 * PER_ADDRESS):
-        door.knock(HERE, token=True)
-    assert door.knock(HERE, right=True, with_="another", token=True) == "limits.logins.per_address"
-    assert door.knock(HERE, right=True, with_="jwt", token=True) == ""
+def test_a_right_token_does_not_wait_for_wrong_ones_of_others(door: Door) -> None:
+    for _ in range(PER_ADDRESS):
+        assert door.knock(HERE, token=True) == ""
+    assert door.knock(HERE, token=True) == "limits.logins.per_address"
+    assert door.waits_s == 60 / PER_ADDRESS
+    assert door.knock(HERE, right=True, with_="the first", token=True) == ""
+    assert door.knock(HERE, "token x", right=True, token=True) == ""
+    assert door.knock(HERE, right=None, token=True) == ""
+    assert door.knock(HERE, token=True) == "limits.logins.per_address"
+
+
+def test_wrong_tokens_count_once_and_together_with_passwords(door: Door) -> None:
+    for _ in range(10 * PER_ADDRESS):
+        assert door.knock(HERE, with_="the old one", token=True) == ""
+    for _ in range(PER_ADDRESS - 1):
+        assert door.knock(HERE) == ""
+    assert door.knock(HERE, token=True) == "limits.logins.per_address"
+    assert door.knock(HERE, with_="the old one", token=True) == ""
+    assert [door.knock(THERE, "token x", token=True) for _ in range(PER_USER)] == [""] * PER_USER
+    assert door.knock(THERE, "token x", token=True) == "limits.logins.per_user"
+
+
+def test_tokens_that_are_still_looked_at_keep_no_password_waiting(door: Door) -> None:
+    attempts = [door.guard.attempt(HERE, "", b"%d" % n, is_guessable=False) for n in range(PER_ADDRESS)]
+    assert door.knock(HERE, "alice", right=True) == ""
+    for attempt in attempts:
+        attempt.end(False)
+    assert door.knock(HERE, "bob") == "limits.logins.per_address"
 
 
 def test_those_at_the_same_time_do_not_pass_before_the_first_has_failed(door: Door) -> None:
