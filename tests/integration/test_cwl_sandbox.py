@@ -218,6 +218,50 @@ def test_limits(code: str, limits: Mapping[str, float], said: str, tmp_path: Pat
     assert said in ended.stderr
 
 
+@pytest.mark.parametrize("folder", ["/", "/dev", "/dev/shm", "/engine"])
+def test_nothing_can_be_written_but_tmp(folder: str, tmp_path: Path) -> None:
+    """Everything else would be memory without a limit."""
+    ended = in_sandbox(f"open('{folder}/x', 'wb')", engine_settings(tmp_path / "data"))
+    assert "Read-only file system" in ended.stderr
+    for fine in ("/dev/null", "/tmp/x"):
+        assert not in_sandbox(f"open('{fine}', 'wb')", engine_settings(tmp_path / "data")).returncode
+
+
+FORKS = """
+import json, os, sys, time
+sys.path.append(sys.argv[1])
+from expander.confinement import confine
+confine(json.loads(sys.argv[2]))
+for _ in range(40):
+    if not os.fork():
+        time.sleep(60)
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="a user of its own needs root")
+def test_processes_have_a_limit_without_a_control_group(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tesp_api.wes.engines.sandbox.create_group", lambda *_: None)
+    ended = in_sandbox(FORKS, engine_settings(tmp_path / "data", wes={"sandbox": {"processes_max": 30}}))
+    assert "BlockingIOError" in ended.stderr
+
+
+async def test_a_reason_is_not_as_long_as_a_workflow_likes(settings: Settings, tmp_path: Path) -> None:
+    run = engine_run(tmp_path / "run-1", "tool.cwl", {})
+    tool = {
+        "cwlVersion": "v1.2",
+        "class": "CommandLineTool",
+        "inputs": {"file": "x" * 200_000},
+        "outputs": [],
+    }
+    (run.attachments / "tool.cwl").write_text(json.dumps(tool))
+    outcome = await CwlEngine(settings).execute(run, FakeRunHost(run, settings))
+    assert outcome.state == State.EXECUTOR_ERROR
+    assert "xxx" in outcome.reason
+    assert len(outcome.reason) < 20_000
+
+
 def in_sandbox(code: str, settings: Settings) -> subprocess.CompletedProcess[str]:
     """Run code of ours in place of the expander."""
     sandbox = Sandbox(cwl_environment(settings), Path("tesp_api/wes/engines/cwl"), settings.wes.sandbox)

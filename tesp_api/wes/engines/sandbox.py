@@ -2,8 +2,8 @@
 
 With bubblewrap: every namespace of its own (no network, no other process), a file system with nothing but
 the engine's environment and the libraries that it needs, all read-only, and a small /tmp. Where the server is
-root it runs as a user that nobody else is. Always: an empty environment, limits of memory, processor time,
-open files and file sizes; a control group where this server may make one.
+root it runs as a user that nobody else is, who may have so many processes. Always: an empty environment,
+limits of memory, processor time, open files and file sizes; a control group where this server may make one.
 """
 
 import functools
@@ -84,7 +84,7 @@ class Sandbox:
         bwrap = shutil.which("bwrap")
         user = self._user_of(name, bwrap)
         python = [str(self._environment.python), "-I", "-B", "-X", "utf8", "-c", _START]
-        options = json.dumps({"user": user})
+        options = json.dumps({"user": user, "processes_max": self._settings.processes_max})
         path = {"PATH": str(self._environment.folder / "bin")}
         group = create_group(
             f"tesp-engine-{name}", None, int(self._settings.memory_gb * 1e9), self._settings.processes_max
@@ -134,7 +134,7 @@ class Sandbox:
         for target, source in shown.items():
             yield from ("--ro-bind", str(source), str(target))
         yield from ("--proc", "/proc", "--dev", "/dev")
-        yield from ("--remount-ro", "/", "--chdir", "/tmp")  # noqa: S108 - inside the sandbox
+        yield from ("--remount-ro", "/dev", "--remount-ro", "/", "--chdir", "/tmp")  # noqa: S108 - inside the sandbox
 
     def _python_parts(self) -> Iterator[Path]:
         """The environment, and of the Python that it is made of the program and its library."""

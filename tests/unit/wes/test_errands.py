@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tesp_api.errors import StoreUnavailable
+from tesp_api.errors import Fault, InvalidRequest, StoreUnavailable
 from tesp_api.settings import Settings
 from tesp_api.tes.states import State
 from tesp_api.wes.engines.base import EngineRun, Step, StepEnd
@@ -75,6 +75,71 @@ async def test_reading_is_cut_to_what_fits_into_an_answer(run: EngineRun, host: 
     url = f"{run.work_url}attachments/large"
     answer = await asked(run, host, call="read", url=url, offset=0, limit=10**12)
     assert len(base64.b64decode(answer["value"])) == 1024**2
+
+
+async def test_what_is_written_has_a_limit(run: EngineRun, host: FakeRunHost) -> None:
+    url = f"{run.work_url}large"
+    data = base64.b64encode(bytes(16 * 1024**2 + 3)).decode()
+    answer = await asked(run, host, call="write", url=url, data=data)
+    assert answer["error"] == "refused"
+    assert "at most 16777216 bytes" in answer["message"]
+    data = base64.b64encode(bytes(16 * 1024**2)).decode()
+    assert "value" in await asked(run, host, call="write", url=url, data=data)
+
+
+@pytest.mark.parametrize(("call", "most"), [("stat", 4), ("run_step", 16)])
+async def test_no_more_is_begun_than_has_a_place(
+    call: str, most: int, run: EngineRun, host: FakeRunHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An expander that was taken over asks without waiting for answers."""
+    begun, may_go_on = 0, asyncio.Event()
+
+    async def slowly(*_: Any) -> Any:
+        nonlocal begun
+        begun += 1
+        await may_go_on.wait()
+        raise InvalidRequest([Fault("url", "no")])
+
+    monkeypatch.setattr(host, "submit", slowly)
+    monkeypatch.setattr(host.files, "stat", slowly)
+    answers: asyncio.Queue[Mapping[str, Any]] = asyncio.Queue()
+    message = {"call": call, "url": run.work_url, "key": "k", "name": "n", "document": {}}
+    async with Errands(run, host) as errands:
+        for _ in range(most):
+            await asyncio.wait_for(errands.start(dict(message), answers.put), 10)
+        further = asyncio.create_task(errands.start(dict(message), answers.put))
+        done, _ = await asyncio.wait({further}, timeout=0.2)
+        assert not done
+        assert begun == most
+        may_go_on.set()
+        await asyncio.wait_for(further, 10)
+        for _ in range(most + 1):
+            assert (await asyncio.wait_for(answers.get(), 10))["error"] == "refused"
+
+
+async def test_steps_that_run_keep_no_place(
+    run: EngineRun, host: FakeRunHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submitted = 0
+
+    async def submit(_: Step) -> str:
+        nonlocal submitted
+        submitted += 1
+        return "task-1"
+
+    async def never(_: str) -> Any:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(host, "submit", submit)
+    monkeypatch.setattr(host, "wait", never)
+    answers: asyncio.Queue[Mapping[str, Any]] = asyncio.Queue()
+    async with Errands(run, host) as errands:
+        for number in range(100):
+            message = {"call": "run_step", "key": f"k-{number}", "name": "n", "document": {}}
+            await asyncio.wait_for(errands.start(message, answers.put), 10)
+        await errands.start({"id": 7, "call": "stat", "url": run.work_url}, answers.put)
+        assert (await asyncio.wait_for(answers.get(), 10))["id"] == 7
+        assert submitted == 100
 
 
 async def test_what_is_missing_is_told_from_what_is_refused(run: EngineRun, host: FakeRunHost) -> None:

@@ -2,10 +2,10 @@
 
 import asyncio
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from tesp_api.errors import EngineUnusable, RunCanceled
 from tesp_api.settings import Settings
@@ -17,6 +17,7 @@ from tesp_api.wes.engines.cwl.spares import Spares
 from tesp_api.wes.engines.environments import EngineEnvironment
 from tesp_api.wes.engines.sandbox import Sandbox
 
+_T = TypeVar("_T")
 _HERE = Path(__file__).parent
 _End = Literal[State.COMPLETE, State.EXECUTOR_ERROR, State.SYSTEM_ERROR]
 _BROKEN: tuple[_End, int | None] = (State.SYSTEM_ERROR, None)
@@ -32,6 +33,7 @@ _ENDS: Mapping[str, tuple[_End, int | None]] = {
 
 _CHOICES = {"on_error": ("stop", "continue")}
 _LONGEST_EVAL_S = 3600.0
+_REASON_MAX_CHARACTERS = 16_000
 
 
 def cwl_environment(settings: Settings) -> EngineEnvironment:
@@ -111,7 +113,8 @@ class CwlEngine:
             if end is None:
                 return EngineOutcome(State.SYSTEM_ERROR, None, reason=await process.death())
         state, exit_code = _ENDS.get(str(end.get("status")), _BROKEN)
-        return EngineOutcome(state, exit_code, end.get("outputs") or {}, str(end.get("reason") or ""))
+        reason = _cut(str(end.get("reason") or ""))
+        return EngineOutcome(state, exit_code, end.get("outputs") or {}, reason)
 
     def _parameters_of(self, run: EngineRun) -> dict[str, str]:
         """Those of the run over the defaults. Raises: ValueError naming one that does not fit."""
@@ -126,6 +129,12 @@ class CwlEngine:
         raise ValueError(f"the engine parameter eval_timeout_s must be a number up to {_LONGEST_EVAL_S:g}")
 
 
+def _cut(reason: str) -> str:
+    if len(reason) <= _REASON_MAX_CHARACTERS:
+        return reason
+    return f"{reason[:_REASON_MAX_CHARACTERS]}... (cut: it has {len(reason)} characters)"
+
+
 async def _serve(process: ExpanderProcess, errands: Errands) -> dict[str, Any] | None:
     """Do what the expander asks for, all at once, until its last word, which is returned; None without one.
 
@@ -133,16 +142,20 @@ async def _serve(process: ExpanderProcess, errands: Errands) -> dict[str, Any] |
         RunCanceled, StoreUnavailable: as the host says.
     """
     while True:
-        receiving = asyncio.ensure_future(process.receive())
-        awaited: set[asyncio.Future[Any]] = {receiving, errands.failed}
-        try:
-            await asyncio.wait(awaited, return_when=asyncio.FIRST_COMPLETED)
-            if errands.failed.done():
-                errands.failed.result()
-            message = await receiving
-        finally:
-            receiving.cancel()
+        message = await _unless_failed(process.receive(), errands)
         if message is None or message.get("call") == "end":
             await errands.finish_log()
             return message
-        await errands.start(message, process.send)
+        await _unless_failed(errands.start(message, process.send), errands)
+
+
+async def _unless_failed(coroutine: Coroutine[Any, Any, _T], errands: Errands) -> _T:
+    doing = asyncio.ensure_future(coroutine)
+    awaited: set[asyncio.Future[Any]] = {doing, errands.failed}
+    try:
+        await asyncio.wait(awaited, return_when=asyncio.FIRST_COMPLETED)
+        if errands.failed.done():
+            errands.failed.result()
+        return await doing
+    finally:
+        doing.cancel()

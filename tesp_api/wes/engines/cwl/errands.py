@@ -7,7 +7,7 @@ the host gives the run's owner, and nothing else.
 import asyncio
 import base64
 import hashlib
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import unquote
@@ -19,13 +19,17 @@ from tesp_api.worker.urls import extend, scheme_of
 MOST_SUBMISSIONS = 16
 """Of one run at one time: the others wait."""
 
+_MOST_CALLS = 4
+"""Of other kinds, each of which may be long; our own expander makes one after the other."""
+
+_WRITE_MAX_BYTES = 16 * 1024**2
 _READ_MAX_BYTES = 1024**2
 _LOG_MAX_CHARACTERS = 256 * 1024
 _LOG_LINES_MAX = 100
 _NAME_MAX_CHARACTERS = 200
 
-Message = Mapping[str, Any]
-Send = Callable[[Message], Awaitable[None]]
+Message = MutableMapping[str, Any]
+Send = Callable[[Mapping[str, Any]], Awaitable[None]]
 
 
 class Errands:
@@ -36,6 +40,7 @@ class Errands:
         self._host = host
         self._running: set[asyncio.Task[None]] = set()
         self._submitting = asyncio.Semaphore(MOST_SUBMISSIONS)
+        self._calling = asyncio.Semaphore(_MOST_CALLS)
         self._calls: Mapping[str, Callable[[Message], Awaitable[Any]]] = {
             "stat": self._stat,
             "read": self._read,
@@ -60,15 +65,23 @@ class Errands:
             self.failed.exception()
 
     async def start(self, message: Message, send: Send) -> None:
-        """Do it meanwhile, and send the answer. Lines for the log wait here for those before them."""
+        """Do it meanwhile, and send the answer.
+
+        Where enough is being done it waits here, and no further message should be read: lines for the log
+        wait for those before them, steps until some have been submitted.
+        """
         if message.get("call") == "log":
             name: LogName = "stdout" if message.get("name") == "stdout" else "stderr"
             text = str(message.get("text", ""))[:_LOG_MAX_CHARACTERS]
             await self._lines.put((name, text.encode("utf-8", "replace")))
             return
+        is_step = message.get("call") == "run_step"
+        await (self._submitting if is_step else self._calling).acquire()
         task = asyncio.create_task(self._do(message, send))
         self._running.add(task)
         task.add_done_callback(self._running.discard)
+        if not is_step:
+            task.add_done_callback(lambda _: self._calling.release())
 
     async def finish_log(self) -> None:
         """Wait until all that was said is in the run's log, or cannot be."""
@@ -136,7 +149,10 @@ class Errands:
         return [_as_json(one) for one in await self._host.files.listing(_text(message, "url"))]
 
     async def _write(self, message: Message) -> None:
-        await self._host.files.write(_text(message, "url"), base64.b64decode(_text(message, "data")))
+        url, text = _text(message, "url"), _text(message, "data")
+        if len(text) > -(-_WRITE_MAX_BYTES // 3) * 4:
+            raise ValueError(f"data may have at most {_WRITE_MAX_BYTES} bytes")
+        await self._host.files.write(url, base64.b64decode(text))
 
     async def _fingerprint(self, message: Message) -> str:
         """Of what came with the request alone: it is on this machine, and may be other than the last time."""
@@ -150,13 +166,11 @@ class Errands:
         return await asyncio.to_thread(_digest, path)
 
     async def _run_step(self, message: Message) -> dict[str, Any]:
-        """Answered when the step's task has ended."""
-        document = message["document"]
-        if not isinstance(document, dict):
-            raise TypeError("document must be an object")
-        step = Step(_text(message, "key"), _text(message, "name")[:_NAME_MAX_CHARACTERS], document)
-        async with self._submitting:
-            task_id = await self._host.submit(step)
+        """Answered when the step's task has ended; until it is submitted it has a place."""
+        try:
+            task_id = await self._host.submit(_step_of(message))
+        finally:
+            self._submitting.release()
         end = await self._host.wait(task_id)
         return {
             "task_id": end.task_id,
@@ -174,6 +188,13 @@ def _digest(path: Path) -> str:
             return hashlib.file_digest(file, lambda: hashlib.sha1(usedforsecurity=False)).hexdigest()
     found = [(str(one.relative_to(path)), _digest(one)) for one in sorted(path.rglob("*")) if one.is_file()]
     return hashlib.sha1(repr(found).encode(errors="surrogateescape"), usedforsecurity=False).hexdigest()
+
+
+def _step_of(message: Message) -> Step:
+    document = message.pop("document")  # else it would be kept until the step has ended
+    if not isinstance(document, dict):
+        raise TypeError("document must be an object")
+    return Step(_text(message, "key"), _text(message, "name")[:_NAME_MAX_CHARACTERS], document)
 
 
 def _as_json(stat: FileStat) -> dict[str, Any]:

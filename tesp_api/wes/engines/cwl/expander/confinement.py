@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import resource
 from collections.abc import Mapping
 from typing import Any
 
@@ -25,5 +26,7 @@ def confine(options: Mapping[str, Any]) -> int:
         os.setgroups([])
         os.setresgid(user, user, user)
         os.setresuid(user, user, user)
+        most = options["processes_max"]  # of this user, which is nobody else's
+        resource.setrlimit(resource.RLIMIT_NPROC, (most, most))
     ctypes.CDLL(None).prctl(*_NOT_DUMPABLE, 0, 0, 0)
     return channel
