@@ -154,7 +154,11 @@ class Errands:
         document = message["document"]
         if not isinstance(document, dict):
             raise TypeError("document must be an object")
-        step = Step(_text(message, "key"), _text(message, "name")[:_NAME_MAX_CHARACTERS], document)
+        codes = message["success_codes"]
+        if not isinstance(codes, list) or not all(isinstance(code, int) for code in codes):
+            raise TypeError("success_codes must be a list of integers")
+        name = _text(message, "name")[:_NAME_MAX_CHARACTERS]
+        step = Step(_text(message, "key"), name, document, frozenset(codes))
         async with self._submitting:
             task_id = await self._host.submit(step)
         end = await self._host.wait(task_id)
