@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tesp_api.errors import LimitReached, RunCanceled, RunNotFound, StoreUnavailable, TaskNotFound
-from tesp_api.store.base import CREATED_BY, Claim
+from tesp_api.store.base import CREATED_BY, Claim, Task
 from tesp_api.store.log_tails import read_tails
 from tesp_api.store.run_states import RUN_TRANSITIONS
 from tesp_api.store.runs import Run, StepRecord
@@ -129,7 +129,7 @@ class StoreRunHost:
     async def _new_record(self, step: Step) -> StepRecord:
         """The step as it is written down, before there is a task: whoever comes back makes the same one."""
         record = self._own_record(step)
-        earlier = await self._reusable(step.key)
+        earlier = await self._reusable(step)
         if earlier is not None:
             record = StepRecord(record.id, record.run_id, step.key, step.name, *earlier)
         kept = await self._parts.runs.put_step(record, claim=self._claim)
@@ -138,18 +138,18 @@ class StoreRunHost:
             await self.log("stderr", said.encode(errors="replace"))
         return kept
 
-    async def _reusable(self, key: str) -> tuple[str, str] | None:
-        """The task of the finished step with this key in the run that is resumed, and whose it was."""
+    async def _reusable(self, step: Step) -> tuple[str, str] | None:
+        """The task of the same step in the run that is resumed, if that has succeeded, and whose it was."""
         if not self._run.resumes:
             return None
-        earlier = await self._parts.runs.find_step_by_key(self._run.resumes, key)
+        earlier = await self._parts.runs.find_step_by_key(self._run.resumes, step.key)
         if earlier is None:
             return None
         try:
-            state = (await self._parts.tasks.glance(earlier.task_id)).state
+            task = await self._parts.tasks.get(earlier.task_id)
         except TaskNotFound:
             return None
-        if state is not State.COMPLETE:
+        if task.state is not State.COMPLETE or _exit_code(task) not in step.success_codes:
             return None
         return earlier.task_id, earlier.reused_from or self._run.resumes
 
@@ -209,3 +209,9 @@ class StoreRunHost:
             return State.CANCELING not in RUN_TRANSITIONS[(await self._parts.runs.glance(self._run.id)).state]
         except RunNotFound:
             return True
+
+
+def _exit_code(task: Task) -> int | None:
+    """That of the last executor of the last attempt; None if it is not known."""
+    executors = (task.logs[-1].get("logs") or ()) if task.logs else ()
+    return executors[-1].get("exit_code") if executors else None

@@ -93,7 +93,8 @@ class _Expansion:
                 return end
         document = self._document(step)
         key = hashlib.sha256(json.dumps([name, step["command"]]).encode()).hexdigest()
-        end = await self._host.wait(await self._host.submit(Step(key, name, document)))
+        codes = step.get("success_codes", [0])
+        end = await self._host.wait(await self._host.submit(Step(key, name, document, codes)))
         made = end.document.get("outputs", ())
         self._places |= {
             called: output["url"]

@@ -14,7 +14,10 @@ AT = "2026-01-01T00:00:00.000000+00:00"
 
 
 class TaskPlayer:
-    """`true` ends COMPLETE, `false` EXECUTOR_ERROR; `hang` runs until it is canceled or `go` is called."""
+    """`true` ends COMPLETE, `ignored` too, with exit code 3, and `false` EXECUTOR_ERROR.
+
+    `hang` runs until it is canceled or `go` is called.
+    """
 
     def __init__(self, store: TaskStore, bell: Bell, ended: Bell) -> None:
         self._store = store
@@ -71,6 +74,8 @@ class TaskPlayer:
             await self._end(task, claim, State.CANCELED, 137)
         elif command == "false":
             await self._end(task, claim, State.EXECUTOR_ERROR, 1)
+        elif command == "ignored":
+            await self._end(task, claim, State.COMPLETE, 3)
         elif command == "true" or self._going.is_set():
             await self._end(task, claim, State.COMPLETE, 0)
 

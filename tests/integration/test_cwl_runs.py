@@ -236,6 +236,19 @@ async def test_a_step_taken_over_from_another_run(settings: Settings, tmp_path: 
     assert taken.outputs == done.outputs
 
 
+@pytest.mark.parametrize(
+    ("codes", "succeed"),
+    [({}, {0}), ({"successCodes": [3]}, {0, 3}), ({"successCodes": [3], "permanentFailCodes": [0]}, {3})],
+)
+async def test_which_exit_codes_let_a_step_be_taken_over(
+    codes: dict[str, list[int]], succeed: set[int], settings: Settings, tmp_path: Path
+) -> None:
+    run = prepared(tmp_path, {"tool.cwl": TOOL | codes}, {"word": "x"})
+    host = FakeRunHost(run, settings)
+    await CwlEngine(settings).execute(run, host)
+    assert [set(step.success_codes) for step in host.steps] == [succeed]
+
+
 async def test_why_a_run_failed(settings: Settings, tmp_path: Path) -> None:
     run = prepared(tmp_path, {"tool.cwl": TOOL}, {"word": "x"})
     host = FakeRunHost(run, settings)

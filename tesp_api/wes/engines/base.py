@@ -5,7 +5,7 @@ An engine expands one run at a time into tasks. It knows nothing of stores, user
 with the same run; it must come to the same steps, which the host then finds rather than creates.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -41,11 +41,14 @@ class Step:
     """One step of a run as a TES task. `key` is the same whenever the run comes to this step again.
 
     `document` is TES JSON without tags of the host's own, which adds the run's id and the step's `name`.
+    `success_codes` are the exit codes of its last executor that count as success: a task that ignores errors
+    is COMPLETE with any.
     """
 
     key: str
     name: str
     document: Mapping[str, Any]
+    success_codes: Collection[int] = (0,)
 
 
 @dataclass(frozen=True, slots=True)

@@ -316,6 +316,19 @@ async def test_finished_steps_are_taken_over(shop: Workshop) -> None:
     assert shop.player.begun == ["b"]
 
 
+@pytest.mark.parametrize(("codes", "again"), [([0, 2], ["a"]), ([0, 3], [])])
+async def test_a_failure_that_its_task_ignored_is_not_taken_over(
+    codes: list[int], again: list[str], shop: Workshop
+) -> None:
+    steps = [step("a", "ignored", success_codes=codes)]
+    first = await shop.ended_run(await shop.submit(steps))
+    task = await shop.store.get((await shop.steps(first.id))["a"].task_id)
+    assert task.state is State.COMPLETE
+    shop.player.begun.clear()
+    await shop.ended_run(await shop.submit(steps, parameters={"resume": first.id}))
+    assert shop.player.begun == again
+
+
 async def test_a_step_whose_task_was_deleted_runs_again(shop: Workshop) -> None:
     first = await shop.ended_run(await shop.submit(TWO))
     await shop.store.delete((await shop.steps(first.id))["a"].task_id)

@@ -54,8 +54,10 @@ async def asked(run: EngineRun, host: FakeRunHost, **message: Any) -> Mapping[st
         {"call": "read", "url": "file:///x", "offset": "many", "limit": 1},
         {"call": "read", "url": "file:///x", "offset": None, "limit": 1},
         {"call": "write", "url": "file:///x", "data": "?"},
-        {"call": "run_step", "key": "k", "name": "n", "document": []},
-        {"call": "run_step", "key": 1, "name": "n", "document": {}},
+        {"call": "run_step", "key": "k", "name": "n", "document": [], "success_codes": [0]},
+        {"call": "run_step", "key": 1, "name": "n", "document": {}, "success_codes": [0]},
+        {"call": "run_step", "key": "k", "name": "n", "document": {}},
+        {"call": "run_step", "key": "k", "name": "n", "document": {}, "success_codes": [0, "1"]},
         {"call": "stat", "url": "\x00"},
         {"call": "stat", "url": "file:///etc/passwd"},
         {"call": "list", "url": "/"},
@@ -211,7 +213,9 @@ async def test_a_step_is_answered_when_it_has_ended(run: EngineRun, host: FakeRu
         return StepEnd("task-9", State.COMPLETE, {"logs": []}, {"name": step.name}, "run-0")
 
     host = FakeRunHost(run, Settings(data_dir=run.work_dir), end)
-    answer = await asked(run, host, call="run_step", key="k-0", name="n" * 999, document={"executors": []})
+    asks = {"key": "k-0", "name": "n" * 999, "document": {"executors": []}, "success_codes": [0, 3]}
+    answer = await asked(run, host, call="run_step", **asks)
+    assert host.steps[0].success_codes == {0, 3}
     assert answer["value"] == {
         "task_id": "task-9",
         "state": "COMPLETE",

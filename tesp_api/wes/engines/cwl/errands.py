@@ -194,7 +194,11 @@ def _step_of(message: Message) -> Step:
     document = message.pop("document")  # else it would be kept until the step has ended
     if not isinstance(document, dict):
         raise TypeError("document must be an object")
-    return Step(_text(message, "key"), _text(message, "name")[:_NAME_MAX_CHARACTERS], document)
+    codes = message["success_codes"]
+    if not isinstance(codes, list) or not all(isinstance(code, int) for code in codes):
+        raise TypeError("success_codes must be a list of integers")
+    name = _text(message, "name")[:_NAME_MAX_CHARACTERS]
+    return Step(_text(message, "key"), name, document, frozenset(codes))
 
 
 def _as_json(stat: FileStat) -> dict[str, Any]:

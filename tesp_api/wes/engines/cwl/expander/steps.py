@@ -149,7 +149,8 @@ class TaskJob(JobBase):
             "executors": [executor],
             "resources": {**self._resources(), "backend_parameters": parameters},
         }
-        return {"key": key, "name": self.name, "document": document}
+        codes = sorted({*self.successCodes, *([0] if self._status(0) == "success" else [])})
+        return {"key": key, "name": self.name, "document": document, "success_codes": codes}
 
     def _executor(self) -> dict[str, Any]:
         outdir = self.builder.outdir
