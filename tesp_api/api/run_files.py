@@ -17,7 +17,7 @@ from tesp_api.api.auth.identity import Action, Identity, sender
 from tesp_api.api.auth.visible_runs import VisibleRuns
 from tesp_api.api.queries import reading
 from tesp_api.api.runs import PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX, base_of
-from tesp_api.api.zip_stream import zipped
+from tesp_api.api.zip_stream import in_utf8, zipped
 from tesp_api.errors import RunNotFound, TaskNotFound
 from tesp_api.storage import work_places
 from tesp_api.storage.work_files import why_elsewhere
@@ -168,7 +168,7 @@ class RunFileEndpoints:
         found = await self._workflows.files.walk(url, owner=run.owner)
         files = [
             {
-                "path": one.name,
+                "path": in_utf8(one.name),
                 "url": file_url(one.url, base, work_base_of(run)),
                 "size_bytes": str(one.size_bytes),
             }

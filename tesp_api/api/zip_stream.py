@@ -9,6 +9,11 @@ from tesp_api.storage.work_files_local import Found
 _ENOUGH_BYTES = 64 * 1024
 
 
+def in_utf8(name: str) -> str:
+    """The name of a file as it can be told: bytes that are not UTF-8 as `\\udcff`."""
+    return name.encode(errors="backslashreplace").decode()
+
+
 class _Sink:
     """Takes what `ZipFile` writes, and gives it away again. It cannot seek, nor need it."""
 
@@ -38,7 +43,8 @@ async def zipped(
     """
     sink = _Sink()
     with zipfile.ZipFile(cast(IO[bytes], sink), "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
-        for name, content in entries:
+        for given, content in entries:
+            name = in_utf8(given)
             if isinstance(content, bytes):
                 archive.writestr(zipfile.ZipInfo(name), content)
                 continue

@@ -44,7 +44,10 @@ class S3WorkFiles:
 
         length = {"Content-Length": str(file.seek(0, os.SEEK_END))}
         file.seek(0)
-        await self._call("put", url, owner, content=pieces(), headers=length)
+        try:
+            await self._call("put", url, owner, content=pieces(), headers=length)
+        except FileNotFoundError:
+            raise StorageUnavailable(f"{url}: there is no such bucket") from None
 
     def local(self, url: str) -> Path | None:
         return None

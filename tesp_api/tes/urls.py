@@ -26,7 +26,11 @@ def local_path(url: str) -> str | None:
     scheme = scheme_of(url)
     if scheme not in ("", "file"):
         return None
-    return normal_path(url if not scheme else unquote("/" + url[len("file://") :].partition("/")[2]))
+    return normal_path(
+        url
+        if not scheme
+        else unquote("/" + url[len("file://") :].partition("/")[2], errors="surrogateescape")
+    )
 
 
 def url_fault(url: str) -> str | None:

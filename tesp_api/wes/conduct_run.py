@@ -4,6 +4,9 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
+
+from pydantic_core import to_json
 
 from tesp_api.errors import (
     ClaimLost,
@@ -217,6 +220,8 @@ async def _end(run: Run, claim: Claim, outcome: EngineOutcome, around: RunSurrou
     if outcome.state is State.CANCELED:
         await runs.request_cancel(run.id, outcome.reason or "the engine says that it was canceled")
         return False
+    if fault := _fault_of(outcome.outputs):
+        outcome = _failed(fault)
     end = RunEnd(outcome.outputs, outcome.exit_code)
     try:
         await runs.transition(run.id, outcome.state, claim=claim, log=outcome.reason, end=end)
@@ -225,6 +230,16 @@ async def _end(run: Run, claim: Claim, outcome: EngineOutcome, around: RunSurrou
             raise
         return False
     return True
+
+
+def _fault_of(outputs: Mapping[str, Any]) -> str:
+    """Why no client could be told of these outputs; "" if they can."""
+    try:
+        to_json({"outputs": outputs})
+    except (ValueError, RecursionError) as error:
+        said = str(error).encode("ascii", "backslashreplace").decode()
+        return f"the outputs of the workflow cannot be told as JSON: {said[:300]}"
+    return ""
 
 
 async def _cancel(run: Run, claim: Claim, tasks: RunTasks, around: RunSurroundings) -> None:

@@ -109,7 +109,7 @@ def file_url(url: str, base: str, work_base: str) -> str:
     if not url.startswith(("file://", "s3://")) or not is_below(url, work_base):
         return url
     run_id, _, name = relative_path(url, work_base).partition("/")
-    return f"{base}{TESP}/runs/{run_id}/files/{quote(name)}"
+    return f"{base}{TESP}/runs/{run_id}/files/{quote(name, errors='surrogateescape')}"
 
 
 def run_in(url: str, work_base: str) -> str:

@@ -1,5 +1,6 @@
 """The files that a run may see: the same looks at every protocol, and what is refused."""
 
+import io
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -7,11 +8,12 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from tesp_api.errors import InvalidRequest
+from tesp_api.errors import InvalidRequest, StorageUnavailable
 from tesp_api.settings import Settings
 from tesp_api.storage.credentials import Credentials
 from tesp_api.storage.looks import look_at
 from tesp_api.storage.s3_signing import S3Signer
+from tesp_api.storage.work_files_s3 import S3WorkFiles
 from tesp_api.wes.engines.base import FileStat
 from tesp_api.wes.files import StorageFiles
 from tests.services.file_server import FileServer
@@ -185,6 +187,20 @@ async def test_s3_work_storage(opened: Open, tmp_path: Path) -> None:
             await files.stat("s3://lab/elsewhere")
         builds_on = opened(settings, work_url="s3://lab/runs/run-2/", readable=["s3://lab/runs/run-1/"])
         assert await builds_on.read("s3://lab/runs/run-1/literals/a b", offset=0, limit=10) == b"data"
+
+
+async def test_a_bucket_that_is_gone_is_no_missing_file() -> None:
+    with Moto() as moto:
+        credentials = Credentials(
+            Settings.model_validate(
+                {**LOCAL, "credentials": {"lab": moto.credential(url_prefix="s3://lab/")}}
+            ).credentials
+        )
+        files = S3WorkFiles("s3://lab/", credentials, S3Signer())
+        await files.open()
+        with pytest.raises(StorageUnavailable, match="no such bucket"):
+            await files.put("s3://lab/run/x", io.BytesIO(b"x"), owner="alice")
+        await files.aclose()
 
 
 async def test_whose_credentials(opened: Open) -> None:

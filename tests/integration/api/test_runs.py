@@ -3,6 +3,7 @@
 import asyncio
 import io
 import json
+import os
 import sys
 import threading
 import zipfile
@@ -427,6 +428,24 @@ async def test_archives_hold_all_files(
     answer = await client.get(f"{TESP}/runs/{run_id}/inputs.zip")
     with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
         assert archive.namelist() == ["request.json", "workflow_params.json", "attachments/w.json"]
+
+
+async def test_names_that_are_not_utf8_are_told_escaped(
+    client: httpx.AsyncClient, workflows: Workflows, settings: Settings
+) -> None:
+    run_id = await submit(client)
+    folder = settings.data_dir / "wes/work" / run_id / "d"
+    folder.mkdir()
+    Path(os.fsdecode(os.fsencode(folder) + b"/x\xff")).write_bytes(b"odd")
+    outputs = {"d": {"class": "Directory", "location": folder.as_uri()}}
+    await end(workflows, run_id, await claimed(workflows, run_id), outputs)
+    listing = await client.get(f"{TESP}/runs/{run_id}/files/d")
+    assert [one["path"] for one in listing.json()["files"]] == ["x\\udcff"]
+    answer = await client.get(f"{TESP}/runs/{run_id}/outputs.zip")
+    with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
+        names = archive.namelist()
+        assert [name.rpartition("/")[2].rpartition("\\")[2] for name in names] == ["outputs.json", "udcff"]
+        assert archive.read(names[1]) == b"odd"
 
 
 async def test_files_that_are_elsewhere_now_are_told_of(

@@ -80,6 +80,12 @@ async def test_a_failed_step_fails_the_run(shop: Workshop) -> None:
     assert run.system_logs[-1].startswith("step b ended EXECUTOR_ERROR (task ")
 
 
+async def test_outputs_that_cannot_be_told_fail_the_run(shop: Workshop) -> None:
+    run = await shop.ended_run(await shop.submit(TWO, {"odd\ud800": "b/y"}))
+    assert (run.state, run.outputs) == (State.SYSTEM_ERROR, {})
+    assert run.system_logs[-1].startswith("the outputs of the workflow cannot be told as JSON: ")
+
+
 async def test_a_step_that_is_no_task_fails_the_run(shop: Workshop) -> None:
     run = await shop.ended_run(await shop.submit([step("a", outputs={"not/absolute": "x"})]))
     assert run.state is State.SYSTEM_ERROR
