@@ -16,19 +16,23 @@ alone. `Index` names them for hints: the planner is not left to guess from what 
 """
 
 import asyncio
+import contextlib
 import secrets
 from collections.abc import Awaitable, Callable
 from enum import StrEnum
 
+import pymongo
 from pymongo import ASCENDING, DESCENDING, IndexModel
-from pymongo.errors import DuplicateKeyError
+from pymongo.errors import DuplicateKeyError, PyMongoError
 
 from tesp_api.errors import StoreError
 from tesp_api.store.base import REPORTS_STAY
+from tesp_api.store.mongo_connection import OPERATION_TIMEOUT_S
 from tesp_api.store.mongo_documents import Database
 
 _MARKERS_STAY_S = 3600
 _MIGRATION_LEASE_MS = 60_000
+_RENEWAL_S = 20.0
 _WAIT_S = 0.2
 
 
@@ -212,8 +216,8 @@ async def prepare(db: Database) -> None:
     mine = secrets.token_hex(8)
     while (version := await _version(db)) < newest_version():
         if await _may_migrate(db, mine):
-            await MIGRATIONS[version - 1](db)
-            await _end_step(db, mine, version)
+            await _run_step(db, mine, version)
+            await _end_step(db, version)
         else:
             await asyncio.sleep(_WAIT_S)
     await db.tasks.create_indexes(list(TASK_INDEXES))
@@ -268,9 +272,24 @@ async def _may_migrate(db: Database, mine: str) -> bool:
     return taken.matched_count == 1
 
 
-async def _end_step(db: Database, mine: str, version: int) -> None:
-    """One version further, unless another process has got there already."""
+async def _run_step(db: Database, mine: str, version: int) -> None:
+    """Do what leads to the next version, and keep the right to it however long it takes."""
+    step = asyncio.ensure_future(MIGRATIONS[version - 1](db))
+    try:
+        while not (await asyncio.wait([step], timeout=_RENEWAL_S))[0]:
+            with contextlib.suppress(PyMongoError), pymongo.timeout(OPERATION_TIMEOUT_S):
+                await _may_migrate(db, mine)
+    finally:
+        step.cancel()
+    await step
+
+
+async def _end_step(db: Database, version: int) -> None:
+    """One version further, unless another process has got there already.
+
+    Whoever has done the step may say so: one who was silent too long, and lost the right to it, as well.
+    """
     await db.meta.update_one(
-        {"_id": "schema", "version": version, "migrator.name": mine},
+        {"_id": "schema", "version": version},
         {"$set": {"version": version + 1}, "$unset": {"migrator": 1}},
     )

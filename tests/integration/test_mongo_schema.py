@@ -114,6 +114,44 @@ async def test_a_migration_that_was_interrupted_is_done_by_the_next(
         await place.open()
 
 
+async def test_a_step_that_takes_longer_than_the_lease_is_done_once(
+    place: MongoPlace, store: MongoTaskStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[int] = []
+
+    async def step(_: Database) -> None:
+        begun.append(1)
+        await asyncio.sleep(3)
+
+    monkeypatch.setattr(mongo_schema, "MIGRATIONS", (*mongo_schema.MIGRATIONS, step))
+    monkeypatch.setattr(mongo_schema, "_MIGRATION_LEASE_MS", 1500)
+    monkeypatch.setattr(mongo_schema, "_RENEWAL_S", 0.2)
+    async with asyncio.timeout(30):
+        await asyncio.gather(place.open(), place.open())
+    assert begun == [1]
+    meta = await place.db.meta.find_one({"_id": "schema"})
+    assert meta == {"_id": "schema", "version": mongo_schema.newest_version()}
+
+
+async def test_servers_that_lose_the_lease_in_a_step_come_to_an_end(
+    place: MongoPlace, store: MongoTaskStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each is silent during the step, so that another one takes it over each time."""
+    begun: list[int] = []
+
+    async def step(_: Database) -> None:
+        begun.append(1)
+        await asyncio.sleep(1)
+
+    monkeypatch.setattr(mongo_schema, "MIGRATIONS", (*mongo_schema.MIGRATIONS, step))
+    monkeypatch.setattr(mongo_schema, "_MIGRATION_LEASE_MS", 300)
+    async with asyncio.timeout(8):
+        await asyncio.gather(*(place.open() for _ in range(3)))
+    assert 1 < len(begun) <= 3
+    meta = await place.db.meta.find_one({"_id": "schema"})
+    assert meta == {"_id": "schema", "version": mongo_schema.newest_version()}
+
+
 async def test_logs_and_queues_of_version_4_are_counted_and_have_an_order(
     place: MongoPlace, store: MongoTaskStore
 ) -> None:
