@@ -30,7 +30,8 @@ _CONSTANT = re.compile(r"_?[A-Z][A-Z_]*|_matches\('[a-z0-9()*]+'\)")
 
 PUT_INTO_SQL = {
     "sqlite_claims.py": {"whose"},  # one of two constants
-    "sqlite_removal.py": {"table"},  # of the names above it
+    # of the names above it; the name of a state; a part with a column
+    "sqlite_removal.py": {"table", "State.QUEUED", "_USER.format(task_id='tasks.id')"},
     "sqlite_run_claims.py": {"whose"},  # one of two constants
     "sqlite_run_rows.py": {"column", "marks"},  # "key" or "task_id"; question marks
     "sqlite_runs.py": {"table"},  # of the names above it
