@@ -7,7 +7,11 @@ head for the end of HTTP, and the body would be lost.
 """
 
 import asyncio
+import contextlib
+import fcntl
 import json
+import termios
+from array import array
 from http import HTTPStatus
 from typing import NamedTuple
 
@@ -27,7 +31,8 @@ REQUEST_S = 300.0
 """... and its body within this. Else who sends drop by drop could use up all of the process's open files."""
 
 UNREAD_S = 60.0
-"""A client that does not go on reading its answer for so long is taken for gone."""
+"""A client that takes nothing of its answer for so long is taken for gone. How long the whole takes is its
+own matter: lines are slow, and files large."""
 
 
 class _Awaited(NamedTuple):
@@ -74,13 +79,13 @@ class LimitedHttpProtocol(HttpToolsProtocol):
     def pause_writing(self) -> None:
         """The client does not read as fast as it is answered."""
         super().pause_writing()
-        self._unwatch_reader()
-        self._unread = self.loop.call_later(UNREAD_S, self.transport.abort)
+        self._watch_reader()
 
     def resume_writing(self) -> None:
         """It reads on."""
         super().resume_writing()
-        self._unwatch_reader()
+        if not self.transport.is_closing():  # else the rest is watched to its end
+            self._unwatch_reader()
 
     def on_message_begin(self) -> None:
         """A request begins."""
@@ -192,8 +197,27 @@ class LimitedHttpProtocol(HttpToolsProtocol):
 
     def _leave(self) -> None:
         """End the connection, also if the client does not take what is still on its way."""
-        self.transport.close()
-        self.loop.call_later(UNREAD_S, self.transport.abort)
+        if not self.transport.is_closing():
+            self.transport.close()
+        self._watch_reader()
+
+    def _watch_reader(self) -> None:
+        self._unwatch_reader()
+        self._unread = self.loop.call_later(UNREAD_S, self._look_at_reader, self._on_its_way_bytes())
+
+    def _look_at_reader(self, before_bytes: int) -> None:
+        """Wait on if the client has taken anything meanwhile."""
+        if self._on_its_way_bytes() < before_bytes:
+            self._watch_reader()
+        else:
+            self.transport.abort()
+
+    def _on_its_way_bytes(self) -> int:
+        """What was sent but has not arrived: here, and in the kernel, which takes more in large pieces."""
+        in_kernel = array("i", [0])
+        with contextlib.suppress(OSError):
+            fcntl.ioctl(self.transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, in_kernel)
+        return self.transport.get_write_buffer_size() + in_kernel[0]
 
     def _unwatch_reader(self) -> None:
         if self._unread is not None:

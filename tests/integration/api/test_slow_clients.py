@@ -105,6 +105,26 @@ def test_who_reads_no_answer_is_let_go(url: str) -> None:
     assert httpx.get(f"{url}/healthz").status_code == 200
 
 
+def test_who_reads_slowly_but_steadily_gets_all(url: str) -> None:
+    """Also after the server has ended the connection, which it does soon after its last answer."""
+    task = {"executors": [{"image": "a", "command": ["b"]}], "description": "x" * 7_500_000}
+    task_id = httpx.post(f"{url}{TASKS}", json=task, timeout=20).json()["id"]
+    place = urlsplit(url)
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 32 * 1024)
+        client.settimeout(20)
+        client.connect((place.hostname, place.port))
+        client.sendall(f"GET {TASKS}/{task_id}?view=FULL HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        began, answer = time.monotonic(), b""
+        while data := client.recv(64 * 1024):
+            answer += data
+            time.sleep(len(data) / 1_500_000)
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 200 ")
+    assert len(json.loads(body)["description"]) == 7_500_000
+    assert time.monotonic() - began > 3 * UNREAD_S
+
+
 def _is_cut(client: socket.socket) -> bool:
     """Whether the server has ended the connection, without reading what it has sent."""
     try:
