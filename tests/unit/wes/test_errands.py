@@ -105,7 +105,8 @@ async def test_no_more_is_begun_than_has_a_place(
     monkeypatch.setattr(host, "submit", slowly)
     monkeypatch.setattr(host.files, "stat", slowly)
     answers: asyncio.Queue[Mapping[str, Any]] = asyncio.Queue()
-    message = {"call": call, "url": run.work_url, "key": "k", "name": "n", "document": {}}
+    step = {"key": "k", "name": "n", "document": {}, "success_codes": [0]}
+    message = {"call": call, "url": run.work_url, **step}
     async with Errands(run, host) as errands:
         for _ in range(most):
             await asyncio.wait_for(errands.start(dict(message), answers.put), 10)
@@ -137,7 +138,8 @@ async def test_steps_that_run_keep_no_place(
     answers: asyncio.Queue[Mapping[str, Any]] = asyncio.Queue()
     async with Errands(run, host) as errands:
         for number in range(100):
-            message = {"call": "run_step", "key": f"k-{number}", "name": "n", "document": {}}
+            step = {"key": f"k-{number}", "name": "n", "document": {}, "success_codes": [0]}
+            message = {"call": "run_step", **step}
             await asyncio.wait_for(errands.start(message, answers.put), 10)
         await errands.start({"id": 7, "call": "stat", "url": run.work_url}, answers.put)
         assert (await asyncio.wait_for(answers.get(), 10))["id"] == 7
