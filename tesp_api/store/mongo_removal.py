@@ -52,7 +52,7 @@ async def purge_tasks(db: Database, ended_before: datetime, limit: int) -> int:
     await finish_removals(db)
     runs = await _going_on(db)
     long_over = {"live": False, "ended_at": {"$lt": to_micros(ended_before)}}
-    cursor = db.tasks.find(long_over, {"_id": 1}, hint=Index.ENDED).sort("ended_at", 1)
+    cursor = db.tasks.find(long_over, {"_id": 1}, hint=Index.ENDED).sort("ended_at", 1).batch_size(limit)
     removed = 0
     async with cursor:
         while removed < limit and (found := await cursor.to_list(limit - removed)):
