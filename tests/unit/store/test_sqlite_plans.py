@@ -156,5 +156,6 @@ def test_the_apis_other_questions_look_nothing_up_by_going_through_a_table(
     steps = [(step, statement) for statement in statements for step in plan(filled, statement)]
     assert statements
     for step, statement in steps:
-        assert "SCAN" not in step, statement
+        # of runs that have not ended there are few, and this index has no others
+        assert "SCAN" not in step or step.startswith("SCAN runs USING INDEX runs_to_do"), statement
         assert "TEMP B-TREE" not in step, statement
