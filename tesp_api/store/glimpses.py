@@ -84,7 +84,7 @@ class Recents(Generic[M]):
         if key != self._key or not number.isdecimal():
             return {}, here, True
         new = self._count - int(number)
-        latest = {}
+        latest: dict[str, M] = {}
         for task_id, moment in list(self._recent)[-new:] if new > 0 else ():
             latest.pop(task_id, None)
             latest[task_id] = moment

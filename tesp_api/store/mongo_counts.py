@@ -22,6 +22,7 @@ from tesp_api.store.mongo_schema import Index
 from tesp_api.tes.states import FINAL, State
 
 _FRESH_S = 0.5
+_PATIENCE_S = 0.5
 _CENSUS_FRESH_S = 30.0
 _COSTS = 20
 """What took long to count is used so many times as long."""
@@ -72,12 +73,11 @@ class MongoCounts:
             await self._take_census()
         elif began_at >= self._census_due_at and (self._counting is None or self._counting.done()):
             self._counting = asyncio.create_task(self._take_census(), name="count the tasks that have ended")
-            await asyncio.wait([self._counting], timeout=_FRESH_S)  # of few tasks it takes no longer
+            await asyncio.wait([self._counting], timeout=_PATIENCE_S)  # of few tasks it takes no longer
+        census, until = self._census, self._until  # which belong together, and may change meanwhile
         live = await self._count({"live": True, "state": {"$in": _LIVE}}, Index.LIVE_STATES)
-        ended = await self._count(
-            {"ended_at": {"$gt": self._until}, "state": {"$in": _FINAL}}, Index.ENDINGS
-        )
-        self._known = self._census + live + ended
+        ended = await self._count({"ended_at": {"$gt": until}, "state": {"$in": _FINAL}}, Index.ENDINGS)
+        self._known = census + live + ended
         now = time.monotonic()
         self._due_at = now + max(_FRESH_S, _COSTS * (now - began_at))
 

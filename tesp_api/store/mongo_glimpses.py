@@ -6,14 +6,19 @@ from typing import Any
 from tesp_api.store.base import PAGE_DOCUMENTS_BYTES
 from tesp_api.store.glimpses import RECENT_MAX, ListedTask, RecentChanges, TaskChange
 from tesp_api.store.mongo_clock import MongoClock
-from tesp_api.store.mongo_documents import Collection, Database, from_json, from_micros, json_bytes, read_groups
+from tesp_api.store.mongo_documents import (
+    Collection,
+    Database,
+    from_json,
+    from_micros,
+    json_bytes,
+    read_groups,
+)
 from tesp_api.store.mongo_schema import Index
 from tesp_api.tes.states import State
 
 _IDS_PER_QUERY = 50
-_LISTED = dict.fromkeys(
-    ("owner", "state", "created_at", "attempt", "went_to", "ended_at", "request"), 1
-)
+_LISTED = dict.fromkeys(("owner", "state", "created_at", "attempt", "went_to", "ended_at", "request"), 1)
 _CHANGED = {"_id": 1, "changed_at": 1, "state": 1, "attempt": 1, "owner": 1, "groups": 1}
 _LATE_MICROS = 5_000_000
 """A change may be seen so long after the time that it has: clocks differ, and writes take a while."""

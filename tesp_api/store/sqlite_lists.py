@@ -9,11 +9,11 @@ no order of looking helps: after a small multiple of the page the list stops, an
 import sqlite3
 from collections.abc import Iterator, Sequence
 
-from tesp_api.store.base import PAGE_DOCUMENTS_BYTES, Page, Task, TaskQuery
+from tesp_api.store.base import NEWEST, PAGE_DOCUMENTS_BYTES, Page, Task, TaskQuery
 from tesp_api.store.page_token import task_id_in, token_after
 from tesp_api.store.sqlite_filters import EVERYTHING, Filters
 from tesp_api.store.sqlite_rows import read_tasks
-from tesp_api.store.sqlite_walks import NEWEST, Walk
+from tesp_api.store.sqlite_walks import Walk
 from tesp_api.tes.states import State
 
 LEAST_STRETCH = 1024

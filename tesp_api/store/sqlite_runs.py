@@ -10,14 +10,13 @@ from datetime import datetime
 from tesp_api.errors import RunInUse, RunNotFound, RunNotOver, TransitionRefused
 from tesp_api.store import sqlite_run_claims as claims
 from tesp_api.store import sqlite_run_rows as rows
-from tesp_api.store.base import Claim, LogPart, Page
+from tesp_api.store.base import NEWEST, Claim, LogPart, Page
 from tesp_api.store.page_token import task_id_in, token_after
 from tesp_api.store.run_states import RUN_FINAL, RUN_TRANSITIONS
 from tesp_api.store.runs import Run, RunEnd, RunGlance, RunLogName, RunQuery, StepRecord, too_many_live
 from tesp_api.store.sqlite import SqliteTaskStore
 from tesp_api.store.sqlite_rows import to_json, to_micros
 from tesp_api.store.sqlite_schema import RUN_ENDED
-from tesp_api.store.sqlite_walks import NEWEST
 from tesp_api.tes.states import State
 
 _TABLES = ("run_documents", "run_notes", "run_groups", "run_uses", "run_steps", "run_log_chunks")

@@ -116,7 +116,7 @@ async def test_lists_by_time(store: TaskStore) -> None:
     ids = [task.id for task in made]
     for first in range(9):
         for beyond in range(9):
-            bounds = {
+            bounds: dict[str, Any] = {
                 "created_from": moments[first] if first < 8 else moments[7] + timedelta(hours=1),
                 "created_before": moments[beyond] if beyond < 8 else None,
             }
