@@ -58,7 +58,7 @@ async def test_what_happens_is_told_as_it_happens(client: httpx.AsyncClient, sto
         await finish(store, held, b"one\ntwo", b"err")
         last = await reader.rest()
     assert text_of(last) == "two" and text_of(last, stream="stderr") == "err"
-    assert last[0].data["state"] == "COMPLETE"
+    assert [one.data["state"] for one in last if one.name == "state"] == ["COMPLETE"]
     assert (last[-1].name, last[-1].data) == ("end", {"state": "COMPLETE"})
 
 
