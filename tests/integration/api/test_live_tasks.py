@@ -19,7 +19,7 @@ from tesp_api.tes.states import State
 from tests.integration.api.life import AT, EVENTS, TRANSFER, create, finish, lines_of, start
 from tests.integration.api.streaming import Event, all_of, reading, served
 
-TWO = {"executors": [{"image": "alpine", "command": ["true"]}] * 2}
+TWO: dict[str, Any] = {"executors": [{"image": "alpine", "command": ["true"]}] * 2}
 
 
 @pytest.fixture
