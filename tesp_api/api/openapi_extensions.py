@@ -161,7 +161,7 @@ def _read_log() -> Json:
         "X-Tesp-Log-Total": ("Bytes written so far.", NUMBER_FROM_0),
         "X-Tesp-Log-Live": ("Whether more may come.", {"type": "string", "enum": ["true", "false"]}),
         "X-Tesp-Log-Dropped": (
-            "How many bytes are missing before the answer; absent if none.",
+            "How many bytes are missing between the offset asked for and the answer.",
             NUMBER_FROM_0,
         ),
     }

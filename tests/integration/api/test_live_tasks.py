@@ -323,6 +323,7 @@ async def test_what_was_dropped_of_a_log_is_told(client: httpx.AsyncClient, stor
     answer = await client.get(target, params={"offset": 25})
     assert answer.headers["x-tesp-log-dropped"] == "15"
     assert answer.content == b"00000000040000000005"
+    assert (await client.get(target)).headers["x-tesp-log-dropped"] == "0"
     part = await client.get(target, headers={"Range": "bytes=25-44"})
     assert (part.status_code, part.headers["content-range"]) == (206, "bytes 40-59/60")
 
