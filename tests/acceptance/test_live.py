@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,9 @@ def counting(lines: int, pause_s: float) -> dict[str, object]:
 
 
 def test_followed_logs_go_on_after_the_server_was_killed(tmp_path: Path) -> None:
+    def has_printed(line: str) -> bool:
+        return line in (tmp_path / "out").read_text()
+
     with TespServer(ONLY_BUBBLEWRAP) as server:
         task_id = server.create(counting(LINES, 0.1))
         program = "from tesp_api.cli.main import app; app(prog_name='tesp')"
@@ -35,8 +39,7 @@ def test_followed_logs_go_on_after_the_server_was_killed(tmp_path: Path) -> None
             )
         try:
             for after in (10, 60):
-                line = f"line {after}\n"
-                poll(lambda line=line: line in (tmp_path / "out").read_text(), timeout_s=90, why=line)
+                poll(partial(has_printed, f"line {after}\n"), timeout_s=90, why=f"no line {after}")
                 server.kill()
                 server.start()
             assert follower.wait(120) == 0

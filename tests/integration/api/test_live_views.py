@@ -47,7 +47,7 @@ class ByName:
     def claimed(self, credentials: str) -> str:
         return ""
 
-    async def authenticate(self, credentials: str, *, is_known: bool = False) -> Proof:
+    async def authenticate(self, credentials: str, *, place: str = "") -> Proof:
         name, *groups = credentials.split("+")
         if name in self.gone:
             raise NotAuthenticated("the token has been revoked")
