@@ -5,15 +5,25 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import socket
 import sys
 from typing import Any
 
 PID_FILE = "/var/run/docker.pid"
+VERSION = re.compile(rb"^Server: Docker/(\S+)", re.MULTILINE | re.IGNORECASE)
 
 
 class Engine:
     """The daemon's own HTTP interface, for what is small; what it cannot reach raises OSError."""
+
+    def version(self) -> str:
+        """As the daemon names itself in a header; /version starts programs. Raises: OSError, ValueError."""
+        head, _ = self._exchange("GET", "/_ping")
+        found = VERSION.search(head)
+        if head[9:12] != b"200" or not found:
+            raise ValueError("the daemon does not name its version")
+        return found[1].decode()
 
     def get(self, path: str) -> Any:
         """The JSON answer to a GET, whatever its status. Raises: OSError, ValueError."""
@@ -33,12 +43,16 @@ class Engine:
 
     def ask(self, method: str, path: str) -> tuple[int, bytes]:
         """The status and the body of the answer. Raises: OSError, ValueError."""
+        head, body = self._exchange(method, path)
+        return int(head[9:12]), body
+
+    def _exchange(self, method: str, path: str) -> tuple[bytes, bytes]:
         with self._connected() as connection:
             # HTTP/1.0, so that the answer is neither chunked nor kept open.
             connection.sendall(f"{method} {path} HTTP/1.0\r\nHost: docker\r\n\r\n".encode())
             answer = b"".join(iter(lambda: connection.recv(65536), b""))
         head, _, body = answer.partition(b"\r\n\r\n")
-        return int(head[9:12]), body
+        return head, body
 
     def _connected(self) -> socket.socket:
         host = os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
