@@ -212,8 +212,8 @@ class KeyReused(TespError):
 
     http_status = 409
 
-    def __init__(self, key: str) -> None:
-        super().__init__(f"the Idempotency-Key {key!r} was used for another task: choose a new one")
+    def __init__(self, key: str, *, what: str = "task") -> None:
+        super().__init__(f"the Idempotency-Key {key!r} was used for another {what}: choose a new one")
 
 
 class AccountRefused(TespError):
@@ -329,6 +329,10 @@ class EngineUnusable(TespError):
     """A workflow engine cannot run on this server; the text says what its operator has to do."""
 
     http_status = 503
+
+
+class EngineDied(TespError):
+    """A process of a workflow engine has died by itself, or was killed; the run may be expanded anew."""
 
 
 class StagingRefused(TespError):

@@ -170,4 +170,5 @@ class WorkflowEngine(Protocol):
 
         Raises:
             EngineUnusable: as `fault`; nothing was done.
+            EngineDied: a process of it was killed, say: it is to be called again.
         """

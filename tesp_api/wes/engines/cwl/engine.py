@@ -7,7 +7,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, TypeVar
 
-from tesp_api.errors import EngineUnusable, RunCanceled
+from tesp_api.errors import EngineDied, EngineUnusable, RunCanceled
 from tesp_api.settings import Settings
 from tesp_api.tes.states import State
 from tesp_api.wes.engines.base import EngineOutcome, EngineRun, RunHost
@@ -91,6 +91,7 @@ class CwlEngine:
 
         Raises:
             EngineUnusable: the engine is not installed, or must not run here.
+            EngineDied: the expander has died without a last word.
         """
         try:
             parameters = self._parameters_of(run)
@@ -111,7 +112,7 @@ class CwlEngine:
             except RunCanceled:
                 return EngineOutcome(State.CANCELED, None, reason="the run was canceled")
             if end is None:
-                return EngineOutcome(State.SYSTEM_ERROR, None, reason=await process.death())
+                raise EngineDied(await process.death())
         state, exit_code = _ENDS.get(str(end.get("status")), _BROKEN)
         reason = _cut(str(end.get("reason") or ""))
         return EngineOutcome(state, exit_code, end.get("outputs") or {}, reason)
