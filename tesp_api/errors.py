@@ -213,8 +213,8 @@ class KeyReused(TespError):
 
     http_status = 409
 
-    def __init__(self, key: str) -> None:
-        super().__init__(f"the Idempotency-Key {key!r} was used for another task: choose a new one")
+    def __init__(self, key: str, *, what: str = "task") -> None:
+        super().__init__(f"the Idempotency-Key {key!r} was used for another {what}: choose a new one")
 
 
 class AccountRefused(TespError):

@@ -221,6 +221,17 @@ _VERSION_9 = (
     )""",
 )
 
+_VERSION_10 = (
+    """CREATE TABLE run_once_keys (
+        owner TEXT NOT NULL,
+        key BLOB NOT NULL,
+        body_digest BLOB NOT NULL,
+        run_id TEXT NOT NULL,
+        PRIMARY KEY (owner, key)
+    ) WITHOUT ROWID""",
+    "CREATE INDEX run_once_keys_by_run ON run_once_keys (run_id)",
+)
+
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
     _VERSION_1,
     _VERSION_2,
@@ -231,6 +242,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
     _VERSION_7,
     _VERSION_8,
     _VERSION_9,
+    _VERSION_10,
 )
 """The steps from an empty database to the present schema: the step at index n leads to version n + 1."""
 

@@ -8,7 +8,7 @@ from urllib.parse import unquote
 
 from tesp_api.storage.work_files_local import Found
 from tesp_api.store.runs import Run
-from tesp_api.wes.views import Json, run_in, with_urls, work_base_of
+from tesp_api.wes.views import Json, outputs_fault, run_in, with_urls, work_base_of
 
 Content = Found | bytes
 Walk = Callable[[str], Awaitable[list[Found]]]
@@ -27,11 +27,13 @@ def input_entries(run: Run, attached: list[Found]) -> list[tuple[str, Content]]:
 async def output_entries(run: Run, walk: Walk) -> list[tuple[str, Content]]:
     """Every file that the outputs have in work storage, beneath the output's name, and the outputs as JSON.
 
-    There the files are told by their names in the archive. What `walk` does not find is left out.
+    There the files are told by their names in the archive. What `walk` does not find is left out, and so are
+    outputs that no client can be told of.
     """
+    outputs = {} if outputs_fault(run.outputs) else dict(run.outputs)
     entries: dict[str, Content] = {}
     names: dict[str, str] = {}
-    for name, url in _places(run.outputs, "", work_base_of(run)):
+    for name, url in _places(outputs, "", work_base_of(run)):
         try:
             found = await walk(url)
         except FileNotFoundError:
@@ -41,7 +43,7 @@ async def output_entries(run: Run, walk: Walk) -> list[tuple[str, Content]]:
         names.setdefault(url, place)
         for one in found:
             entries.setdefault(posixpath.join(place, one.name) if one.name else place, one)
-    told = with_urls(dict(run.outputs), lambda url: names.get(url, url))
+    told = with_urls(outputs, lambda url: names.get(url, url))
     return [("outputs.json", _json(told)), *entries.items()]
 
 

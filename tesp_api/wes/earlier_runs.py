@@ -12,6 +12,7 @@ from typing import Any
 from tesp_api.errors import Fault, InvalidRequest, RunNotFound
 from tesp_api.store.run_states import RUN_FINAL
 from tesp_api.store.runs import Run
+from tesp_api.wes.views import outputs_fault
 
 SCHEME = "run://"
 
@@ -98,6 +99,9 @@ class _Reader:
         self.used.add(run_id)
         if run.state not in RUN_FINAL:
             self.faults.append(Fault(at, f"run {run_id} is {run.state}: wait for its end"))
+            return None
+        if untold := outputs_fault(run.outputs):
+            self.faults.append(Fault(at, f"run {run_id}: {untold}"))
             return None
         if name not in run.outputs:
             there = ", ".join(run.outputs) or "none"

@@ -56,6 +56,11 @@ class StoreRunHost:
         """Look which steps the run has already."""
         self._steps = {step.key: step async for step in steps_of(self._run.id, self._parts.runs)}
 
+    @property
+    def steps(self) -> int:
+        """How many steps the run has come to."""
+        return len(self._steps)
+
     async def settle(self) -> None:
         """Submit nothing more, and return when every task that was being stored is there, or is not."""
         self._refuses = True

@@ -56,6 +56,7 @@ CONCRETE = {
 BESIDE = {
     ("tesp_api.store.sqlite_runs", "tesp_api.store.sqlite"),
     ("tesp_api.store.mongo_runs", "tesp_api.store.mongo"),
+    ("tesp_api.store.mongo_run_creation", "tesp_api.store.mongo"),
 }
 """Stores of runs that lie in the database of the tasks."""
 
