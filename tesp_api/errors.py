@@ -31,6 +31,7 @@
     │   └── AttemptOver             410   the attempt has ended
     ├── StorageUnavailable          503   where workflow runs keep their files does not answer, or is full
     ├── EngineUnusable              503   a workflow engine is not installed, or must not run; its runs wait
+    ├── EngineDied              (a process of a workflow engine has died: the run is expanded anew)
     ├── StagingRefused              502 → SYSTEM_ERROR   what is needed of storage cannot be had beforehand
     └── PulsarError                 502 → SYSTEM_ERROR
         ├── PulsarUnavailable       503   ask again later; no task ends because of it alone

@@ -38,7 +38,8 @@ async def output_entries(run: Run, walk: Walk) -> list[tuple[str, Content]]:
             found = await walk(url)
         except FileNotFoundError:
             continue
-        place = _free(posixpath.join(name, posixpath.basename(url.rstrip("/"))), names.values())
+        base = posixpath.basename(url.rstrip("/"))
+        place = _free(base if base == name else posixpath.join(name, base), names.values())
         names.setdefault(url, place)
         for one in found:
             entries.setdefault(posixpath.join(place, one.name) if one.name else place, one)
@@ -59,19 +60,23 @@ def _free(path: str, taken: Collection[str]) -> str:
 def _places(value: Any, name: str, work_base: str) -> Iterator[tuple[str, str]]:
     """The URLs in work storage of Files and Directories among the outputs, each with the name of its output.
 
-    Any other text is what a workflow made up, or was given.
+    A Directory that lies nowhere in one piece is a folder for what it lists. Any other text is what a
+    workflow made up, or was given.
     """
     if isinstance(value, list):
         for item in value:
             yield from _places(item, name, work_base)
     elif isinstance(value, dict):
-        if value.get("class") in ("File", "Directory"):
-            for key in ("location", "path"):
-                url = value.get(key)
-                if isinstance(url, str) and run_in(url, work_base):
-                    yield name, url
+        kind = value.get("class")
+        urls = [value.get(key) for key in ("location", "path") if kind in ("File", "Directory")]
+        ours = [url for url in urls if isinstance(url, str) and run_in(url, work_base)]
+        yield from ((name, url) for url in ours)
+        if kind == "Directory" and not ours:
+            base = _as_folder(str(value.get("basename") or ""))
+            name = base if base == name else posixpath.join(name, base)
         for key, item in value.items():
-            yield from _places(item, name or _as_folder(key), work_base)
+            if not (ours and key == "listing"):
+                yield from _places(item, name or _as_folder(key), work_base)
 
 
 def _as_folder(name: str) -> str:

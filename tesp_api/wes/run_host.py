@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from tesp_api.errors import LimitReached, RunCanceled, RunNotFound, StoreUnavailable, TaskNotFound
@@ -85,6 +85,10 @@ class StoreRunHost:
                 await self._create(step, record.task_id)
                 self._created.add(record.task_id)
         return record.task_id
+
+    async def known_keys(self) -> Collection[str]:
+        """See `RunHost.known_keys`."""
+        return list(self._steps)
 
     async def wait(self, task_id: str) -> StepEnd:
         """See `RunHost.wait`."""

@@ -431,6 +431,36 @@ async def test_archives_hold_all_files(
         assert archive.namelist() == ["request.json", "workflow_params.json", "attachments/w.json"]
 
 
+async def test_an_archive_has_the_directories_that_outputs_list(
+    client: httpx.AsyncClient, workflows: Workflows, settings: Settings
+) -> None:
+    """Those that lie somewhere in one piece are there once."""
+    run_id = await submit(client)
+    folder = settings.data_dir / "wes/work" / run_id / "workdir"
+    (folder / "deep" / "d").mkdir(parents=True)
+    for name in ("top.txt", "deep/x.txt", "deep/d/y.txt"):
+        (folder / name).write_text(name)
+
+    def file(name: str) -> dict[str, str]:
+        return {"class": "File", "location": (folder / name).as_uri(), "basename": name.rpartition("/")[2]}
+
+    whole = {
+        "class": "Directory",
+        "basename": "d",
+        "location": (folder / "deep/d").as_uri(),
+        "listing": [file("deep/d/y.txt")],
+    }
+    outputs = {
+        "top.txt": file("top.txt"),
+        "deep": {"class": "Directory", "basename": "deep", "listing": [file("deep/x.txt"), whole]},
+    }
+    await end(workflows, run_id, await claimed(workflows, run_id), outputs)
+    answer = await client.get(f"{TESP}/runs/{run_id}/outputs.zip")
+    with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
+        assert archive.namelist() == ["outputs.json", "top.txt", "deep/x.txt", "deep/d/y.txt"]
+        assert archive.read("deep/d/y.txt") == b"deep/d/y.txt"
+
+
 async def test_names_that_are_not_utf8_are_told_escaped(
     client: httpx.AsyncClient, workflows: Workflows, settings: Settings
 ) -> None:
