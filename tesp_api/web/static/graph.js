@@ -36,7 +36,7 @@ export function stepGraph(signal) {
   };
 }
 
-function picture({ nodes, edges }, isDown) {
+function picture({ nodes, edges, run }, isDown) {
   if (!nodes.length) return h("p", { class: "faint" }, "No step has begun yet. They appear as the engine comes to them.");
   if (nodes.length > NODES_MOST) return h("p", { class: "faint" }, `${plural(nodes.length, "different step")} are too many for a picture; the chart below has them.`);
   const layers = layersOf(nodes, edges);
@@ -58,7 +58,7 @@ function picture({ nodes, edges }, isDown) {
     "svg",
     { class: "graph", width, height, viewBox: `0 0 ${width} ${height}`, role: "group", "aria-label": `${plural(nodes.length, "step")} and what they need` },
     s("g", { class: "edges", "aria-hidden": "true" }, edges.map(([from, to]) => edge(places.get(from), places.get(to), isDown))),
-    layers.flat().map((node) => box(node, places.get(node.id))),
+    layers.flat().map((node) => box(node, places.get(node.id), run)),
   );
 }
 
@@ -101,7 +101,7 @@ function edge(from, to, isDown) {
   return s("path", { d: `M${x1} ${y1}C${bend} ${x2} ${y2}` });
 }
 
-function box(node, { x, y }) {
+function box(node, { x, y }, run) {
   const total = node.tasks.length;
   const worst = URGENCY.find((state) => node.counts[state]) ?? "QUEUED";
   const { label, tone, shape } = stateOf(worst);
@@ -109,7 +109,7 @@ function box(node, { x, y }) {
   const said = total > 1 ? `${done} of ${total} done` : label;
   const title = `${node.label}: ${total > 1 ? Object.entries(node.counts).map(([state, number]) => `${number} ${stateOf(state).label}`).join(", ") : label}`;
   const name = node.label.length > 21 ? `${node.label.slice(0, 20)}…` : node.label;
-  const href = total === 1 ? (worst === "UNKNOWN" ? null : `tasks/${encodeURIComponent(node.tasks[0])}`) : `tasks?tag_key=wes.step&tag_value=${encodeURIComponent(node.label)}`;
+  const href = total === 1 ? (worst === "UNKNOWN" ? null : `tasks/${encodeURIComponent(node.tasks[0])}`) : `tasks?tag_key=wes.run_id&tag_value=${encodeURIComponent(run)}&name_prefix=${encodeURIComponent(node.label)}`;
   const inner = [
     s("title", null, title),
     s("rect", { width: BOX.width, height: BOX.height, rx: 9, class: "box" }),

@@ -11,6 +11,8 @@ const EARLIER_BYTES = 512 * 1024;
 const SHOWN_MOST = 2 * 1024 * 1024;
 const CHUNK_LINES = 200;
 
+const isMore = (answer, next) => answer.headers.get("X-Tesp-Log-Live") === "true" || next < Number(answer.headers.get("X-Tesp-Log-Total"));
+
 /**
  * A log at `path`, which is read from its end on and followed until it has ended. `name` is that of the file
  * when it is saved. The view belongs to the page until `signal` aborts.
@@ -79,10 +81,9 @@ export function logView({ path, query = {}, name, signal, label }) {
 
   /** One answer: what is there, and, where the server follows, what comes. */
   async function readOn(offset) {
-    const answer = await send(path, { query: { ...query, offset, follow: offset < 0 ? undefined : "true" }, signal });
+    const answer = await send(path, { query: { ...query, offset, follow: "true" }, signal });
     const begin = Number(answer.headers.get("X-Tesp-Log-Offset"));
-    if (offset < 0) shown.begin = begin;
-    else if (begin > offset) append(`\n[… ${bytes(begin - offset)} were dropped here …]\n`);
+    if (begin > offset) append(`\n[… ${bytes(begin - offset)} were dropped here …]\n`);
     shown.next = begin;
     const decoder = new TextDecoder();
     const reader = answer.body.getReader();
@@ -93,13 +94,23 @@ export function logView({ path, query = {}, name, signal, label }) {
       append(decoder.decode(value, { stream: true }));
     }
     append(decoder.decode());
-    return answer.headers.get("X-Tesp-Log-Live") === "true";
+    return isMore(answer, shown.next);
+  }
+
+  /** Where to begin: not so far from the end. */
+  async function beginning() {
+    const answer = await send(path, { query: { ...query, offset: 0, limit: 1 }, signal });
+    const total = Number(answer.headers.get("X-Tesp-Log-Total"));
+    node.classList.toggle("growing-log", answer.headers.get("X-Tesp-Log-Live") === "true");
+    shown.begin = Math.max(0, total - TAIL_BYTES);
+    return shown.begin;
   }
 
   (async () => {
-    let offset = -TAIL_BYTES;
+    let offset = null;
     while (!signal.aborted && shown.live) {
       try {
+        offset ??= shown.next = await beginning();
         shown.live = await readOn(offset);
       } catch (error) {
         if (signal.aborted) return;
@@ -108,7 +119,7 @@ export function logView({ path, query = {}, name, signal, label }) {
           return;
         }
       }
-      offset = shown.next;
+      if (offset !== null) offset = shown.next;
       tell();
       if (shown.live) await pause(document.hidden ? 5000 : 700, signal);
     }

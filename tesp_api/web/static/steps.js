@@ -9,21 +9,31 @@ const ROWS_MOST = 150;
 export function groupsOf({ steps, tasks }) {
   const groups = new Map();
   const leftBy = new Map();
+  const names = new Set([...steps.values()].map((step) => step.name));
+  const nameOf = (step) => familyOf(step.name, names);
   for (const step of steps.values()) {
-    const group = groups.get(step.name) ?? { id: step.name, label: step.name, counts: {}, tasks: [] };
+    const name = nameOf(step);
+    const group = groups.get(name) ?? { id: name, label: name, counts: {}, tasks: [] };
     group.counts[step.state] = (group.counts[step.state] ?? 0) + 1;
     group.tasks.push(step.task_id);
-    groups.set(step.name, group);
-    for (const url of outputsOf(tasks.get(step.task_id))) leftBy.set(url, step.name);
+    groups.set(name, group);
+    for (const url of outputsOf(tasks.get(step.task_id))) leftBy.set(url, name);
   }
   const edges = new Map();
   for (const step of steps.values()) {
+    const to = nameOf(step);
     for (const input of tasks.get(step.task_id)?.inputs ?? []) {
       const from = input.url && sourceOf(input.url, leftBy);
-      if (from && from !== step.name) edges.set(JSON.stringify([from, step.name]), [from, step.name]);
+      if (from && from !== to) edges.set(JSON.stringify([from, to]), [from, to]);
     }
   }
   return { nodes: [...groups.values()], edges: [...edges.values()] };
+}
+
+/** The parts of a scatter are called `align`, `align_2`, `align_3`: they are one step to look at. */
+function familyOf(name, names) {
+  const base = /^(.+)_\d+$/.exec(name)?.[1];
+  return base && names.has(base) ? base : name;
 }
 
 /** Where a task puts files: what it declares, and what it has sent. */

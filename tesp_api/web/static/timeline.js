@@ -21,9 +21,10 @@ export function phases({ task, history, events }) {
 }
 
 function addStates(history, events, add) {
-  history.forEach((entry, at) => {
+  const changes = history.filter((entry, at) => entry.state !== history[at - 1]?.state);
+  changes.forEach((entry, at) => {
     const from = millis(entry.time);
-    const next = history[at + 1];
+    const next = changes[at + 1];
     const to = next ? millis(next.time) : undefined;
     const attempt = entry.attempt;
     if (entry.state === "QUEUED") add("queued", "Queued", { from, to, state: "QUEUED", attempt, what: "waited for a place and for its job" });

@@ -123,7 +123,7 @@ function build(main, { id, paths, known, signal }) {
       fill(notes, notesOf(known.run));
       drawButtons(buttons, { known, paths, trouble });
       fill(outputs, outputsOf(known.run, paths, id));
-      graph.draw(groupsOf(known));
+      graph.draw({ ...groupsOf(known), run: id });
       view.drawTime();
     },
     drawTime() {
@@ -171,7 +171,7 @@ function notesOf(run) {
   const told = run.run_log.system_logs ?? [];
   const isBad = ["EXECUTOR_ERROR", "SYSTEM_ERROR"].includes(run.state);
   if (!told.length) return null;
-  return isBad ? h("p", { class: "cause" }, told.at(-1)) : h("details", { class: "notes" }, h("summary", null, `System log, ${told.length} lines`), h("ul", null, told.map((line) => h("li", null, line))));
+  return isBad ? h("p", { class: "cause" }, told.at(-1)) : h("details", { class: "notes" }, h("summary", null, `System log, ${plural(told.length, "line")}`), h("ul", null, told.map((line) => h("li", null, line))));
 }
 
 function outputsOf(run, paths, id) {

@@ -4,7 +4,7 @@ import { download, get, post, TES, TESP } from "../api.js";
 import { timeChart } from "../chart.js";
 import { announce, every, fill, h, keyed, throttled } from "../dom.js";
 import { fileTables } from "../files.js";
-import { duration, millis, moment, timeAgo } from "../format.js";
+import { duration, millis, moment, plural, timeAgo } from "../format.js";
 import { follow } from "../live.js";
 import { logView } from "../logview.js";
 import { action, copyButton, facts, liveMark, problem, section, tabs } from "../parts.js";
@@ -79,6 +79,7 @@ function build(main, { id, path, known, signal, go }) {
   const files = fileTables(id, signal);
   const history = h("ol", { class: "history" });
   const json = h("pre", { class: "json", tabindex: 0 });
+  const programs = h("div");
   const logs = logTabs({ id, path, known, signal });
   let state = badge(task.state);
   main.dataset.title = task.name || id;
@@ -94,7 +95,7 @@ function build(main, { id, path, known, signal, go }) {
     section("Timeline", { class: "card" }, chart.node),
     section("Logs", { class: "card", id: "logs" }, logs.node),
     h("div", { class: "columns" }, section("Inputs", { class: "card" }, files.inputs), section("Outputs", { class: "card" }, files.outputs)),
-    h("div", { class: "columns" }, section("Executors", { class: "card" }, executors(task)), section("History", { class: "card" }, history)),
+    h("div", { class: "columns" }, section("Executors", { class: "card" }, programs), section("History", { class: "card" }, history)),
     jsonCard(json, known, id),
   );
 
@@ -106,6 +107,7 @@ function build(main, { id, path, known, signal, go }) {
       state = setBadge(state, now.state);
       fill(summary, summaryOf(known));
       fill(notes, notesOf(now));
+      fill(programs, executors(now));
       drawButtons(buttons, { known, id, trouble, go, view });
       keyed(history, known.history, (entry) => `${entry.time} ${entry.state} ${entry.reason}`, historyRow);
       json.textContent = JSON.stringify(now, null, 2);
@@ -155,7 +157,7 @@ function summaryOf({ task, history }) {
   const about = log.metadata ?? {};
   const resources = task.resources ?? {};
   const asked = [
-    resources.cpu_cores && `${resources.cpu_cores} cores`,
+    resources.cpu_cores && plural(resources.cpu_cores, "core"),
     resources.ram_gb && `${resources.ram_gb} GB memory`,
     resources.disk_gb && `${resources.disk_gb} GB disk`,
     resources.preemptible && "preemptible",
@@ -192,7 +194,7 @@ function notesOf(task) {
   const rest = cause ? told.slice(0, -1) : told;
   return [
     cause ? h("p", { class: "cause" }, cause) : null,
-    rest.length ? h("details", { class: "notes" }, h("summary", null, `System log, ${rest.length} lines`), h("ul", null, rest.map((line) => h("li", null, line)))) : null,
+    rest.length ? h("details", { class: "notes" }, h("summary", null, `System log, ${plural(rest.length, "line")}`), h("ul", null, rest.map((line) => h("li", null, line)))) : null,
   ];
 }
 
@@ -204,12 +206,13 @@ function executors(task) {
   return h(
     "ol",
     { class: "executors" },
-    task.executors.map((one) => {
+    task.executors.map((one, at) => {
+      const log = task.logs?.at(-1)?.logs?.[at];
       const env = Object.entries(one.env ?? {});
       return h(
         "li",
         null,
-        h("div", null, h("code", { class: "image" }, one.image), one.ignore_error ? h("span", { class: "tag" }, "may fail") : null),
+        h("div", null, h("code", { class: "image" }, one.image), one.ignore_error ? h("span", { class: "tag" }, "may fail") : null, log ? exit(log) : null),
         h("pre", { tabindex: 0 }, one.command.map(quoted).join(" ")),
         facts([
           ["Folder", one.workdir],
@@ -221,6 +224,11 @@ function executors(task) {
       );
     }),
   );
+}
+
+/** How an executor ended. */
+function exit({ exit_code: code, start_time: start, end_time: end }) {
+  return h("span", { class: `exit tone-${code ? "bad" : "good"}` }, `exit code ${code}`, end ? ` · ${duration(millis(end) - millis(start))}` : "");
 }
 
 /** An argument as one would type it into a shell. */

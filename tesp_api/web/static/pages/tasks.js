@@ -136,8 +136,9 @@ function makeRow(row) {
 }
 
 function tagsOf(tags) {
-  const pairs = Object.entries(tags ?? {}).slice(0, 4);
-  return pairs.map(([key, value]) => h("span", { class: "tag" }, value ? `${key}=${middleOut(value, 24)}` : key));
+  const pairs = Object.entries(tags ?? {}).filter(([key]) => !key.startsWith("wes.")).slice(0, 4);
+  const step = tags?.["wes.run_id"] ? [h("span", { class: "tag" }, "step of a run")] : [];
+  return [...step, ...pairs.map(([key, value]) => h("span", { class: "tag" }, value ? `${key}=${middleOut(value, 24)}` : key))];
 }
 
 function updateRow(node, row) {
