@@ -157,6 +157,7 @@ def create_app(
         next_destination=scheduler.next_destination,
         routing=scheduler.routing,
         workflows=workflows,
+        destinations=scheduler.destinations,
         lifespan=lifespan,
     )
 

@@ -23,6 +23,7 @@ class Allowance(Table):
         None, description="executors' output that is kept; from then on no new tasks, until some are deleted"
     )
     lists_at_once: Count = Field(3, description="costly lists; further ones wait for their turn")
+    streams_at_once: Count = Field(5000, description="streams of events and logs, and requests that wait")
 
     @property
     def bounds_tasks(self) -> bool:
@@ -34,6 +35,7 @@ class UserAllowance(Allowance):
     """What one user may take."""
 
     lists_at_once: Count = Field(2, description="costly lists; further ones wait for their turn")
+    streams_at_once: Count = Field(100, description="streams of events and logs, and requests that wait")
 
 
 class SpecialAllowance(UserAllowance):

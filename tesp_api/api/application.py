@@ -24,7 +24,11 @@ from tesp_api.api.health import Check, HealthEndpoints
 from tesp_api.api.limits.endpoint import LimitsEndpoint
 from tesp_api.api.limits.list_turns import ListTurns
 from tesp_api.api.limits.request_rate import RequestRate, limits_requests
+from tesp_api.api.live.endpoints import LiveEndpoints
+from tesp_api.api.live.hub import LOOK_ALONE_S, LOOK_BESIDE_OTHERS_S, LiveHub
+from tesp_api.api.live.response import StreamPlaces
 from tesp_api.api.openapi import openapi_document
+from tesp_api.api.overview import Destinations, OverviewEndpoints
 from tesp_api.api.request_id import RequestId
 from tesp_api.api.root_path import RootPath
 from tesp_api.api.run_files import RunFileEndpoints
@@ -50,18 +54,23 @@ def build_api(
     next_destination: NextDestination | None = None,
     routing: Rules | None = None,
     workflows: Workflows | None = None,
+    destinations: Destinations = tuple,
     lifespan: Lifespan[Any] | None = None,
 ) -> FastAPI:
     """The API over an opened store.
 
     Without `authenticators` nobody has to log in, without `workflows` there is no WES. `checks` are those of
-    the destinations, by name, for `/readyz`; `routing` are their rules. `app.state.drain` is what ends the
-    taking of new tasks.
+    the destinations, by name, for `/readyz`; `routing` are their rules, `destinations` tells how they are.
+    `app.state.drain` is what ends the taking of new tasks, and all streams.
     """
     root_path = settings.server.root_path
     creation = Creation(store, bell, settings, routing)
     list_turns = ListTurns(settings.limits)
     document = openapi_document(version("tesp-api"), root_path, with_wes=workflows is not None)
+    drain = Drain()
+    look_s = LOOK_ALONE_S if settings.store.kind == "sqlite" else LOOK_BESIDE_OTHERS_S
+    hub = LiveHub(store.news, drain, look_s=look_s)
+    live = LiveEndpoints(store, workflows.runs if workflows else None, hub, StreamPlaces(settings.limits))
     app = FastAPI(title="TESP", openapi_url=None, docs_url=None, redoc_url=None, lifespan=lifespan)
     app.routes.extend(
         [
@@ -71,7 +80,9 @@ def build_api(
             *TaskEndpoints(store, bell, settings, creation, list_turns, tes_1_0=True).routes("/v1"),
             *BulkEndpoint(creation).routes("/tesp/v1"),
             *DryRunEndpoint(settings, creation, next_destination).routes("/tesp/v1"),
-            *ExtensionEndpoints(store).routes("/tesp/v1"),
+            *ExtensionEndpoints(store, live).routes("/tesp/v1"),
+            *OverviewEndpoints(store, live, list_turns, destinations, settings.auth.modes).routes("/tesp/v1"),
+            *live.routes("/tesp/v1"),
             *(RunEndpoints(workflows, settings).routes() if workflows else ()),
             *(RunFileEndpoints(workflows).routes("/tesp/v1") if workflows else ()),
             *LimitsEndpoint(store, settings).routes("/tesp/v1"),
@@ -80,7 +91,7 @@ def build_api(
             *UiEndpoints(settings, authenticators, with_runs=workflows is not None).routes(),
         ]
     )
-    app.state.drain = Drain()
+    app.state.drain = drain
     app.add_middleware(Draining, drain=app.state.drain)
     _add_middleware(app, settings, authenticators)
     install_error_answers(app)

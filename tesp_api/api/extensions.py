@@ -11,7 +11,10 @@ from starlette.routing import Route
 from tesp_api.api.answers import json_answer
 from tesp_api.api.auth.identity import Action, sender
 from tesp_api.api.auth.visible_tasks import VisibleTasks
+from tesp_api.api.live.endpoints import LiveEndpoints, wants_stream
+from tesp_api.api.live.task_stream import event_shown, in_order
 from tesp_api.api.queries import reading
+from tesp_api.api.ranges import read_range
 from tesp_api.store.base import Stream, Task, TaskStore
 from tesp_api.tes.states import FINAL
 from tesp_api.tes.times import rfc3339
@@ -27,8 +30,9 @@ _STREAMS: dict[str, Stream] = {"stdout": "stdout", "stderr": "stderr"}
 class ExtensionEndpoints:
     """Executors' outputs while they are written, a task's events and history, and its deletion."""
 
-    def __init__(self, store: TaskStore) -> None:
+    def __init__(self, store: TaskStore, live: LiveEndpoints) -> None:
         self._store = store
+        self._live = live
         self._tasks = VisibleTasks(store)
 
     def routes(self, prefix: str) -> list[Route]:
@@ -58,7 +62,7 @@ class ExtensionEndpoints:
 
         A reader goes on at offset + length; where bytes were dropped from the middle of a long log, the
         offset in the answer is larger than the one asked for. `live` says that more may come: once it is
-        false, the answer's total is final.
+        false, the answer's total is final. With `follow`, all from `offset` on, until no more can come.
         """
         # The state is read before the log: the runner stores the whole log before it ends a task.
         task = await self._tasks.get(sender(request), request.path_params["id"])
@@ -69,28 +73,38 @@ class ExtensionEndpoints:
             attempt = query.integer("attempt", task.attempt, least=1, most=2**31)
             offset = query.integer("offset", 0, least=-_OFFSET_MAX_BYTES, most=_OFFSET_MAX_BYTES)
             limit = query.integer("limit", LIMIT_DEFAULT_BYTES, least=1, most=LIMIT_MAX_BYTES)
+            follows = query.flag("follow")
         _check_attempt(task, attempt)
+        asked = None if follows else read_range(request)
+        if asked is not None:
+            offset, limit = asked.first, min(asked.length or LIMIT_MAX_BYTES, LIMIT_MAX_BYTES)
+        if follows:
+            return self._live.follow_log(request, task, attempt, executor, _STREAMS[stream], offset)
         name = (task.id, attempt, executor, _STREAMS[stream])
         part = await self._store.read_log(*name, offset=offset, limit=limit)
         total = await self._store.log_size(*name)
         live = attempt == task.attempt and task.state not in FINAL
-        if offset > total:
-            raise HTTPException(
-                416,
-                f"the log has {total} bytes, fewer than offset {offset}",
-                _log_headers(total, total, live),
-            )
-        return Response(
-            part.data,
-            headers=_log_headers(part.offset, total, live),
-            media_type="text/plain; charset=utf-8",
-        )
+        headers = _log_headers(part.offset, total, live)
+        if offset > total or (asked is not None and not part.data):
+            unfit = {**_log_headers(total, total, live), "Content-Range": f"bytes */{total}"}
+            raise HTTPException(416, f"the log has {total} bytes, fewer than offset {offset}", unfit)
+        if 0 <= offset < part.offset:
+            headers["X-Tesp-Log-Dropped"] = str(part.offset - offset)
+        if asked is not None:
+            end = part.offset + len(part.data) - 1
+            headers["Content-Range"] = f"bytes {part.offset}-{end}/{'*' if live else total}"
+        status = 200 if asked is None else 206
+        return Response(part.data, status, headers, media_type="text/plain; charset=utf-8")
 
     async def read_events(self, request: Request) -> Response:
         """What was said so far by the worker of an attempt, and by the server where that moves its files.
 
+        A client that asks for server-sent events gets a stream of these, of states and of logs.
+
         `live` says that more may come: once it is false, nothing will.
         """
+        if wants_stream(request):
+            return await self._live.follow_task(request)
         # The state is read before the events, as for a log.
         task = await self._tasks.get(sender(request), request.path_params["id"])
         with reading(request.query_params) as query:
@@ -102,8 +116,8 @@ class ExtensionEndpoints:
             await self._store.read_log(task.id, attempt, 0, stream, offset=0, limit=LIMIT_MAX_BYTES)
             for stream in EVENT_STREAMS
         ]
-        lines = _in_order(gateway.data.splitlines(), worker.data.splitlines())
-        events = [_event(seq, line) for seq, line in enumerate(lines) if seq > after]
+        lines = in_order(gateway.data.splitlines(), worker.data.splitlines())
+        events = [event_shown(seq, line) for seq, (_, line) in enumerate(lines) if seq > after]
         live = attempt == task.attempt and task.state not in FINAL
         return json_answer({"events": events, "attempt": attempt, "live": live})
 
@@ -167,25 +181,11 @@ def _files_told(task: Task, attempt: int) -> list[dict[str, Any]]:
     ]
 
 
-def _in_order(gateway: list[bytes], worker: list[bytes]) -> list[bytes]:
-    """Events as they came: a gateway brings inputs before the worker begins, and sends what that has left."""
-    told = [(line, json.loads(line)["direction"]) for line in gateway]
-    before = [line for line, direction in told if direction == "input"]
-    after = [line for line, direction in told if direction != "input"]
-    return [*before, *worker, *after]
-
-
-def _event(seq: int, line: bytes) -> dict[str, Any]:
-    """An event as clients see it: what is not known is absent."""
-    event: dict[str, Any] = json.loads(line)
-    known = {key: value for key, value in event.items() if value is not None and key != "seq"}
-    return {"seq": seq, "time": known.pop("at"), **known}
-
-
 def _log_headers(offset: int, total: int, live: bool) -> dict[str, str]:
     return {
         "X-Tesp-Log-Offset": str(offset),
         "X-Tesp-Log-Total": str(total),
         "X-Tesp-Log-Live": "true" if live else "false",
+        "Accept-Ranges": "bytes",
         "X-Content-Type-Options": "nosniff",  # users' bytes: no browser may take them for a page
     }

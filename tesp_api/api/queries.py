@@ -5,6 +5,7 @@ Parameters that nobody knows are ignored; an empty one counts as absent.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TypeVar
 
@@ -55,6 +56,37 @@ class QueryReader:
         self.faults.append(Fault(name, f"must be one of {', '.join(kind.__members__)}"))
         return None
 
+    def members(self, name: str, kind: type[E_]) -> list[E_]:
+        """Members of an enumeration; the parameter may be repeated."""
+        values = [value for value in self._params.getlist(name) if value]
+        found = [
+            kind[value.upper()] for value in values if value.isascii() and value.upper() in kind.__members__
+        ]
+        if len(found) < len(values):
+            self.faults.append(Fault(name, f"must be one of {', '.join(kind.__members__)}"))
+        return found
+
+    def flag(self, name: str) -> bool:
+        """Whether the parameter is true; absent, it is false."""
+        value = self._params.get(name, "").lower()
+        if value not in ("", "true", "false"):
+            self.faults.append(Fault(name, "must be true or false"))
+        return value == "true"
+
+    def moment(self, name: str) -> datetime | None:
+        """A time as RFC 3339, with an offset; None if absent."""
+        value = self._params.get(name, "").replace(" ", "+")  # where the + of an offset was not escaped
+        if not value:
+            return None
+        try:
+            moment = datetime.fromisoformat(value)
+            if moment.tzinfo is not None:
+                return moment.astimezone(UTC)
+        except (ValueError, OverflowError):
+            pass
+        self.faults.append(Fault(name, "must be a time as RFC 3339: 2026-01-31T12:00:00Z"))
+        return None
+
     def integer(self, name: str, default: int, *, least: int, most: int) -> int:
         """A whole number from `least` to `most`, written in ASCII digits."""
         value = self._params.get(name, "")
@@ -98,7 +130,7 @@ def read_list_query(params: QueryParams, *, tes_1_0: bool) -> tuple[TaskQuery, V
         filters = TaskQuery(
             states=None if state is None else stored_states(state, tes_1_0=tes_1_0),
             name_prefix=query.text("name_prefix"),
-            tags=_read_tags(query),
+            tags=read_tags(query),
             page_size=query.integer("page_size", PAGE_SIZE_DEFAULT, least=1, most=PAGE_SIZE_MAX),
             after=query.text("page_token") or None,
         )
@@ -106,7 +138,7 @@ def read_list_query(params: QueryParams, *, tes_1_0: bool) -> tuple[TaskQuery, V
     return filters, view
 
 
-def _read_tags(query: QueryReader) -> tuple[tuple[str, str], ...]:
+def read_tags(query: QueryReader) -> tuple[tuple[str, str], ...]:
     """Keys and values zipped; a key without a value matches any."""
     keys, values = query.texts("tag_key"), query.texts("tag_value")
     if len(keys) > MOST_TAGS:

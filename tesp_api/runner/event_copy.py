@@ -1,5 +1,6 @@
 """The store's copy of a worker's events: a log beside the task, as the executors' outputs are."""
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -31,6 +32,13 @@ class EventCopy:
     def take(self, lines: bytes) -> None:
         """All whole lines that the worker has written so far."""
         self._lines = lines[: lines.rfind(b"\n", 0, MOST_BYTES) + 1]
+
+    @property
+    def due_s(self) -> float:
+        """In how many seconds to `keep` what was taken; never, if nothing is new."""
+        if len(self._lines) == (self._stored_bytes or 0):
+            return math.inf
+        return max(0.0, self._stored_at + _EVERY_S - self.clock())
 
     async def keep(self, *, at_once: bool = False) -> None:
         """Store what was taken and is new; unless `at_once`, in a moment if something was stored just now.

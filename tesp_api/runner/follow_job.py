@@ -40,6 +40,8 @@ _CHUNK_PAUSES_S = (0.1, 0.5, 2.0)
 _UNTOLD_GRACE_S = 600.0
 """So long a Pulsar may fail to report on a job that has not begun, as when its scheduler is away."""
 
+_A_MOMENT_S = 0.01
+
 _GONE = (JobState.ENDED, JobState.UNKNOWN)
 _NOT_RUNNING = (*_GONE, JobState.UNTOLD)
 
@@ -386,6 +388,7 @@ class FollowJob:
         rings, crowd = bool(self.transport.bell), self.crowd(self.transport.name)
         pause_s = polling.pause_s(age_s, self.timing, rings=rings, crowd=crowd)
         pause_s = min(pause_s, max(self._left_s, self.timing.poll_min_s))
+        pause_s = min(pause_s, self._events.due_s + _A_MOMENT_S)
         pause_s = max(pause_s, self.transport.min_pause_s)
         if self._is_stopping:
             pause_s = min(pause_s, self.timing.cancel_grace_s / 4)

@@ -84,6 +84,11 @@ class Health:
         self._clock = clock
         self._probes: dict[str, asyncio.Task[None]] = {}
 
+    @property
+    def circuits(self) -> Mapping[str, Circuit]:
+        """The circuit of each destination."""
+        return self._circuits
+
     async def aclose(self) -> None:
         """End the probes."""
         probes = list(self._probes.values())

@@ -75,6 +75,10 @@ class Places:
         """How many tasks wait."""
         return len(self._waiting)
 
+    def waiting_at(self) -> Counter[str]:
+        """How many tasks wait that could go to each destination."""
+        return Counter(name for place in self._waiting for name in place._fitting)
+
     def waiting_by_owner(self) -> Counter[str]:
         """How many tasks of each user wait."""
         return Counter(place.owner for place in self._waiting)

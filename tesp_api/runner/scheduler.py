@@ -20,6 +20,7 @@ from tesp_api.bell import Bell
 from tesp_api.errors import ClaimLost, PulsarError, PulsarUnavailable, StoreUnavailable, TaskNotFound
 from tesp_api.pulsar.base import PulsarTransport
 from tesp_api.runner.deadlines import Deadlines
+from tesp_api.runner.destination_views import destination_views
 from tesp_api.runner.gateway import Gateway
 from tesp_api.runner.health import Health
 from tesp_api.runner.lending import Lender
@@ -217,6 +218,13 @@ class Scheduler:
         needs = self.routing.needs(document, owner, has_logins)
         closed = self.health.closed_destinations()
         return would_go_to(needs, self.settings.destinations, self._places.loads, closed)
+
+    def destinations(self) -> list[dict[str, Any]]:
+        """How the destinations are, as this process knows them."""
+        waiting = self._places.waiting_at()
+        return destination_views(
+            self.settings.destinations, self._places.loads, self.health.circuits, waiting
+        )
 
     def _room(self) -> int:
         """How many new tasks to claim: as many as could begin, and some that wait and say for what.

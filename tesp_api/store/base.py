@@ -14,13 +14,19 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Generic, Literal, Protocol, TypeVar
 
+from tesp_api.bell import Bell
+from tesp_api.store.glimpses import ListedTask, RecentChanges
 from tesp_api.store.turns import EQUAL_SHARES, Shares
 from tesp_api.store.usage import Cap, Usage
+from tesp_api.tes.ids import first_id_at
 from tesp_api.tes.states import State
 
 GROUP_TAG = "\0group"
 """The key of the tags by which stores find a group's tasks; no client's tag can have it, because of the
 NUL."""
+
+NEWEST = "~"
+"""Sorts behind every id."""
 
 PAGE_DOCUMENTS_BYTES = 16 * 1024**2
 """As JSON; 256 tasks, each with as much content as a request may have, would come to 2 GB."""
@@ -164,8 +170,9 @@ class TaskQuery:
     """Which tasks to list; everything that is set must hold. An empty query lists all.
 
     `tags` are (key, value) pairs: an empty value matches any value, but the key must exist.
-    `group` is one with which the task is shared. `after` is a page token from an earlier answer to the same
-    query.
+    `group` is one with which the task is shared, `destination` where its last attempt went. `after` is a page
+    token from an earlier answer to the same query. `created_from` is in the time asked for, `created_before`
+    is not; both go by the tasks' ids, which know milliseconds.
     """
 
     states: frozenset[State] | None = None
@@ -175,6 +182,19 @@ class TaskQuery:
     page_size: int = 256
     after: str | None = None
     group: str | None = None
+    destination: str = ""
+    created_from: datetime | None = None
+    created_before: datetime | None = None
+
+    @property
+    def id_from(self) -> str:
+        """The ids asked for are not below it."""
+        return "" if self.created_from is None else first_id_at(self.created_from)
+
+    @property
+    def id_before(self) -> str:
+        """The ids asked for are below it."""
+        return NEWEST if self.created_before is None else first_id_at(self.created_before)
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,7 +234,12 @@ class Changes:
 
 
 class TaskStore(Protocol):
-    """Keeps tasks, their history and their logs. Safe to use from many tasks of an event loop at once."""
+    """Keeps tasks, their history and their logs. Safe to use from many tasks of an event loop at once.
+
+    `news` is rung after every write of this process that clients can see, with the id of the task or the run.
+    """
+
+    news: Bell
 
     async def open(self) -> None:
         """Connect, and create or check the schema. Called once, before anything else.
@@ -294,6 +319,27 @@ class TaskStore(Protocol):
 
     async def list_states(self, query: TaskQuery) -> Page[tuple[str, State]]:
         """Like `list_tasks`, but only ids and states (MINIMAL view): reads no documents."""
+
+    async def read_listed(self, task_ids: Sequence[str]) -> list[ListedTask]:
+        """The rows of lists of these tasks, in this order; what has been deleted is left out.
+
+        A store may read whole documents for them, and stops before they come to more than
+        `PAGE_DOCUMENTS_BYTES`, but never before the first: the rest is to be asked for again.
+        """
+
+    async def counts(self, owner: str | None, groups: Sequence[str] = ()) -> Mapping[State, int]:
+        """How many tasks are in each state, of those of `owner` or shared with one of `groups`, or of all.
+
+        States without tasks are left out. No task is looked at for it, but for those that have not ended and
+        those that ended lately. What is deleted may be counted for some time longer where several servers
+        share the store.
+        """
+
+    async def recent_changes(self, cursor: str | None) -> RecentChanges:
+        """Which tasks have changed their state since `cursor` was given out; None begins now.
+
+        A change may be told more than once, and of several in quick succession the last one alone.
+        """
 
     async def request_cancel(self, task_id: str, reason: str) -> State:
         """Move the task to CANCELING unless it has ended or is being canceled; return its state now.

@@ -5,7 +5,7 @@ stands alone will do, as will a replica set: no change needs a transaction (`mon
 
 How it is built: `mongo_connection` the client, `mongo_schema` collections, indexes and migrations,
 `mongo_documents` tasks as documents, `mongo_clock` whose time counts, `mongo_creation`, `mongo_changes`,
-`mongo_permits`, `mongo_claims`, `mongo_usage`, `mongo_lists`, `mongo_logs`, `mongo_reports` and
+`mongo_permits`, `mongo_claims`, `mongo_usage`, `mongo_counts`, `mongo_glimpses`, `mongo_lists`, `mongo_logs`, `mongo_reports` and
 `mongo_removal` the operations, `mongo_errors` what failures mean.
 """
 
@@ -19,9 +19,11 @@ from functools import partial
 import pymongo
 from pymongo import AsyncMongoClient
 
+from tesp_api.bell import Bell
 from tesp_api.errors import ClaimLost, StoreUnavailable, TaskNotFound
 from tesp_api.store import (
     mongo_changes,
+    mongo_glimpses,
     mongo_lists,
     mongo_logs,
     mongo_permits,
@@ -44,9 +46,11 @@ from tesp_api.store.base import (
     TaskQuery,
 )
 from tesp_api.store.gathering import Gathering
+from tesp_api.store.glimpses import ListedTask, RecentChanges
 from tesp_api.store.mongo_claims import MongoClaims
 from tesp_api.store.mongo_clock import MongoClock
 from tesp_api.store.mongo_connection import connect
+from tesp_api.store.mongo_counts import MongoCounts
 from tesp_api.store.mongo_creation import MongoCreation
 from tesp_api.store.mongo_documents import (
     WITHOUT_THE_REST,
@@ -79,6 +83,7 @@ class _Opened:
     db: Database
     creation: MongoCreation
     usage: MongoUsage
+    counts: MongoCounts
     claims: MongoClaims
     glances: Gathering[str, Glance | None]
 
@@ -90,6 +95,7 @@ class MongoTaskStore:
     """
 
     def __init__(self, url: str, *, database: str, clock: Callable[[], datetime] | None = None) -> None:
+        self.news = Bell()
         self._url = url
         self._database = database
         self._clock = MongoClock(clock)
@@ -121,11 +127,13 @@ class MongoTaskStore:
         read_glances = partial(mongo_changes.read_glances, db.tasks)
         glances = Gathering(read_glances, at_once=_READS_AT_ONCE, patience_s=_PATIENCE_S)
         usage = MongoUsage(db, self._clock)
-        self._opened = _Opened(client, db, MongoCreation(db.tasks, usage), usage, claims, glances)
+        creation, counts = MongoCreation(db.tasks, usage), MongoCounts(db, self._clock)
+        self._opened = _Opened(client, db, creation, usage, counts, claims, glances)
 
     async def aclose(self) -> None:
         opened, self._opened = self._opened, None
         if opened is not None:
+            await opened.counts.aclose()
             await opened.client.close()
 
     async def check(self) -> None:
@@ -139,7 +147,9 @@ class MongoTaskStore:
 
     async def create(self, task: Task, *, once: OnceKey | None = None, caps: Sequence[Cap] = ()) -> str:
         async with self._use() as opened:
-            return await opened.creation.create(task, once, caps)
+            created = await opened.creation.create(task, once, caps)
+        self.news.ring(created)
+        return created
 
     async def usage(self, owner: str | None) -> Usage:
         async with self._use() as opened:
@@ -179,17 +189,36 @@ class MongoTaskStore:
             page = await mongo_lists.read_page(opened.db.tasks, query, mongo_lists.ONLY_STATES)
         return Page([(found["_id"], State(found["state"])) for found in page.items], page.next_token)
 
+    async def read_listed(self, task_ids: Sequence[str]) -> list[ListedTask]:
+        async with self._use() as opened:
+            return await mongo_glimpses.read_listed(opened.db.tasks, task_ids)
+
+    async def counts(self, owner: str | None, groups: Sequence[str] = ()) -> Mapping[State, int]:
+        async with self._use() as opened:
+            return await opened.counts.read(owner, groups)
+
+    async def recent_changes(self, cursor: str | None) -> RecentChanges:
+        async with self._use() as opened:
+            return await mongo_glimpses.read_changes(opened.db, self._clock, cursor)
+
     async def request_cancel(self, task_id: str, reason: str) -> State:
         async with self._use() as opened:
-            return await mongo_changes.cancel(opened.db.tasks, self._clock, task_id, reason)
+            state = await mongo_changes.cancel(opened.db.tasks, self._clock, task_id, reason)
+        self.news.ring(task_id)
+        return state
 
     async def delete(self, task_id: str) -> None:
         async with self._use() as opened:
             await mongo_removal.delete_task(opened.db, task_id)
+            opened.counts.forget()
+        self.news.ring(task_id)
 
     async def purge(self, ended_before: datetime, *, limit: int) -> int:
         async with self._use() as opened:
-            return await mongo_removal.purge_tasks(opened.db, ended_before, limit)
+            removed = await mongo_removal.purge_tasks(opened.db, ended_before, limit)
+            if removed:
+                opened.counts.forget()
+        return removed
 
     async def history(self, task_id: str) -> list[HistoryEntry]:
         async with self._use() as opened:
@@ -258,18 +287,22 @@ class MongoTaskStore:
         _check_same_task(task_id, claim)
         wanted = changes or _NO_CHANGES
         async with self._use() as opened:
-            return await mongo_changes.move(
+            moved = await mongo_changes.move(
                 opened.db.tasks, self._clock, to, wanted, claim=claim, reason=reason
             )
+        self.news.ring(task_id)
+        return moved
 
     async def update(
         self, task_id: str, changes: Changes, *, claim: Claim, reason: str | None = None
     ) -> Task:
         _check_same_task(task_id, claim)
         async with self._use() as opened:
-            return await mongo_changes.change(
+            changed = await mongo_changes.change(
                 opened.db.tasks, self._clock, changes, claim=claim, reason=reason
             )
+        self.news.ring(task_id)
+        return changed
 
     async def append_log(
         self, claim: Claim, attempt: int, executor: int, stream: Stream, offset: int, data: bytes
@@ -278,6 +311,7 @@ class MongoTaskStore:
         async with self._use() as opened:
             await mongo_changes.check_claim(opened.db.tasks, claim)
             await mongo_logs.write_chunk(opened.db.log_chunks, key, offset, data, claim)
+        self.news.ring(claim.task_id)
 
     async def drop_log(
         self, claim: Claim, attempt: int, executor: int, stream: Stream, start: int, end: int

@@ -182,6 +182,7 @@ def _pipeline(
     first: Document = {}
     if to is not None:
         first["state"] = to.value
+        first["changed_at"] = now
     if to in FINAL:
         first["ended_at"] = now
     if changes.attempt is not None:
@@ -191,6 +192,7 @@ def _pipeline(
         job = changes.job
         about = {"destination": job.destination, "id": job.job_id, "server": job.server, "asks": job.asks}
         first["job"] = {"$literal": about}
+        first["went_to"] = {"$literal": job.destination}
     if changes.revokes is not None:
         first |= REVOKED
     has_job = {"$ne": [{"$type": "$job"}, "missing"]}

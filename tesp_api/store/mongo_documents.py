@@ -16,7 +16,9 @@ lies in a collection of its own.
     job          {destination, id, server, asks}, as in `Job`
     permit       {worker, step} of the present attempt, once there is one
     log_bytes    what is kept of its logs, once it is not live any more
+    changed_at   when it came into its state
     ended_at     when it reached a final state
+    went_to      the destination of its last attempt, also when it has no job any more
     groups       with which the owner shares it, as JSON text, so that an index can answer; absent if none;
                  they are among the tags too, under `GROUP_TAG`
     sealed       the logins of its URLs, encrypted, while it is live
@@ -126,6 +128,7 @@ def new_document(task: Task, once: OnceKey | None) -> Document:
         "name": name[:NAME_LIMIT],
         "tags": sorted({tag_entry(key, each) for key, value in tags for each in (value, "")}),
         "logs": [],
+        "changed_at": created_at,
         "history": [{"at": created_at, "state": State.QUEUED.value, "attempt": 0, "reason": "created"}],
         "live": True,
         "begun": False,
@@ -164,16 +167,17 @@ def to_task(document: Mapping[str, Any]) -> Task:
         warnings=tuple(from_json(document["warnings"])),
         sealed=document.get("sealed", ""),
         permit=permit and Permit(permit["worker"], permit["step"]),
-        groups=_groups(document),
+        groups=read_groups(document),
     )
 
 
 def to_glance(document: Mapping[str, Any]) -> Glance:
     """A document, read by `AT_A_GLANCE`, as what it says."""
-    return Glance(State(document["state"]), document["owner"], _groups(document))
+    return Glance(State(document["state"]), document["owner"], read_groups(document))
 
 
-def _groups(document: Mapping[str, Any]) -> tuple[str, ...]:
+def read_groups(document: Mapping[str, Any]) -> tuple[str, ...]:
+    """The groups of a task; those of most tasks are none."""
     return tuple(json.loads(document["groups"])) if document.get("groups") else ()
 
 

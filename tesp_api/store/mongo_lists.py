@@ -16,7 +16,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 
-from tesp_api.store.base import GROUP_TAG, PAGE_DOCUMENTS_BYTES, Page, TaskQuery
+from tesp_api.store.base import GROUP_TAG, NEWEST, PAGE_DOCUMENTS_BYTES, Page, TaskQuery
 from tesp_api.store.mongo_documents import NAME_LIMIT, Collection, Document, exact, json_bytes, tag_entry
 from tesp_api.store.mongo_schema import Index
 from tesp_api.store.page_token import task_id_in, token_after
@@ -47,7 +47,8 @@ async def read_page(tasks: Collection, query: TaskQuery, projection: Document) -
     Raises:
         InvalidRequest: the page token is not one.
     """
-    before = None if query.after is None else task_id_in(query.after)
+    after = query.id_before if query.after is None else min(query.id_before, task_id_in(query.after))
+    before = None if after == NEWEST else after
     if query.states is not None and not query.states:
         return Page([], None)
     walks, limit = list(_walks(query)), query.page_size + 1
@@ -59,6 +60,10 @@ async def read_page(tasks: Collection, query: TaskQuery, projection: Document) -
         before = floor
         if floor is None or len(found) == limit or reader.is_full:
             break
+    if (before or "") < query.id_from:
+        before = None
+    if found and found[-1]["_id"] < query.id_from:
+        found, reader.is_full = [one for one in found if one["_id"] >= query.id_from], False
     items = found[: query.page_size]
     last_shown = items[-1]["_id"] if len(found) == limit or reader.is_full else before
     return Page(items, None if last_shown is None else token_after(last_shown))
@@ -128,20 +133,23 @@ def _walks(query: TaskQuery) -> Iterator[_Walk]:
     owner = [] if query.owner is None else [{"owner": query.owner}]
     shared = () if query.group is None else ((GROUP_TAG, query.group),)
     entries = [tag_entry(key, value) for key, value in dict.fromkeys((*query.tags, *shared))]
+    went = [{"went_to": query.destination}] if query.destination else []
     name = _name_filters(query.name_prefix) if query.name_prefix else []
     for position, entry in enumerate(entries):
         others = [_tagged(other) for other in entries[:position] + entries[position + 1 :]]
-        beside = (*states, *owner, *name, *others)
+        beside = (*states, *owner, *went, *name, *others)
         yield _Walk(Index.BY_TAG, {"tags": entry}, beside)
     tagged = [_tagged(entry) for entry in entries]
+    if went:
+        yield _Walk(Index.BY_DESTINATION, went[0], (*states, *owner, *name, *tagged))
     if owner:
         every = states or _in_states(frozenset(State))
-        yield _Walk(Index.BY_OWNER, {"$and": [*owner, *every]}, (*name, *tagged))
+        yield _Walk(Index.BY_OWNER, {"$and": [*owner, *every]}, (*went, *name, *tagged))
     elif states:
-        yield _Walk(Index.BY_STATE, states[0], (*name, *tagged))
+        yield _Walk(Index.BY_STATE, states[0], (*went, *name, *tagged))
     if name:
-        yield _Walk(Index.BY_NAME, name[0], (*name[1:], *states, *owner, *tagged), ordered=False)
-    if not (entries or owner or states):
+        yield _Walk(Index.BY_NAME, name[0], (*name[1:], *states, *owner, *went, *tagged), ordered=False)
+    if not (entries or owner or states or went):
         yield _Walk(Index.BY_ID, {"state": {"$gte": ""}}, tuple(name))
 
 

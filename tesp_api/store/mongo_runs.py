@@ -115,6 +115,7 @@ class MongoRunStore:
         where = {"_id": run_id, "doomed": False, "state": {"$in": _TO_CANCELING}}
         async with self._tasks.use() as opened:
             if (await opened.db.runs.update_one(where, change)).matched_count:
+                self._tasks.news.ring(run_id)
                 return State.CANCELING
         return (await self.glance(run_id)).state
 
@@ -176,6 +177,7 @@ class MongoRunStore:
             except DuplicateKeyError:
                 kept = await opened.db.run_steps.find_one({"run_id": step.run_id, "key": step.key})
                 return step if kept is None else to_step(kept)
+        self._tasks.news.ring(step.run_id)
         return step
 
     async def replace_step(self, step: StepRecord, *, claim: Claim) -> None:
@@ -245,6 +247,7 @@ class MongoRunStore:
                     where, change, return_document=ReturnDocument.AFTER
                 )
                 if moved is not None:
+                    self._tasks.news.ring(run_id)
                     return to_run(moved)
                 found = await opened.db.runs.find_one(_held(claim), {"state": 1})
                 if found is None:
@@ -267,6 +270,7 @@ class MongoRunStore:
                 await opened.db.run_logs.insert_one(chunk)
             except DuplicateKeyError:  # only another conductor writes at the same time
                 raise ClaimLost(claim.task_id) from None
+        self._tasks.news.ring(claim.task_id)
 
     async def remove(self, *, claim: Claim) -> None:
         async with self._tasks.use() as opened:

@@ -48,6 +48,10 @@ class Index(StrEnum):
     BY_CLAIM = "by_claim"
     ENDED = "ended"
     LOGS = "logs"
+    BY_DESTINATION = "by_destination"
+    CHANGED = "changed"
+    LIVE_STATES = "live_states"
+    ENDINGS = "endings"
     ONCE = "once"
     MARKERS = "markers"
 
@@ -87,6 +91,26 @@ TASK_INDEXES = (
         [("owner", ASCENDING), ("log_bytes", ASCENDING)],
         name=Index.LOGS,
         partialFilterExpression={"log_bytes": {"$gt": 0}},
+    ),
+    IndexModel(
+        [("went_to", ASCENDING), ("_id", DESCENDING), ("state", ASCENDING), ("owner", ASCENDING)],
+        name=Index.BY_DESTINATION,
+        partialFilterExpression={"went_to": {"$exists": True}},
+    ),
+    IndexModel(
+        [("changed_at", ASCENDING)],
+        name=Index.CHANGED,
+        partialFilterExpression={"changed_at": {"$gt": 0}},
+    ),
+    IndexModel(
+        [(key, ASCENDING) for key in ("live", "state", "owner", "groups")],
+        name=Index.LIVE_STATES,
+        partialFilterExpression={"live": True},
+    ),
+    IndexModel(
+        [(key, ASCENDING) for key in ("ended_at", "state", "owner", "groups")],
+        name=Index.ENDINGS,
+        partialFilterExpression={"ended_at": {"$gt": 0}},
     ),
     IndexModel(
         [("once.key", ASCENDING)],
@@ -182,6 +206,15 @@ async def _count_logs(db: Database) -> None:
     )
 
 
+async def _date_changes(db: Database) -> None:
+    """Tasks know where they went, and when they came into their state, from now on.
+
+    The version keeps servers away whose changes nobody would hear of.
+    """
+    had = {"job.destination": {"$exists": True}, "went_to": {"$exists": False}}
+    await db.tasks.update_many(had, [{"$set": {"went_to": "$job.destination"}}])
+
+
 async def _drop_index(db: Database, name: str) -> None:
     if name in await db.tasks.index_information():
         await db.tasks.drop_index(name)
@@ -194,6 +227,7 @@ MIGRATIONS: tuple[Migration, ...] = (
     _queue_by_owner,
     _count_logs,
     _allow_runs,
+    _date_changes,
 )
 """What leads from version n + 1 to version n + 2, at index n.
 

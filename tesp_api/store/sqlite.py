@@ -3,7 +3,7 @@
 How it is built: `sqlite_schema` the tables, `sqlite_writer` one thread that commits in groups,
 `sqlite_readers` a few that read, `sqlite_rows` tasks as rows, `sqlite_creation`, `sqlite_claims`,
 `sqlite_changes`, `sqlite_permits`, `sqlite_logs`, `sqlite_reports` and `sqlite_removal` the statements,
-`sqlite_usage` what users have, `sqlite_lists` with `sqlite_filters` and `sqlite_walks` the lists,
+`sqlite_usage` and `sqlite_counts` what there is, `sqlite_glimpses` little of many tasks, `sqlite_lists` with `sqlite_filters` and `sqlite_walks` the lists,
 `sqlite_errors` what failures mean.
 """
 
@@ -13,11 +13,14 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TypeVar
 
+from tesp_api.bell import Bell
 from tesp_api.errors import ClaimLost, LimitReached, StoreError, StoreUnavailable, TaskNotFound
 from tesp_api.store import (
     sqlite_changes,
     sqlite_claims,
+    sqlite_counts,
     sqlite_creation,
+    sqlite_glimpses,
     sqlite_lists,
     sqlite_logs,
     sqlite_permits,
@@ -44,6 +47,7 @@ from tesp_api.store.base import (
 )
 from tesp_api.store.folder_lock import FolderLock
 from tesp_api.store.gathering import Gathering
+from tesp_api.store.glimpses import ListedTask, RecentChanges, Recents
 from tesp_api.store.sqlite_errors import translated
 from tesp_api.store.sqlite_logs import LogKey
 from tesp_api.store.sqlite_readers import SqliteReaders
@@ -70,6 +74,8 @@ class SqliteTaskStore:
     """
 
     def __init__(self, folder: Path, *, clock: Callable[[], datetime] = now) -> None:
+        self.news = Bell()
+        self._recents: Recents[int] = Recents()
         self._folder = folder
         self._clock = clock
         self._lease_clock = SteadyClock() if clock is now else clock
@@ -117,6 +123,8 @@ class SqliteTaskStore:
         outcome = await self._write(lambda db: sqlite_creation.create(db, task, once, caps))
         if isinstance(outcome, LimitReached):
             raise outcome
+        if outcome == task.id:
+            self._changed(task.id, to_micros(task.created_at))
         return outcome
 
     async def usage(self, owner: str | None) -> Usage:
@@ -149,12 +157,28 @@ class SqliteTaskStore:
     async def list_states(self, query: TaskQuery) -> Page[tuple[str, State]]:
         return await self._read(lambda db: sqlite_lists.read_page(db, query))
 
+    async def read_listed(self, task_ids: Sequence[str]) -> list[ListedTask]:
+        return await self._read(lambda db: sqlite_glimpses.read_listed(db, task_ids))
+
+    async def counts(self, owner: str | None, groups: Sequence[str] = ()) -> Mapping[State, int]:
+        return await self._read(lambda db: sqlite_counts.read_counts(db, owner, groups))
+
+    async def recent_changes(self, cursor: str | None) -> RecentChanges:
+        moments, here, missed = self._recents.since(cursor)
+        if not moments:
+            return RecentChanges([], here, missed)
+        changes = await self._read(lambda db: sqlite_glimpses.read_changed(db, moments))
+        return RecentChanges(changes, here, missed)
+
     async def request_cancel(self, task_id: str, reason: str) -> State:
         at = to_micros(self._clock())
-        return await self._write(lambda db: sqlite_changes.cancel(db, task_id, reason, at))
+        state = await self._write(lambda db: sqlite_changes.cancel(db, task_id, reason, at))
+        self._changed(task_id, at)
+        return state
 
     async def delete(self, task_id: str) -> None:
         await self._write(lambda db: sqlite_removal.delete(db, task_id))
+        self.news.ring(task_id)
 
     async def purge(self, ended_before: datetime, *, limit: int) -> int:
         before = to_micros(ended_before)
@@ -214,20 +238,24 @@ class SqliteTaskStore:
     ) -> Task:
         _check_same_task(task_id, claim)
         moment = to_micros(self._clock())
-        return await self._write(
+        moved = await self._write(
             lambda db: sqlite_changes.move(
                 db, to, changes or _NO_CHANGES, claim=claim, reason=reason, now=moment
             )
         )
+        self._changed(task_id, moment)
+        return moved
 
     async def update(
         self, task_id: str, changes: Changes, *, claim: Claim, reason: str | None = None
     ) -> Task:
         _check_same_task(task_id, claim)
         moment = to_micros(self._clock())
-        return await self._write(
+        changed = await self._write(
             lambda db: sqlite_changes.change(db, changes, claim=claim, reason=reason, now=moment)
         )
+        self.news.ring(task_id)
+        return changed
 
     async def append_log(
         self, claim: Claim, attempt: int, executor: int, stream: Stream, offset: int, data: bytes
@@ -239,6 +267,7 @@ class SqliteTaskStore:
             sqlite_logs.write_chunk(db, key, offset, data)
 
         await self._write(work)
+        self.news.ring(claim.task_id)
 
     async def drop_log(
         self, claim: Claim, attempt: int, executor: int, stream: Stream, start: int, end: int
@@ -273,6 +302,11 @@ class SqliteTaskStore:
         await self._write(lambda db: sqlite_changes.end_life(db, claim))
 
     # --
+
+    def _changed(self, task_id: str, at: int) -> None:
+        """The task is, or may be, in another state since then."""
+        self._recents.add(task_id, at)
+        self.news.ring(task_id)
 
     def _lease(self, lease_s: float) -> tuple[int, int]:
         """Now and the end of a lease that begins now, in microseconds; asked for as late as possible."""

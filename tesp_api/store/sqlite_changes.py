@@ -111,7 +111,8 @@ def _apply(connection: sqlite3.Connection, task_id: str, changes: Changes) -> in
     if changes.job is not None:
         job = changes.job
         connection.execute(
-            "UPDATE tasks SET destination = ?, job_id = ?, job_server = ?, job_asks = ? WHERE id = ?",
+            "UPDATE tasks SET destination = ?1, went_to = ?1, job_id = ?2, job_server = ?3, job_asks = ?4"
+            " WHERE id = ?5",
             (job.destination, job.job_id, job.server, job.asks, task_id),
         )
     attempt: int = connection.execute("SELECT attempt FROM tasks WHERE id = ?", (task_id,)).fetchone()[0]

@@ -20,13 +20,17 @@ class Filters:
         marks = ",".join("?" * len(self._states))
         self._state = Filter(f"{{state}} IN ({marks})", self._states) if self._states else None
         self._owner = None if query.owner is None else Filter("t.owner = ?", (query.owner,), needs_row=True)
+        self._destination = (
+            Filter("t.went_to = ?", (query.destination,), needs_row=True) if query.destination else None
+        )
         shared = () if query.group is None else ((GROUP_TAG, query.group),)
         self._tags = {tag: _tagged(*tag) for tag in (*query.tags, *shared)}
         self.name = _name_walk(query.name_prefix) if query.name_prefix else None
 
     def besides(self, walk: Walk) -> list[Filter]:
         """The filters that `walk` leaves to be checked."""
-        every = [self._state, self._owner, *self._tags.values(), *(self.name.answers if self.name else ())]
+        simple = (self._state, self._owner, self._destination)
+        every = [*simple, *self._tags.values(), *(self.name.answers if self.name else ())]
         answered = {id(one) for one in walk.answers}
         return [one for one in every if one is not None and id(one) not in answered]
 
@@ -37,6 +41,8 @@ class Filters:
     def _walks(self) -> Iterator[IndexWalk]:
         for tag, answer in self._tags.items():
             yield _tag_walk(tag, answer)
+        if self._destination:
+            yield _task_walk("tasks_by_destination", (self._destination,), self._destination)
         if self._owner and self._state:
             branches = tuple(
                 Filter("t.owner = ? AND t.state = ?", (*self._owner.parameters, one)) for one in self._states

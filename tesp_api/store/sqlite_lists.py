@@ -9,11 +9,11 @@ no order of looking helps: after a small multiple of the page the list stops, an
 import sqlite3
 from collections.abc import Iterator, Sequence
 
-from tesp_api.store.base import PAGE_DOCUMENTS_BYTES, Page, Task, TaskQuery
+from tesp_api.store.base import NEWEST, PAGE_DOCUMENTS_BYTES, Page, Task, TaskQuery
 from tesp_api.store.page_token import task_id_in, token_after
 from tesp_api.store.sqlite_filters import EVERYTHING, Filters
 from tesp_api.store.sqlite_rows import read_tasks
-from tesp_api.store.sqlite_walks import NEWEST, Walk
+from tesp_api.store.sqlite_walks import Walk
 from tesp_api.tes.states import State
 
 LEAST_STRETCH = 1024
@@ -73,11 +73,14 @@ def read_page(connection: sqlite3.Connection, query: TaskQuery) -> Page[tuple[st
     Raises:
         InvalidRequest: the page token is not one.
     """
-    before = NEWEST if query.after is None else task_id_in(query.after)
+    before = min(query.id_before, NEWEST if query.after is None else task_id_in(query.after))
     if query.states is not None and not query.states:
         return Page([], None)
     limit = query.page_size + 1
     rows, looked_down_to = _read(connection, Filters(query), before, limit)
+    rows = [row for row in rows if row[0] >= query.id_from]
+    if (looked_down_to or "") < query.id_from:
+        looked_down_to = None
     items = [(task_id, State(state)) for task_id, state in rows[: query.page_size]]
     last_shown = items[-1][0] if len(rows) == limit else looked_down_to
     return Page(items, None if last_shown is None else token_after(last_shown))

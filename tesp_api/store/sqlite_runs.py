@@ -10,14 +10,13 @@ from datetime import datetime
 from tesp_api.errors import RunInUse, RunNotFound, RunNotOver, TransitionRefused
 from tesp_api.store import sqlite_run_claims as claims
 from tesp_api.store import sqlite_run_rows as rows
-from tesp_api.store.base import Claim, LogPart, Page
+from tesp_api.store.base import NEWEST, Claim, LogPart, Page
 from tesp_api.store.page_token import task_id_in, token_after
 from tesp_api.store.run_states import RUN_FINAL, RUN_TRANSITIONS
 from tesp_api.store.runs import Run, RunEnd, RunGlance, RunLogName, RunQuery, StepRecord, too_many_live
 from tesp_api.store.sqlite import SqliteTaskStore
 from tesp_api.store.sqlite_rows import to_json, to_micros
 from tesp_api.store.sqlite_schema import RUN_ENDED
-from tesp_api.store.sqlite_walks import NEWEST
 from tesp_api.tes.states import State
 
 _TABLES = ("run_documents", "run_notes", "run_groups", "run_uses", "run_steps", "run_log_chunks")
@@ -45,6 +44,7 @@ class SqliteRunStore:
             rows.insert(db, run)
 
         await self._tasks.write(work)
+        self._tasks.news.ring(run.id)
 
     async def get(self, run_id: str) -> Run:
         found = await self._tasks.read(lambda db: rows.read_runs(db, [run_id]))
@@ -90,7 +90,9 @@ class SqliteRunStore:
             rows.add_note(db, run_id, reason)
             return State.CANCELING
 
-        return await self._tasks.write(work)
+        state = await self._tasks.write(work)
+        self._tasks.news.ring(run_id)
+        return state
 
     async def doom(self, run_id: str) -> None:
         def work(db: sqlite3.Connection) -> None:
@@ -104,6 +106,7 @@ class SqliteRunStore:
             db.execute("UPDATE runs SET doomed = 1 WHERE id = ?", (run_id,))
 
         await self._tasks.write(work)
+        self._tasks.news.ring(run_id)
 
     async def doom_old(self, ended_before: datetime, *, limit: int) -> int:
         old = (
@@ -148,7 +151,9 @@ class SqliteRunStore:
             claims.check_claim(db, claim)
             return rows.put_step(db, step, replace=replace)
 
-        return await self._tasks.write(work)
+        kept = await self._tasks.write(work)
+        self._tasks.news.ring(step.run_id)
+        return kept
 
     # -- the conductor's side
 
@@ -191,7 +196,9 @@ class SqliteRunStore:
                 rows.add_note(db, run_id, log)
             return rows.read_runs(db, [run_id])[0]
 
-        return await self._tasks.write(work)
+        moved = await self._tasks.write(work)
+        self._tasks.news.ring(run_id)
+        return moved
 
     async def tell(self, line: str, *, claim: Claim) -> None:
         def work(db: sqlite3.Connection) -> None:
@@ -206,6 +213,7 @@ class SqliteRunStore:
             rows.append_log(db, claim.task_id, name, data)
 
         await self._tasks.write(work)
+        self._tasks.news.ring(claim.task_id)
 
     async def remove(self, *, claim: Claim) -> None:
         def work(db: sqlite3.Connection) -> None:

@@ -13,7 +13,7 @@ import sqlite3
 from pathlib import Path
 
 from tesp_api.errors import StoreError
-from tesp_api.store import sqlite_usage
+from tesp_api.store import sqlite_counts, sqlite_usage
 from tesp_api.tes.states import FINAL
 
 BUSY_TIMEOUT_S = 5.0
@@ -221,6 +221,14 @@ _VERSION_9 = (
     )""",
 )
 
+_VERSION_10 = (
+    # `destination` is that of the job, which is forgotten when nothing is left to do; this one stays.
+    "ALTER TABLE tasks ADD COLUMN went_to TEXT",
+    "UPDATE tasks SET went_to = destination WHERE destination IS NOT NULL",
+    "CREATE INDEX tasks_by_destination ON tasks (went_to, id) WHERE went_to IS NOT NULL",
+    *sqlite_counts.STATEMENTS,
+)
+
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
     _VERSION_1,
     _VERSION_2,
@@ -231,6 +239,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
     _VERSION_7,
     _VERSION_8,
     _VERSION_9,
+    _VERSION_10,
 )
 """The steps from an empty database to the present schema: the step at index n leads to version n + 1."""
 

@@ -13,9 +13,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from tesp_api.store.base import NEWEST
+
 Parameter = str | bytes | int
-NEWEST = "~"
-"""Sorts behind every id."""
 
 _TASK = " CROSS JOIN tasks AS t ON t.id = "
 

@@ -3,10 +3,12 @@
 Source: RFC 9562, section 5.7 and 6.2 (method 2, monotonic random).
 """
 
+import math
 import os
 import secrets
 import threading
 import time
+from datetime import datetime
 
 _RANDOM_BITS = 74
 _LOW_BITS = 62
@@ -29,6 +31,15 @@ def new_task_id() -> str:
     """
     digits = f"{_spread(_next_moment()):032x}"
     return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+
+
+def first_id_at(moment: datetime) -> str:
+    """Sorts before all ids that are made at `moment` or later, and after all that were made before it.
+
+    Ids know milliseconds.
+    """
+    digits = f"{max(0, math.ceil(moment.timestamp() * 1000)):012x}"
+    return f"{digits[:8]}-{digits[8:]}"
 
 
 def _next_moment() -> int:

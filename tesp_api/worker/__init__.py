@@ -27,7 +27,8 @@ of the rest of `tesp_api`. The API and the worker share only files in the Pulsar
                                      above fits into 256 KiB, for Pulsar to send home
 
 Events: `initializing`, `executor_started` {executor}, `executor_ended` {executor, exit_code,
-started_at, ended_at}, `staging_out`, `message` {text}: a line for `system_logs`, `ended` {state}.
+started_at, ended_at, stdout_bytes, stderr_bytes}, `staging_out`, `message` {text}: a line for `system_logs`,
+`ended` {state}.
 `transfer` {direction: "input" | "output", url, path, done_bytes, total_bytes | null, files_done,
 files_total | null, ended}: how far a declared input or output is, of those that take longer than a second;
 at growing intervals (`progress.py`), and at its end, be it a good one or not. total_bytes is known of single

@@ -64,8 +64,7 @@ def _end_executor(attempt: Attempt, number: int, streams: Streams, entry: dict[s
     entry["stdout_bytes"] = streams.stdout.total_bytes
     entry["stderr_bytes"] = streams.stderr.total_bytes
     attempt.result.executors.append(entry)
-    times = {key: entry[key] for key in ("exit_code", "started_at", "ended_at")}
-    attempt.record.event("executor_ended", executor=number, **times)
+    attempt.record.event("executor_ended", executor=number, **entry)
     for log in (streams.stdout, streams.stderr):
         if log.dropped_bytes:
             attempt.record.message(

@@ -24,7 +24,7 @@ LAYERS = {
     "settings_sources": {"errors"},
     "submit_templates": set[str](),
     "bell": set[str](),
-    "store": {"store", "tes", "errors"},
+    "store": {"store", "tes", "errors", "bell"},
     "pulsar": {"pulsar", "tes", "errors"},
     "storage": {"storage", "worker", "tes", "errors", "settings"},
     "worker": {"worker"},

@@ -51,7 +51,7 @@ class Authentication:
         if scope["type"] == "http":
             try:
                 if not self._is_at_hand(scope):
-                    put_identity(scope, await self._sender(scope, self._given(scope)))
+                    self._put(scope, await self._sender(scope, self._given(scope)))
             except TespError as error:
                 await self._refuse(error)(scope, receive, send)
                 return
@@ -70,8 +70,11 @@ class Authentication:
         identity = self._verified.known(self._given(scope))
         if identity is None:
             return False
-        put_identity(scope, identity)
+        self._put(scope, identity)
         return True
+
+    def _put(self, scope: Scope, identity: Identity) -> None:
+        put_identity(scope, identity, lambda: self._sender(scope, self._given(scope)))
 
     def _given(self, scope: Scope) -> bytes:
         given: list[bytes] = [value for name, value in scope["headers"] if name == b"authorization"]

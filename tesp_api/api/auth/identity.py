@@ -1,5 +1,6 @@
 """Who sends a request."""
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -58,6 +59,7 @@ class _Sender:
     """Who sends a request, once that is known; shared by all copies of the request's scope."""
 
     identity: Identity | None = None
+    verify_again: Callable[[], Awaitable[Identity]] | None = None
 
 
 def await_identity(scope: AsgiScope) -> None:
@@ -65,11 +67,14 @@ def await_identity(scope: AsgiScope) -> None:
     scope[_KEY] = _Sender()
 
 
-def put_identity(scope: AsgiScope, identity: Identity) -> None:
-    """Note on the request who sends it."""
+def put_identity(
+    scope: AsgiScope, identity: Identity, verify_again: Callable[[], Awaitable[Identity]] | None = None
+) -> None:
+    """Note on the request who sends it, and how to find out whether that is still so."""
     if _KEY not in scope:
         await_identity(scope)
     scope[_KEY].identity = identity
+    scope[_KEY].verify_again = verify_again
 
 
 def identity_in(scope: AsgiScope) -> Identity | None:
@@ -83,3 +88,14 @@ def sender(request: Request) -> Identity:
     identity = identity_in(request.scope)
     assert identity is not None  # noqa: S101 - the middleware has put it there
     return identity
+
+
+async def sender_again(request: Request) -> Identity:
+    """Who sends the request, by what holds now: an answer may go on for hours.
+
+    Raises:
+        NotAuthenticated: the credentials are no longer good.
+        AuthenticationBusy, StoreUnavailable: it cannot be said now.
+    """
+    noted = request.scope[_KEY]
+    return sender(request) if noted.verify_again is None else await noted.verify_again()

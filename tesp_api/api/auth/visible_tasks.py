@@ -55,7 +55,7 @@ class VisibleTasks:
         if who.is_admin:
             return await self._store.list_states(query)
         own = replace(query, owner=who.owner)
-        if not who.groups:
+        if not who.groups or query.owner is not None:
             return await self._store.list_states(own)
         shared = [replace(query, group=group) for group in who.groups]
         pages = await asyncio.gather(*(self._store.list_states(one) for one in (own, *shared)))

@@ -15,7 +15,7 @@ from tesp_api.settings import Settings
 from tesp_api.store.base import TaskStore
 from tesp_api.store.usage import Usage
 
-_RATES = ("requests_per_s", "requests_burst", "lists_at_once")
+_RATES = ("requests_per_s", "requests_burst", "lists_at_once", "streams_at_once")
 
 
 class LimitsEndpoint:

@@ -1,0 +1,139 @@
+"""The hub: one place in the process that wakes whoever follows a task, a run, or all of them.
+
+Who writes to the store in this process rings (`TaskStore.news`). Where other servers write too, what is
+followed is looked at now and then, the more seldom the more is followed. Followers of one thing are woken
+together, and those who stand at the same place share one read: what a thousand of them cost is the sending.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Awaitable, Callable, Hashable, Iterator
+from typing import Any, TypeVar
+
+from tesp_api.api.draining import Drain
+from tesp_api.bell import Bell
+
+LOOK_ALONE_S = 15.0
+"""Where this server alone writes, every write rings; this is for the case that a ring got lost."""
+LOOK_BESIDE_OTHERS_S = 0.5
+"""Where other servers write, too."""
+
+_LOOKS_PER_S = 100
+"""At the store, at the things that are followed, where nobody rings."""
+_WAKES_PER_S = 2000
+"""Of all followers together: one that has news to send takes about a quarter of a millisecond."""
+_WAKE_MIN_S, _WAKE_MAX_S = 0.05, 0.5
+_TICK_S = 0.2
+
+EVERYTHING = ""
+"""What is followed by who follows all tasks."""
+
+T = TypeVar("T")
+
+
+class Topic:
+    """Something that is followed. `generation` grows with its news; `view` is what its streams share."""
+
+    def __init__(self, view: Any) -> None:
+        self.view = view
+        self.generation = 0
+        self.followers = 0
+        self.woken_at = 0.0
+        self.timer: asyncio.TimerHandle | None = None
+        self._changed = asyncio.Event()
+        self._shared: dict[Hashable, asyncio.Future[Any]] = {}
+
+    async def share(self, place: Hashable, read: Callable[[], Awaitable[T]]) -> T:
+        """What `read` gives for a place; until there is news, it is read once for all who ask."""
+        found = self._shared.get(place)
+        if found is None:
+            found = self._shared[place] = asyncio.ensure_future(read())
+            found.add_done_callback(lambda done: self._forget(place, done))
+        result: T = await asyncio.shield(found)  # one who goes away must not take it from the others
+        return result
+
+    def _forget(self, place: Hashable, done: "asyncio.Future[Any]") -> None:
+        """What failed is tried again by the next who asks."""
+        if (done.cancelled() or done.exception()) and self._shared.get(place) is done:
+            del self._shared[place]
+
+    async def wait(self, seen: int, timeout_s: float) -> None:
+        """Return once there is news that came after the generation `seen`, or the time is over."""
+        if self.generation == seen:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(timeout_s):
+                    await self._changed.wait()
+
+    def wake(self) -> None:
+        """There is news."""
+        self.timer = None
+        self.woken_at = time.monotonic()
+        self.generation += 1
+        self._shared = {}
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+
+class LiveHub:
+    """All that is followed in this process. All methods belong to one event loop."""
+
+    def __init__(self, news: Bell, drain: Drain, *, look_s: float) -> None:
+        self._drain = drain
+        self._look_s = look_s
+        self._topics: dict[str, Topic] = {}
+        self._also: dict[str, set[str]] = {}
+        self._followers = 0
+        self._ticking: asyncio.Task[None] | None = None
+        news.listen(self.ring)
+
+    @property
+    def is_closing(self) -> bool:
+        """Whether the server is being stopped, so that streams are to end."""
+        return self._drain.is_on
+
+    @contextlib.contextmanager
+    def follow(self, key: str, view: Callable[[], Any]) -> Iterator[Topic]:
+        """Follow something for the block; `view` makes what its followers share, if nobody follows it yet."""
+        topic = self._topics.get(key)
+        if topic is None:
+            topic = self._topics[key] = Topic(view())
+        topic.followers += 1
+        self._followers += 1
+        if self._ticking is None or self._ticking.done():
+            self._ticking = asyncio.create_task(self._tick(), name="wake followers")
+        try:
+            yield topic
+        finally:
+            topic.followers -= 1
+            self._followers -= 1
+            if not topic.followers:
+                if topic.timer is not None:
+                    topic.timer.cancel()
+                del self._topics[key]
+                self._also = {one: keys - {key} for one, keys in self._also.items() if keys != {key}}
+
+    def wakes_too(self, task_id: str, key: str) -> None:
+        """From now on, news of the task is news of what is followed as `key`: a run has steps."""
+        self._also.setdefault(task_id, set()).add(key)
+
+    def ring(self, changed_id: str) -> None:
+        """There is news of this task or run: wake who follows it, soon and not too often."""
+        for key in (changed_id, EVERYTHING, *self._also.get(changed_id, ())):
+            topic = self._topics.get(key)
+            if topic is not None and topic.timer is None:
+                every_s = min(_WAKE_MAX_S, max(_WAKE_MIN_S, self._followers / _WAKES_PER_S))
+                pause_s = topic.woken_at + every_s - time.monotonic()
+                topic.timer = asyncio.get_running_loop().call_later(max(0.0, pause_s), topic.wake)
+
+    async def _tick(self) -> None:
+        while self._topics:
+            await asyncio.sleep(_TICK_S)
+            now = time.monotonic()
+            every_s = max(self._look_s, len(self._topics) / _LOOKS_PER_S)
+            for topic in list(self._topics.values()):
+                is_due = topic.timer is None and now - topic.woken_at >= every_s
+                if is_due or self.is_closing:
+                    if topic.timer is not None:
+                        topic.timer.cancel()
+                    topic.wake()
