@@ -33,27 +33,19 @@ export async function follow(path, { query, signal, onEvent, poll, onStatus = ()
 
 /** Read one stream to its end; returns whether it began. */
 async function stream(path, query, cursor, signal, onEvent, onStatus) {
-  const stop = new AbortController();
-  const leave = () => stop.abort();
-  let silence = setTimeout(leave, SILENT_MS);
-  let hidden = 0;
-  const onVisibility = () => {
-    clearTimeout(hidden);
-    if (document.hidden) hidden = setTimeout(leave, HIDDEN_MS);
-  };
-  signal.addEventListener("abort", leave);
-  document.addEventListener("visibilitychange", onVisibility);
+  const seen = whileSeen(signal);
+  let silence = setTimeout(seen.leave, SILENT_MS);
   let began = false;
   try {
     const headers = { Accept: "text/event-stream", ...(cursor.id ? { "Last-Event-ID": cursor.id } : {}) };
-    const answer = await send(path, { query, headers, signal: stop.signal });
+    const answer = await send(path, { query, headers, signal: seen.signal });
     if (!answer.headers.get("content-type")?.startsWith("text/event-stream")) {
-      stop.abort();
+      seen.leave();
       return false;
     }
     for await (const event of events(answer.body)) {
       clearTimeout(silence);
-      silence = setTimeout(leave, SILENT_MS);
+      silence = setTimeout(seen.leave, SILENT_MS);
       if (!began) onStatus("live");
       began = true;
       if (event.id !== undefined) cursor.id = event.id;
@@ -65,11 +57,28 @@ async function stream(path, query, cursor, signal, onEvent, onStatus) {
     // it broke off: whoever called goes on by asking
   } finally {
     clearTimeout(silence);
-    clearTimeout(hidden);
-    signal.removeEventListener("abort", leave);
-    document.removeEventListener("visibilitychange", onVisibility);
+    seen.done();
   }
   return began;
+}
+
+/** A signal that aborts when `signal` does, and when nobody has looked at the page for some seconds. */
+export function whileSeen(signal) {
+  const stop = new AbortController();
+  const leave = () => stop.abort();
+  let hidden = 0;
+  const look = () => {
+    clearTimeout(hidden);
+    if (document.hidden) hidden = setTimeout(leave, HIDDEN_MS);
+  };
+  signal.addEventListener("abort", leave);
+  document.addEventListener("visibilitychange", look);
+  const done = () => {
+    clearTimeout(hidden);
+    signal.removeEventListener("abort", leave);
+    document.removeEventListener("visibilitychange", look);
+  };
+  return { signal: stop.signal, leave, done };
 }
 
 /** The events in a body; comments come as events without data. Source: WHATWG HTML, server-sent events. */
@@ -132,7 +141,8 @@ export function pause(ms, signal) {
   });
 }
 
-function visible(signal) {
+/** Wait until somebody looks at the page. */
+export function visible(signal) {
   if (!document.hidden || signal.aborted) return Promise.resolve();
   return new Promise((done) => {
     const look = () => document.hidden || finish();

@@ -3,15 +3,17 @@
 import { download, send } from "./api.js";
 import { fill, h } from "./dom.js";
 import { bytes } from "./format.js";
-import { pause } from "./live.js";
+import { pause, visible, whileSeen } from "./live.js";
 import { problem } from "./parts.js";
 
 const TAIL_BYTES = 256 * 1024;
 const EARLIER_BYTES = 512 * 1024;
 const SHOWN_MOST = 2 * 1024 * 1024;
 const CHUNK_LINES = 200;
+const AGAIN_MS = 700;
 
-const isMore = (answer, next) => answer.headers.get("X-Tesp-Log-Live") === "true" || next < Number(answer.headers.get("X-Tesp-Log-Total"));
+const isLive = (answer) => answer.headers.get("X-Tesp-Log-Live") === "true";
+const totalOf = (answer) => Number(answer.headers.get("X-Tesp-Log-Total"));
 
 /**
  * A log at `path`, which is read from its end on and followed until it has ended. `name` is that of the file
@@ -28,6 +30,7 @@ export function logView({ path, query = {}, name, signal, label }) {
   const save = h("button", { type: "button", class: "quiet", onclick: () => download(path, { ...query, limit: 8 * 1024 ** 2 }, name).catch((error) => told.replaceChildren(error.message)) }, "Download");
   const bar = h("div", { class: "log-bar" }, h("label", null, follow, "Follow"), h("label", null, wrap, "Wrap"), earlier, told, save);
   const node = h("div", { class: "log-box" }, bar, screen);
+  const decoder = new TextDecoder();
 
   const tell = () => {
     const size = shown.next ? bytes(shown.next) : "empty";
@@ -79,13 +82,34 @@ export function logView({ path, query = {}, name, signal, label }) {
     tell();
   }
 
-  /** One answer: what is there, and, where the server follows, what comes. */
-  async function readOn(offset) {
-    const answer = await send(path, { query: { ...query, offset, follow: "true" }, signal });
+  /** Where to begin: not so far from the end. */
+  async function beginning() {
+    const answer = await send(path, { query: { ...query, offset: 0, limit: 1 }, signal });
+    node.classList.toggle("growing-log", isLive(answer));
+    return Math.max(0, totalOf(answer) - TAIL_BYTES);
+  }
+
+  /** What is there behind `shown.next`; returns whether more may come, and whether it is there already. */
+  async function readOn() {
+    const answer = await send(path, { query: { ...query, offset: shown.next }, signal });
     const begin = Number(answer.headers.get("X-Tesp-Log-Offset"));
-    if (begin > offset) append(`\n[… ${bytes(begin - offset)} were dropped here …]\n`);
+    if (begin > shown.next) append(`\n[… ${bytes(begin - shown.next)} were dropped here …]\n`);
     shown.next = begin;
-    const decoder = new TextDecoder();
+    await take(answer);
+    return { isLive: isLive(answer), isThere: shown.next < totalOf(answer) };
+  }
+
+  /** What comes, as it comes. A server that does not follow this log answers at once. */
+  async function followOn() {
+    const seen = whileSeen(signal);
+    try {
+      await take(await send(path, { query: { ...query, offset: shown.next, follow: "true" }, signal: seen.signal }));
+    } finally {
+      seen.done();
+    }
+  }
+
+  async function take(answer) {
     const reader = answer.body.getReader();
     for (;;) {
       const { value, done } = await reader.read();
@@ -93,35 +117,36 @@ export function logView({ path, query = {}, name, signal, label }) {
       shown.next += value.length;
       append(decoder.decode(value, { stream: true }));
     }
-    append(decoder.decode());
-    return isMore(answer, shown.next);
   }
 
-  /** Where to begin: not so far from the end. */
-  async function beginning() {
-    const answer = await send(path, { query: { ...query, offset: 0, limit: 1 }, signal });
-    const total = Number(answer.headers.get("X-Tesp-Log-Total"));
-    node.classList.toggle("growing-log", answer.headers.get("X-Tesp-Log-Live") === "true");
-    shown.begin = Math.max(0, total - TAIL_BYTES);
-    return shown.begin;
+  async function readAll() {
+    shown.begin = shown.next = await beginning();
+    while (!signal.aborted) {
+      const { isLive: mayGrow, isThere } = await readOn();
+      shown.live = mayGrow;
+      tell();
+      if (isThere) continue;
+      if (!mayGrow) return;
+      await followOn().catch(() => {});
+      await pause(AGAIN_MS, signal);
+      await visible(signal);
+    }
   }
 
   (async () => {
-    let offset = null;
-    while (!signal.aborted && shown.live) {
+    for (;;) {
       try {
-        offset ??= shown.next = await beginning();
-        shown.live = await readOn(offset);
+        await readAll();
+        break;
       } catch (error) {
         if (signal.aborted) return;
-        if (error.status && error.status !== 416) {
+        if (error.status && error.status < 500 && error.status !== 429) {
           fill(told, problem(error));
           return;
         }
       }
-      if (offset !== null) offset = shown.next;
-      tell();
-      if (shown.live) await pause(document.hidden ? 5000 : 700, signal);
+      text.replaceChildren();
+      await pause(2000, signal);
     }
     if (!signal.aborted && !text.textContent) fill(text, h("span", { class: "faint" }, "Nothing was written here."));
     tell();
