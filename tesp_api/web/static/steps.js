@@ -30,10 +30,10 @@ export function groupsOf({ steps, tasks }) {
   return { nodes: [...groups.values()], edges: [...edges.values()] };
 }
 
-/** The parts of a scatter are called `align`, `align_2`, `align_3`: they are one step to look at. */
+/** The parts of a scatter are one step to look at: `align`, `align_2`, ..., or `align 0`, `align 1`, ... */
 function familyOf(name, names) {
-  const base = /^(.+)_\d+$/.exec(name)?.[1];
-  return base && names.has(base) ? base : name;
+  const [, base, gap] = /^(.+)([_ ])\d+$/.exec(name) ?? [];
+  return base && (gap === " " || names.has(base)) ? base : name;
 }
 
 /** Where a task puts files: what it declares, and what it has sent. */

@@ -11,6 +11,7 @@ const PAGE_SIZE = 50;
 const SHOWN_MOST = 1000;
 const FILTERS = ["name_prefix", "tag_key", "tag_value", "destination", "owner", "since", "created_after", "created_before"];
 const TIMES = { "": "Any time", 1: "Last hour", 24: "Last 24 hours", 168: "Last 7 days", 720: "Last 30 days", range: "From … to …" };
+const RARE_STATES = new Set(["CANCELING", "PREEMPTED"]);
 const SHOWN_STATES = Object.keys(STATES).filter((name) => !["PAUSED", "UNKNOWN"].includes(name));
 
 export async function render(main, { query, signal, go }) {
@@ -45,7 +46,8 @@ export async function render(main, { query, signal, go }) {
   const drawChips = (counts) => {
     keyed(chips, SHOWN_STATES, (name) => name, (name) => chip(name, chosen, () => apply({ state: toggled(chosen, name) })), (node, name) => {
       node.lastChild.textContent = counts ? count(counts[name] ?? 0) : "·";
-      node.classList.toggle("none", counts !== null && !counts[name]);
+      node.classList.toggle("none", !counts?.[name]);
+      node.hidden = RARE_STATES.has(name) && !counts?.[name] && !chosen.has(name);
     });
   };
   const draw = () => {
