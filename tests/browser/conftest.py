@@ -16,8 +16,9 @@ Open = Callable[..., Any]
 """`open_page("tasks", server=...)`: a page of the dashboard, once it has its heading."""
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
+    """Gone before other tests begin: Playwright keeps an event loop running in this thread."""
     with Browser() as running:
         yield running
 

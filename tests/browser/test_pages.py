@@ -86,7 +86,7 @@ def test_a_task_is_followed_to_its_end(server: TespServer, gate: Gate, open_page
     page.locator(".log", has_text="oops").wait_for()
     page.get_by_role("tab", name="2 stdout").click()
     page.locator(".log", has_text="second").wait_for()
-    labels = page.locator(".chart .label").all_inner_texts()
+    labels = page.locator(".chart .label").all_text_contents()
     assert labels == ["Queued", "Staging in", "Executor 1", "Executor 2", "Upload"]
     inputs = page.locator(".files").first
     inputs.get_by_text(hashlib.sha256(content.encode()).hexdigest()).wait_for()
