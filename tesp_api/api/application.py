@@ -67,6 +67,7 @@ def build_api(
     creation = Creation(store, bell, settings, routing)
     list_turns = ListTurns(settings.limits)
     document = openapi_document(version("tesp-api"), root_path, with_wes=workflows is not None)
+    ways = [] if settings.auth.is_open else settings.auth.modes
     drain = Drain()
     look_s = LOOK_ALONE_S if settings.store.kind == "sqlite" else LOOK_BESIDE_OTHERS_S
     hub = LiveHub(store.news, drain, look_s=look_s)
@@ -81,7 +82,7 @@ def build_api(
             *BulkEndpoint(creation).routes("/tesp/v1"),
             *DryRunEndpoint(settings, creation, next_destination).routes("/tesp/v1"),
             *ExtensionEndpoints(store, live).routes("/tesp/v1"),
-            *OverviewEndpoints(store, live, list_turns, destinations, settings.auth.modes).routes("/tesp/v1"),
+            *OverviewEndpoints(store, live, list_turns, destinations, ways).routes("/tesp/v1"),
             *live.routes("/tesp/v1"),
             *(RunEndpoints(workflows, settings).routes() if workflows else ()),
             *(RunFileEndpoints(workflows).routes("/tesp/v1") if workflows else ()),

@@ -84,12 +84,11 @@ class ExtensionEndpoints:
         part = await self._store.read_log(*name, offset=offset, limit=limit)
         total = await self._store.log_size(*name)
         live = attempt == task.attempt and task.state not in FINAL
-        headers = _log_headers(part.offset, total, live)
+        dropped = part.offset - offset if 0 <= offset < part.offset else 0
+        headers = _log_headers(part.offset, total, live) | {"X-Tesp-Log-Dropped": str(dropped)}
         if offset > total or (asked is not None and not part.data):
-            unfit = {**_log_headers(total, total, live), "Content-Range": f"bytes */{total}"}
+            unfit = {**headers, **_log_headers(total, total, live), "Content-Range": f"bytes */{total}"}
             raise HTTPException(416, f"the log has {total} bytes, fewer than offset {offset}", unfit)
-        if 0 <= offset < part.offset:
-            headers["X-Tesp-Log-Dropped"] = str(part.offset - offset)
         if asked is not None:
             end = part.offset + len(part.data) - 1
             headers["Content-Range"] = f"bytes {part.offset}-{end}/{'*' if live else total}"

@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue, models_json_schema
 from pydantic_core import core_schema
 
+from tesp_api.api import openapi_live_models as live
 from tesp_api.api import openapi_models as models
 from tesp_api.api import openapi_wes_models as wes
 from tesp_api.api.openapi_operations import operations
@@ -43,6 +44,7 @@ _ANSWERS: tuple[type[BaseModel], ...] = (
     *(models.ServiceInfo, models.ServiceInfo10, models.TaskState, models.TaskStates),
     *(models.NewTasks, models.BulkAnswer, models.DryRun),
     *(models.Events, models.Files, models.History, models.Limits),
+    *(live.TaskRow, live.TaskRows, live.Counts, live.Destinations, live.Me),
     *(models.Alive, models.Readiness, models.Error),
 )
 

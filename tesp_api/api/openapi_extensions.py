@@ -1,6 +1,7 @@
 """The operations of the OpenAPI document that TESP has beyond the standard."""
 
 from tesp_api.api.extensions import LIMIT_DEFAULT_BYTES, LIMIT_MAX_BYTES
+from tesp_api.api.openapi_live import LAST_EVENT_ID, LOGS, STREAM, live_paths
 from tesp_api.api.openapi_parts import (
     IDEMPOTENCY_KEY,
     NUMBER_FROM_0,
@@ -26,10 +27,12 @@ def extension_paths(example_task: Json) -> Json:
         "404 429 503 default",
         parameters=[TASK_ID],
     )
+    live = live_paths()
     return {
         "/tesp/v1/tasks:bulk": {"post": _bulk(example_task)},
         "/tesp/v1/tasks:validate": {"post": _validate(example_task)},
-        "/tesp/v1/tasks/{id}": {"delete": _delete()},
+        **live,
+        "/tesp/v1/tasks/{id}": {**live["/tesp/v1/tasks/{id}"], "delete": _delete()},
         "/tesp/v1/tasks/{id}/logs/{executor}/{stream}": {"get": _read_log()},
         "/tesp/v1/tasks/{id}/events": {"get": _read_events()},
         "/tesp/v1/tasks/{id}/files": {"get": _read_files()},
@@ -102,15 +105,25 @@ def _read_events() -> Json:
     text = (
         "What the worker of an attempt has said so far, and the server where it moves the files itself: also "
         "how far transfers are that take longer than a second. To follow them, ask again after the seq of "
-        "the last one, while live is true."
+        "the last one, while live is true.\n\n"
+        "Or ask for `text/event-stream`: server-sent events, as they come, until the task has ended. "
+        "`state` {at, "
+        "state, attempt, reason}, `worker` (an event as in JSON, with its attempt), `log` {attempt, "
+        "executor, "
+        "stream, offset, length, text, dropped_bytes}, and `end` {state}. A stream that ends without `end` "
+        "is "
+        "taken up again, at any server, with the last event's id as Last-Event-ID."
     )
     parameters = [
         TASK_ID,
         ATTEMPT,
         parameter("after", {"type": "integer", "minimum": -1}, "Only events with a larger seq than this."),
+        LOGS,
+        LAST_EVENT_ID,
     ]
     about = ("Extensions", "What a task's worker and gateway say", text)
     answer = in_json("The events, the oldest first.", "Events")
+    answer["content"] |= STREAM
     return operation("ReadEvents", about, answer, "400 404 429 503 default", parameters=parameters)
 
 
@@ -137,13 +150,20 @@ def _read_files() -> Json:
 def _read_log() -> Json:
     text = (
         "The bytes as the executor wrote them, also while it runs. To follow a log, add the length of the "
-        "answer to X-Tesp-Log-Offset and go on there, while X-Tesp-Log-Live is true. A very long log loses "
-        "its middle: an answer that would begin there begins behind it."
+        "answer to X-Tesp-Log-Offset and go on there, while X-Tesp-Log-Live is true; or have the server "
+        "follow it (`follow`), which ends when nothing more can come, or the server stops. A very long log "
+        "loses "
+        "its middle: an answer that would begin there begins behind it. The header `Range` may ask for a "
+        "part."
     )
     headers = {
         "X-Tesp-Log-Offset": ("Where in the whole log the answer starts.", NUMBER_FROM_0),
         "X-Tesp-Log-Total": ("Bytes written so far.", NUMBER_FROM_0),
         "X-Tesp-Log-Live": ("Whether more may come.", {"type": "string", "enum": ["true", "false"]}),
+        "X-Tesp-Log-Dropped": (
+            "How many bytes are missing between the offset asked for and the answer.",
+            NUMBER_FROM_0,
+        ),
     }
     answer = {
         "description": "The bytes.",
@@ -163,9 +183,14 @@ def _read_log() -> Json:
             {"type": "integer", "minimum": 1, "maximum": LIMIT_MAX_BYTES, "default": LIMIT_DEFAULT_BYTES},
             "At most so many bytes.",
         ),
+        parameter(
+            "follow", {"type": "boolean", "default": False}, "All from the offset on, as it is written."
+        ),
     ]
     about = ("Extensions", "An executor's output", text)
-    return operation("ReadLog", about, answer, "400 404 416 429 503 default", parameters=parameters)
+    read = operation("ReadLog", about, answer, "400 404 416 429 503 default", parameters=parameters)
+    read["responses"]["206"] = {**answer, "description": "The part that Range asked for."}
+    return read
 
 
 def health_paths() -> Json:

@@ -3,6 +3,7 @@
 Source: WES 1.1, for every path, name, parameter and answer under `/ga4gh/wes/v1`.
 """
 
+from tesp_api.api.openapi_live import live_run_paths
 from tesp_api.api.openapi_parts import (
     NUMBER_FROM_0,
     TEXT,
@@ -122,6 +123,7 @@ def _run_workflow() -> Json:
 def _extension_paths() -> Json:
     steps = (_MORE_TAG, "A run's steps at a glance", "Their states, the oldest first: for watching a run.")
     return {
+        **live_run_paths(),
         f"{TESP}/runs/{{id}}": {"delete": _delete()},
         f"{TESP}/runs/{{id}}/steps": {
             "get": operation(

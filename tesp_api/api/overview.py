@@ -184,6 +184,6 @@ def _row(task: ListedTask) -> dict[str, Any]:
 
 
 def _without_details(destination: Mapping[str, Any]) -> dict[str, Any]:
-    shown = {key: value for key, value in destination.items() if key != "url"}
+    shown = {key: value for key, value in destination.items() if key != "place"}
     shown["health"] = {key: value for key, value in shown["health"].items() if key != "reason"}
     return shown

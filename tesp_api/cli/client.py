@@ -1,7 +1,7 @@
 """A small client of TESP's own HTTP API, for the command line."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -113,6 +113,10 @@ class TespClient:
             total=int(headers["x-tesp-log-total"]),
         )
 
+    def rows(self, params: Sequence[tuple[str, str]]) -> list[dict[str, Any]]:
+        """The first page of the tasks as rows."""
+        return list(self.json("GET", f"{_TESP}/tasks", params=list(params))["tasks"])
+
     def json(self, method: str, path: str, **extra: Any) -> dict[str, Any]:
         """The object that a request is answered with."""
         answer = self.call(method, path, **extra).json()
@@ -159,18 +163,42 @@ class TespClient:
         return response
 
     @contextmanager
+    def stream(
+        self, path: str, params: Mapping[str, str] | None, headers: dict[str, str], *, silence_s: float
+    ) -> Iterator[httpx.Response]:
+        """An answer that is read as it comes; it may be silent for so long.
+
+        Raises:
+            httpx.TransportError: as it comes: the caller tries again.
+        """
+        patience = httpx.Timeout(30.0, read=silence_s)
+        with self._http.stream("GET", path, params=params, headers=headers, timeout=patience) as response:
+            yield response
+
+    def check(self, response: httpx.Response) -> None:
+        """Return if the answer is a good one.
+
+        Raises:
+            CommandFailed: it is a refusal.
+        """
+        if response.is_error:
+            response.read()
+            self._check(response)
+
+    def unreachable(self, error: httpx.TransportError) -> CommandFailed:
+        """What to say of a server that does not answer."""
+        if isinstance(error, httpx.ConnectError):
+            said = f"no server answers at {self.url}: start one with `tesp serve`, or name another with --url"
+        else:
+            said = f"{self.url} does not answer ({type(error).__name__}): {error}"
+        return CommandFailed(said, Exit.UNREACHABLE)
+
+    @contextmanager
     def _failures_told(self) -> Iterator[None]:
         try:
             yield
-        except httpx.ConnectError:
-            raise CommandFailed(
-                f"no server answers at {self.url}: start one with `tesp serve`, or name another with --url",
-                Exit.UNREACHABLE,
-            ) from None
         except httpx.TransportError as error:
-            raise CommandFailed(
-                f"{self.url} does not answer ({type(error).__name__}): {error}", Exit.UNREACHABLE
-            ) from None
+            raise self.unreachable(error) from None
 
     def _check(self, response: httpx.Response) -> None:
         if response.status_code == 401:

@@ -1,10 +1,11 @@
 """Following tasks on a server: their states until they end, their logs as they grow."""
 
+import base64
 import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
-from tesp_api.cli.client import TespClient
+from tesp_api.cli.client import TespClient, segment
+from tesp_api.cli.event_stream import events
 from tesp_api.cli.exits import CommandFailed
 from tesp_api.cli.transfer_bars import TransferBars
 from tesp_api.tes.states import FINAL
@@ -81,52 +82,34 @@ def copy_logs(
     Raises:
         CommandFailed: there is no such task or executor.
     """
-    offsets: dict[tuple[int, str], int] = {}
-    pause_s = _POLL_MIN_S
-    settled = 0
+    count = len(client.get(task_id, "BASIC")["executors"])
+    if executor is not None and executor >= count:
+        raise CommandFailed(f"task {task_id} has no executor {executor}: its last is executor {count - 1}")
+    if follow:
+        _follow_logs(client, task_id, executor, streams, sink)
+        return
+    for number in range(count) if executor is None else [executor]:
+        for stream in streams:
+            _copy_whole(client, task_id, number, stream, sink)
+
+
+def _follow_logs(
+    client: TespClient, task_id: str, executor: int | None, streams: Sequence[str], sink: LogSink
+) -> None:
+    path = f"/tesp/v1/tasks/{segment(task_id)}/events"
+    for event in events(client, path, {"logs": "base64"}):
+        told = event.data
+        if event.name == "log" and told["stream"] in streams and executor in (None, told["executor"]):
+            sink(told["executor"], told["stream"], base64.b64decode(told["base64"]))
+
+
+def _copy_whole(client: TespClient, task_id: str, number: int, stream: str, sink: LogSink) -> None:
+    """Hand all that there is of one log to `sink`."""
+    offset = 0
     while True:
-        task = client.get(task_id, "BASIC")
-        count = len(task["executors"])
-        if executor is not None and executor >= count:
-            raise CommandFailed(
-                f"task {task_id} has no executor {executor}: its last is executor {count - 1}"
-            )
-        ended = _ended_executors(task)
-        last_round = not follow or task["state"] in FINAL
-        news = False
-        for number in range(count) if executor is None else [executor]:
-            # Those that had ended a round ago are silent. The last round looks at all once more, since
-            # an executor is listed as ended as soon as that is known, be its last bytes stored or not.
-            if last_round or settled <= number <= ended:
-                for stream in streams:
-                    news |= _copy_new(client, task_id, number, stream, offsets, sink)
-        if last_round:
-            return
-        settled = ended
-        pause_s = _POLL_MIN_S if news else min(pause_s * 1.2, _POLL_MAX_S)
-        time.sleep(pause_s)
-
-
-def _ended_executors(task: Mapping[str, Any]) -> int:
-    logs = task.get("logs") or []
-    return len(logs[-1].get("logs") or []) if logs else 0
-
-
-def _copy_new(
-    client: TespClient,
-    task_id: str,
-    number: int,
-    stream: str,
-    offsets: dict[tuple[int, str], int],
-    sink: LogSink,
-) -> bool:
-    """Hand all that is new in one log to `sink`; whether there was anything."""
-    news = False
-    while True:
-        part = client.read_log(task_id, number, stream, offsets.get((number, stream), 0))
-        offsets[number, stream] = part.next_offset
+        part = client.read_log(task_id, number, stream, offset)
+        offset = part.next_offset
         if part.data:
             sink(number, stream, part.data)
-            news = True
-        if not part.data or part.next_offset >= part.total:
-            return news
+        if not part.data or offset >= part.total:
+            return

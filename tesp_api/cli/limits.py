@@ -11,6 +11,7 @@ _ROWS = (
     ("requests_per_s", "requests in a second"),
     ("requests_burst", "requests more at once"),
     ("lists_at_once", "costly lists at one time"),
+    ("streams_at_once", "streams at one time"),
 )
 
 

@@ -15,6 +15,7 @@ from tesp_api.cli.run import app as run_app
 from tesp_api.cli.serve import serve
 from tesp_api.cli.task import app as task_app
 from tesp_api.cli.token import app as token_app
+from tesp_api.cli.top import top
 from tesp_api.cli.user import app as user_app
 
 
@@ -32,7 +33,6 @@ class _ReportingGroup(TyperGroup):
 app = typer.Typer(
     cls=_ReportingGroup,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     help="A GA4GH TES v1.1 server that runs tasks on Pulsar.",
     epilog=EXIT_CODES,
@@ -43,6 +43,7 @@ app.add_typer(run_app, name="run")
 app.add_typer(user_app, name="user")
 app.add_typer(token_app, name="token")
 app.add_typer(engine_app, name="engine")
+app.command()(top)
 app.command()(limits)
 app.command()(doctor)
 app.command()(demo)

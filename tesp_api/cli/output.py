@@ -83,39 +83,39 @@ def print_report(report: Mapping[str, Any]) -> None:
 
 def print_limits(rows: Sequence[tuple[str, str, str, str]]) -> None:
     """Limits, yours and those of all, and what you have."""
-    table = _table("OF", "YOU MAY", "YOU HAVE", "ALL MAY")
+    shown = table("OF", "YOU MAY", "YOU HAVE", "ALL MAY")
     for row in rows:
-        table.add_row(*row)
-    console().print(table)
+        shown.add_row(*row)
+    console().print(shown)
 
 
 def print_tasks(tasks: Sequence[Mapping[str, Any]], more: bool) -> None:
     """A list of tasks, newest first."""
-    table = _table("ID", "STATE", "NAME", "CREATED")
+    shown = table("ID", "STATE", "NAME", "CREATED")
     for task in tasks:
         created = local_time(task.get("creation_time"))
-        table.add_row(task["id"], state_text(task.get("state", "")), _cut(task.get("name", "")), created)
-    console().print(table if tasks else Text("there are no such tasks", "dim"))
+        shown.add_row(task["id"], state_text(task.get("state", "")), cut(task.get("name", "")), created)
+    console().print(shown if tasks else Text("there are no such tasks", "dim"))
     if more:
         console(stderr=True).print(Text("there are more: --all shows them", "dim"))
 
 
 def print_rows(columns: Sequence[str], rows: Sequence[Sequence[str]], nothing: str) -> None:
     """A table of texts, or what to say where there are none."""
-    table = _table(*columns)
+    shown = table(*columns)
     for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
-    console().print(table if rows else Text(nothing, "dim"))
+        shown.add_row(*(Text(cell) for cell in row))
+    console().print(shown if rows else Text(nothing, "dim"))
 
 
 def print_states(
     columns: Sequence[str], rows: Sequence[Sequence[str]], nothing: str, more: bool = False
 ) -> None:
     """A table whose second column is a state, or what to say where there are no rows."""
-    table = _table(*columns)
+    shown = table(*columns)
     for first, state, *rest in rows:
-        table.add_row(first, state_text(state), *(_cut(cell) for cell in rest))
-    console().print(table if rows else Text(nothing, "dim"))
+        shown.add_row(first, state_text(state), *(cut(cell) for cell in rest))
+    console().print(shown if rows else Text(nothing, "dim"))
     if more:
         console(stderr=True).print(Text("there are more: --all shows them", "dim"))
 
@@ -141,19 +141,19 @@ def print_task(task: Mapping[str, Any]) -> None:
 
 def executor_table(executors: Sequence[Mapping[str, Any]], log: Mapping[str, Any]) -> Table:
     """The executors that have ended, with exit codes and times."""
-    table = _table("EXECUTOR", "EXIT", "STARTED", "TOOK", "IMAGE", "COMMAND")
+    shown = table("EXECUTOR", "EXIT", "STARTED", "TOOK", "IMAGE", "COMMAND")
     for number, ended in enumerate(log.get("logs") or []):
         told = executors[number] if number < len(executors) else {}
         code = ended.get("exit_code")
-        table.add_row(
+        shown.add_row(
             str(number),
             Text(str(code), "green" if code == 0 else "red"),
             local_time(ended.get("start_time"), "%H:%M:%S"),
             _duration(ended.get("start_time"), ended.get("end_time")),
-            _cut(told.get("image", "")),
-            _cut(_one_line(told.get("command") or [])),
+            cut(told.get("image", "")),
+            cut(_one_line(told.get("command") or [])),
         )
-    return table
+    return shown
 
 
 def _print_attempt(out: Console, executors: Sequence[Mapping[str, Any]], log: Mapping[str, Any]) -> None:
@@ -166,26 +166,27 @@ def _print_attempt(out: Console, executors: Sequence[Mapping[str, Any]], log: Ma
                 out.print(Text(f"\n{stream} of executor {number}", "dim"))
                 out.print(Text(ended[stream].rstrip("\n")))
     if log.get("outputs"):
-        table = _table("OUTPUT", "BYTES")
+        shown = table("OUTPUT", "BYTES")
         for output in log["outputs"]:
-            table.add_row(Text(output["url"]), output.get("size_bytes", ""))
+            shown.add_row(Text(output["url"]), output.get("size_bytes", ""))
         out.print()
-        out.print(table)
+        out.print(shown)
     if log.get("system_logs"):
         out.print(Text("\nsystem logs", "dim"))
         for line in log["system_logs"]:
             out.print(Text(line))
 
 
-def _table(*columns: str) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+def table(*columns: str) -> Table:
+    """A table without lines, of which the texts that are long give way."""
+    shown = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     for column in columns:
         # rich takes room from columns that may wrap before it takes any from the others
-        table.add_column(column, no_wrap=column not in {"NAME", "IMAGE", "COMMAND", "OUTPUT"})
-    return table
+        shown.add_column(column, no_wrap=column not in {"NAME", "IMAGE", "COMMAND", "OUTPUT"})
+    return shown
 
 
-def _cut(text: str) -> Text:
+def cut(text: str) -> Text:
     """A text that gives way where the terminal is narrow, and keeps to its line."""
     return Text(text, no_wrap=True, overflow="ellipsis")
 

@@ -1,7 +1,6 @@
 """`tesp run`: submit workflow runs, look at them, follow and cancel them, fetch what they made."""
 
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,7 +26,6 @@ RunId = Annotated[str, typer.Argument(metavar="ID")]
 RunIds = Annotated[list[str], typer.Argument(metavar="ID")]
 
 _TYPES = {".cwl": ("CWL", "v1.2"), ".wdl": ("WDL", "1.0"), ".nf": ("NFL", "DSL2"), ".smk": ("SMK", "v9")}
-_POLL_S = 0.5
 
 
 @app.command(epilog=EXIT_CODES)
@@ -201,20 +199,14 @@ def logs(
     """Print what the run's engine said. What a step printed: `tesp task logs` of its task."""
     from tesp_api.cli.output import print_json
 
-    stream, offset, kept = "stdout" if only_stdout else "stderr", 0, b""
+    stream, kept = "stdout" if only_stdout else "stderr", b""
     with _runs(url, user, token_file) as runs:
-        while True:
-            is_last = not follow or runs.state(run_id) in FINAL
-            while (part := runs.read_log(run_id, stream, offset)).data:
-                offset = part.next_offset
-                if as_json:
-                    kept += part.data
-                else:
-                    sys.stdout.buffer.write(part.data)
-                    sys.stdout.flush()
-            if is_last:
-                break
-            time.sleep(_POLL_S)
+        for data in runs.follow_log(run_id, stream) if follow else runs.whole_log(run_id, stream):
+            if as_json:
+                kept += data
+            else:
+                sys.stdout.buffer.write(data)
+                sys.stdout.flush()
     if as_json:
         print_json({"run_id": run_id, stream: kept.decode(errors="replace")})
 

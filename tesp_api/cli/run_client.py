@@ -1,5 +1,6 @@
 """Workflow runs on a server, for the command line."""
 
+import base64
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
@@ -7,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tesp_api.cli.client import LogRead, TespClient, segment
+from tesp_api.cli.event_stream import events
 
 _WES = "/ga4gh/wes/v1"
 _TESP = "/tesp/v1"
@@ -68,6 +70,19 @@ class RunClient:
         answer = self._client.call("GET", path, params={"offset": offset})
         headers = answer.headers
         return LogRead(int(headers["x-tesp-log-offset"]), answer.content, int(headers["x-tesp-log-total"]))
+
+    def whole_log(self, run_id: str, stream: str) -> Iterator[bytes]:
+        """All that the run's engine has said so far."""
+        offset = 0
+        while (part := self.read_log(run_id, stream, offset)).data:
+            offset = part.next_offset
+            yield part.data
+
+    def follow_log(self, run_id: str, stream: str) -> Iterator[bytes]:
+        """What the run's engine says, until the run has ended."""
+        for event in events(self._client, f"{_TESP}/runs/{segment(run_id)}/events", {"logs": "base64"}):
+            if event.name == "log" and event.data["stream"] == stream:
+                yield base64.b64decode(event.data["base64"])
 
     def save_archive(self, run_id: str, what: str, file: Path) -> None:
         """Save all inputs or outputs as one zip archive."""

@@ -106,6 +106,7 @@ def list_tasks(
     ] = None,
     page_size: Annotated[int, typer.Option(min=1, max=2047, help="Tasks on a page.")] = 50,
     every_page: Annotated[bool, typer.Option("--all", help="Show all pages, not only the first.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Show the first page as it changes.")] = False,
     as_json: Json = False,
     url: Url = DEFAULT_URL,
     user: User = None,
@@ -114,7 +115,9 @@ def list_tasks(
     """List tasks, newest first."""
     from tesp_api.cli.output import print_json, print_tasks
 
-    params = [("view", "BASIC"), ("page_size", str(page_size))]
+    if watch and (every_page or as_json):
+        raise CommandFailed("--watch goes neither with --all nor with --json", Exit.USAGE)
+    params = [("page_size", str(page_size))]
     params += [("state", state.upper())] if state else []
     params += [("name_prefix", name_prefix)] if name_prefix else []
     for one in tag or []:
@@ -124,7 +127,12 @@ def list_tasks(
     tasks: list[dict[str, Any]] = []
     next_token = ""
     with open_client(url, user, token_file) as client:
-        for page in client.pages(params):
+        if watch:
+            from tesp_api.cli.watch import watch_tasks
+
+            watch_tasks(client, params)
+            return
+        for page in client.pages([*params, ("view", "BASIC")]):
             tasks += page.get("tasks") or []
             next_token = page.get("next_page_token", "")
             if not every_page:

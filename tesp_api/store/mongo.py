@@ -5,8 +5,8 @@ stands alone will do, as will a replica set: no change needs a transaction (`mon
 
 How it is built: `mongo_connection` the client, `mongo_schema` collections, indexes and migrations,
 `mongo_documents` tasks as documents, `mongo_clock` whose time counts, `mongo_creation`, `mongo_changes`,
-`mongo_permits`, `mongo_claims`, `mongo_usage`, `mongo_counts`, `mongo_glimpses`, `mongo_lists`, `mongo_logs`, `mongo_reports` and
-`mongo_removal` the operations, `mongo_errors` what failures mean.
+`mongo_permits`, `mongo_claims`, `mongo_usage`, `mongo_counts`, `mongo_glimpses`, `mongo_lists`,
+`mongo_logs`, `mongo_reports` and `mongo_removal` the operations, `mongo_errors` what failures mean.
 """
 
 import asyncio

@@ -1,9 +1,10 @@
 """How many tasks are in which state, in MongoDB.
 
 No count is kept beside the tasks: it would be wrong after the next kill, since a change of a task is one
-change of one document. What changes is counted off small indexes each time: the tasks that are live, and those
-that ended since a moment; those that ended before it are counted once, and again now and then, since tasks are
-deleted. A task ends once, at a time that its document has, so none is counted twice or left out. That moment
+change of one document. What changes is counted off small indexes each time: the tasks that are live, and
+those that ended since a moment; those that ended before it are counted once, and again now and then, since
+tasks are deleted. A task ends once, at a time that its document has, so none is counted twice or left out.
+That moment
 lies a little back: what is being written by others is then certainly there.
 """
 

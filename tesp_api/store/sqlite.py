@@ -3,8 +3,8 @@
 How it is built: `sqlite_schema` the tables, `sqlite_writer` one thread that commits in groups,
 `sqlite_readers` a few that read, `sqlite_rows` tasks as rows, `sqlite_creation`, `sqlite_claims`,
 `sqlite_changes`, `sqlite_permits`, `sqlite_logs`, `sqlite_reports` and `sqlite_removal` the statements,
-`sqlite_usage` and `sqlite_counts` what there is, `sqlite_glimpses` little of many tasks, `sqlite_lists` with `sqlite_filters` and `sqlite_walks` the lists,
-`sqlite_errors` what failures mean.
+`sqlite_usage` and `sqlite_counts` what there is, `sqlite_glimpses` little of many tasks, `sqlite_lists` with
+`sqlite_filters` and `sqlite_walks` the lists, `sqlite_errors` what failures mean.
 """
 
 import sqlite3

@@ -100,7 +100,7 @@ class LiveHub:
             topic = self._topics[key] = Topic(view())
         topic.followers += 1
         self._followers += 1
-        if self._ticking is None or self._ticking.done():
+        if self._ticking is None or self._ticking.done() or self._ticking.cancelling():
             self._ticking = asyncio.create_task(self._tick(), name="wake followers")
         try:
             yield topic
@@ -112,6 +112,8 @@ class LiveHub:
                     topic.timer.cancel()
                 del self._topics[key]
                 self._also = {one: keys - {key} for one, keys in self._also.items() if keys != {key}}
+            if not self._topics:
+                self._ticking.cancel()
 
     def wakes_too(self, task_id: str, key: str) -> None:
         """From now on, news of the task is news of what is followed as `key`: a run has steps."""

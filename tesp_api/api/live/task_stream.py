@@ -160,6 +160,7 @@ class TaskStream:
         self, place: TaskPlace, form: LogForm, frames: list[bytes], *, is_past: bool
     ) -> tuple[TaskPlace, bool]:
         """Add what the executors wrote, one after the other; whether that is all there is for now."""
+        read_bytes = 0
         while place.executor < self._executors:
             parts = await asyncio.gather(
                 *(
@@ -167,11 +168,14 @@ class TaskStream:
                     for stream in _STREAMS
                 )
             )
-            sizes = self._ended.get(place.attempt, {}).get(place.executor)
+            before, sizes = place, self._ended.get(place.attempt, {}).get(place.executor)
             for stream, part in zip(_STREAMS, parts, strict=True):
                 place = _add_part(place, stream, part, form, frames, may_cut=is_past or sizes is not None)
-            if any(len(part.data) >= _PART_BYTES for part in parts):
-                return place, False
+            if place != before:  # a part ends where something was dropped: what comes behind it?
+                read_bytes += sum(len(part.data) for part in parts)
+                if read_bytes >= _PART_BYTES:
+                    return place, False
+                continue
             is_told = sizes is not None and place.stdout >= sizes[0] and place.stderr >= sizes[1]
             if not is_told and not is_past:
                 break

@@ -161,7 +161,7 @@ async def test_counts_of_groups(store: TaskStore) -> None:
     shares = [("alice", ()), ("alice", ("lab",)), ("bob", ("lab", "all")), ("bob", ("other",)), ("carol", ())]
     for owner, groups in shares:
         await store.create(make_task(owner=owner, groups=groups))
-    for owner, groups, count in (
+    seen: list[tuple[str | None, tuple[str, ...], int]] = [
         ("alice", (), 2),
         ("alice", ("lab",), 3),
         ("alice", ("lab", "all"), 3),
@@ -169,8 +169,9 @@ async def test_counts_of_groups(store: TaskStore) -> None:
         ("dave", ("all", "other"), 2),
         ("dave", (), 0),
         (None, (), 5),
-    ):
-        assert (await counted(store, owner, *groups)).get("QUEUED", 0) == count, (owner, groups)
+    ]
+    for who, theirs, count in seen:
+        assert (await counted(store, who, *theirs)).get("QUEUED", 0) == count, (who, theirs)
 
 
 async def test_counts_are_right_after_a_restart(

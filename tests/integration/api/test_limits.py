@@ -218,11 +218,12 @@ async def test_users_see_their_limits_and_use(served: Served, store: TaskStore, 
                         "requests_per_s": 100,
                         "requests_burst": 1000,
                         "lists_at_once": 2,
+                        "streams_at_once": 100,
                         "live_tasks": 5,
                     },
                     "used": {"live_tasks": 0, "stored_tasks": 1, "stored_log_bytes": 5},
                 },
-                "all": {"limits": {"lists_at_once": 3, "stored_tasks": 50}},
+                "all": {"limits": {"lists_at_once": 3, "streams_at_once": 5000, "stored_tasks": 50}},
                 "max_body_bytes": 300_000,
             }
         body = (await client.get(path, auth=ROOT)).json()

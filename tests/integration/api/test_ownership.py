@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import httpx
 import pytest
+from fastapi import FastAPI
 
 from tesp_api.api.application import build_api
 from tesp_api.api.auth.authenticator import Proof, Scheme
@@ -87,6 +88,10 @@ OF_A_TASK: dict[str, tuple[str, str, int, set[str], set[str]]] = {
     "no such log": ("GET", f"{TESP}/tasks/{{id}}/logs/7/stdout", 404, READERS, NO_SCOPE_TO_READ),
     "events": ("GET", f"{TESP}/tasks/{{id}}/events", 200, READERS, NO_SCOPE_TO_READ),
     "files": ("GET", f"{TESP}/tasks/{{id}}/files", 200, READERS, NO_SCOPE_TO_READ),
+    "stream": ("GET", f"{TESP}/tasks/{{id}}/events?stream", 200, READERS, NO_SCOPE_TO_READ),
+    "followed log": ("GET", f"{TESP}/tasks/{{id}}/logs/0/stdout?follow=true", 200, READERS, NO_SCOPE_TO_READ),
+    "row": ("GET", f"{TESP}/tasks/{{id}}", 200, READERS, NO_SCOPE_TO_READ),
+    "wait": ("GET", f"{TESP}/tasks/{{id}}?wait=60&state_not=RUNNING", 200, READERS, NO_SCOPE_TO_READ),
     "history": ("GET", f"{TESP}/tasks/{{id}}/history", 200, READERS, NO_SCOPE_TO_READ),
 }
 OF_A_RUN: dict[str, tuple[str, str, int, set[str], set[str]]] = {
@@ -98,6 +103,7 @@ OF_A_RUN: dict[str, tuple[str, str, int, set[str], set[str]]] = {
     "task": ("GET", f"{WES}/runs/{{id}}/tasks/{{task}}", 404, READERS, NO_SCOPE_TO_READ),
     "steps": ("GET", f"{TESP}/runs/{{id}}/steps", 200, READERS, NO_SCOPE_TO_READ),
     "log": ("GET", f"{TESP}/runs/{{id}}/logs/{{stream}}", 200, READERS, NO_SCOPE_TO_READ),
+    "stream": ("GET", f"{TESP}/runs/{{id}}/events", 200, READERS, NO_SCOPE_TO_READ),
     "file": ("GET", f"{TESP}/runs/{{id}}/files/{{path}}", 404, READERS, NO_SCOPE_TO_READ),
     "inputs": ("GET", f"{TESP}/runs/{{id}}/inputs.zip", 200, READERS, NO_SCOPE_TO_READ),
     "outputs": ("GET", f"{TESP}/runs/{{id}}/outputs.zip", 200, READERS, NO_SCOPE_TO_READ),
@@ -116,12 +122,20 @@ OF_NO_TASK: dict[str, tuple[str, str, Any, set[str]]] = {
     "list runs": ("GET", f"{WES}/runs", None, NO_SCOPE_TO_READ),
     "run": ("POST", f"{WES}/runs", RUN, NO_SCOPE_TO_SUBMIT),
     "limits": ("GET", f"{TESP}/limits", None, NO_SCOPE_TO_READ),
+    "rows": ("GET", f"{TESP}/tasks", None, NO_SCOPE_TO_READ),
+    "counts": ("GET", f"{TESP}/counts", None, NO_SCOPE_TO_READ),
+    "destinations": ("GET", f"{TESP}/destinations", None, NO_SCOPE_TO_READ),
+    "stream of all": ("GET", f"{TESP}/events", None, NO_SCOPE_TO_READ),
+    "me": ("GET", f"{TESP}/me", None, set()),
 }
 
 
+STREAMS = {"stream", "followed log", "stream of all"}
+
+
 @pytest.fixture
-async def client(store: TaskStore, settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
-    app = build_api(
+def app(store: TaskStore, settings: Settings) -> FastAPI:
+    return build_api(
         store,
         Bell(),
         settings,
@@ -130,8 +144,20 @@ async def client(store: TaskStore, settings: Settings) -> AsyncIterator[httpx.As
         next_destination=lambda *_: "local",
         workflows=workflows_over(store, settings),
     )
+
+
+@pytest.fixture
+async def client(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
     async with connect(app) as opened:
         yield opened
+
+
+def headers_for(sender: str, endpoint: str, app: FastAPI) -> dict[str, str]:
+    """Those of a request; streams end at once, since the server is told to stop."""
+    if endpoint in STREAMS:
+        app.state.drain.begin()
+        return as_(sender) | {"Accept": "text/event-stream"}
+    return as_(sender)
 
 
 def as_(sender: str) -> dict[str, str]:
@@ -147,18 +173,17 @@ async def create_as(client: httpx.AsyncClient, sender: str, **parts: Any) -> str
 
 
 @pytest.mark.parametrize("endpoint", OF_A_TASK)
-async def test_who_may_do_what_with_a_task(
-    client: httpx.AsyncClient, store: TaskStore, endpoint: str
-) -> None:
+async def test_who_may_do_what_with_a_task(client: httpx.AsyncClient, app: FastAPI, endpoint: str) -> None:
     method, path, done, may, without_scope = OF_A_TASK[endpoint]
     task_id = await create_as(client, "alice")
     for sender in SENDERS:
         expected = done if sender in may else 403 if sender in without_scope else 404
-        answer = await client.request(method, path.format(id=task_id), headers=as_(sender))
+        headers = headers_for(sender, endpoint, app)
+        answer = await client.request(method, path.format(id=task_id), headers=headers)
         assert answer.status_code == expected, f"{sender}: {answer.text}"
         if expected == 404 and sender not in may and method != "HEAD":  # as for a task that there is not
             of_nothing = path.replace("{id}", "no-such-task")
-            missing = await client.request(method, of_nothing, headers=as_(sender))
+            missing = await client.request(method, of_nothing, headers=headers)
             assert answer.text.replace(task_id, "no-such-task") == missing.text
     for headers in ({}, as_("nobody")):
         answer = await client.request(method, path.format(id=task_id), headers=headers)
@@ -166,17 +191,18 @@ async def test_who_may_do_what_with_a_task(
 
 
 @pytest.mark.parametrize("endpoint", OF_A_RUN)
-async def test_who_may_do_what_with_a_run(client: httpx.AsyncClient, endpoint: str) -> None:
+async def test_who_may_do_what_with_a_run(client: httpx.AsyncClient, app: FastAPI, endpoint: str) -> None:
     method, path, done, may, without_scope = OF_A_RUN[endpoint]
     path = path.replace("{task}", "t").replace("{stream}", "stderr").replace("{path}", "a/b")
     run_id = (await client.post(f"{WES}/runs", json=RUN, headers=as_("alice"))).json()["run_id"]
     for sender in SENDERS:
         expected = done if sender in may else 403 if sender in without_scope else 404
-        answer = await client.request(method, path.format(id=run_id), headers=as_(sender))
+        headers = headers_for(sender, endpoint, app)
+        answer = await client.request(method, path.format(id=run_id), headers=headers)
         assert answer.status_code == expected, f"{sender}: {answer.text}"
         if expected == 404 and sender not in may and method != "HEAD":  # as for a run that there is not
             of_nothing = path.replace("{id}", "no-such-run")
-            missing = await client.request(method, of_nothing, headers=as_(sender))
+            missing = await client.request(method, of_nothing, headers=headers)
             assert answer.text.replace(run_id, "no-such-run") == missing.text
     for headers in ({}, as_("nobody")):
         answer = await client.request(method, path.format(id=run_id), headers=headers)
@@ -226,10 +252,11 @@ async def test_an_archive_has_what_its_reader_may_see(
 
 
 @pytest.mark.parametrize("endpoint", OF_NO_TASK)
-async def test_who_may_list_and_create(client: httpx.AsyncClient, endpoint: str) -> None:
+async def test_who_may_list_and_create(client: httpx.AsyncClient, app: FastAPI, endpoint: str) -> None:
     method, path, body, without_scope = OF_NO_TASK[endpoint]
     for sender in SENDERS:
-        answer = await client.request(method, path, json=body, headers=as_(sender))
+        headers = headers_for(sender, endpoint, app)
+        answer = await client.request(method, path, json=body, headers=headers)
         assert answer.status_code == (403 if sender in without_scope else 200), f"{sender}: {answer.text}"
         if answer.status_code == 403:
             assert "scope" in answer.json()["msg"]
