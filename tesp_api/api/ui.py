@@ -42,7 +42,9 @@ _POLICY = (
 class UiEndpoints:
     """`/` leads people to `/ui`, which serves the dashboard."""
 
-    def __init__(self, settings: Settings, authenticators: Sequence[Authenticator], *, with_runs: bool) -> None:
+    def __init__(
+        self, settings: Settings, authenticators: Sequence[Authenticator], *, with_runs: bool
+    ) -> None:
         self._root_path = settings.server.root_path
         self._with_runs = with_runs
         self._ways = [] if settings.auth.is_open else list(settings.auth.modes)
@@ -73,7 +75,9 @@ class UiEndpoints:
         """A file of the dashboard; its address changes with its content, so it may be kept for good."""
         asset = self._assets.files.get(request.path_params["name"])
         if asset is None or request.path_params["version"] != self._assets.version:
-            raise HTTPException(404, "the dashboard has no such file; if the server was updated, reload the page")
+            raise HTTPException(
+                404, "the dashboard has no such file; if the server was updated, reload the page"
+            )
         packed = "gzip" in request.headers.get("accept-encoding", "")
         headers = {"Cache-Control": _FOREVER, "Vary": "Accept-Encoding"}
         if packed:
@@ -96,7 +100,7 @@ class UiEndpoints:
             ],
         }
         base = html.escape(f"{self._root_path}{UI}/")
-        page = self._assets.index.replace("%BASE%", base).replace("%ASSETS%", f"assets/{self._assets.version}")
+        page = self._assets.page.replace("%BASE%", base).replace("%ASSETS%", f"assets/{self._assets.version}")
         return page.replace("%ABOUT%", json.dumps(about).replace("<", "\\u003c"))
 
 

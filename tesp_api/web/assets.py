@@ -27,12 +27,12 @@ class Asset(NamedTuple):
 class Assets(NamedTuple):
     """All files but the page itself, by their names, and one hash of all of them: the folder's name in URLs.
 
-    One hash for all, since modules name each other by relative paths: what is in one folder fits together, and
-    none of it ever changes.
+    One hash for all, since modules name each other by relative paths: what is in one folder fits together,
+    and none of it ever changes.
     """
 
     version: str
-    index: str
+    page: str
     files: dict[str, Asset]
 
 
@@ -40,13 +40,13 @@ class Assets(NamedTuple):
 def load_assets() -> Assets:
     """Read all of them."""
     found = dict(sorted(_walk(files("tesp_api.web") / "static")))
-    index = found.pop(INDEX).decode()
+    page = found.pop(INDEX).decode()
     digest = hashlib.sha256()
     for name, data in found.items():
         digest.update(f"{name}\0{len(data)}\0".encode() + data)
     return Assets(
         digest.hexdigest()[:16],
-        index,
+        page,
         {name: Asset(_media_type(name), data, gzip.compress(data, mtime=0)) for name, data in found.items()},
     )
 

@@ -73,12 +73,17 @@ def complaints() -> list[str]:
 def open_page(browser: Browser, server: TespServer, complaints: list[str]) -> Iterator[Open]:
     contexts = []
 
-    def open_one(address: str = "", *, at: str = "", before: Callable[[Any], None] | None = None, **options: Any) -> Any:
+    def open_one(
+        address: str = "", *, at: str = "", before: Callable[[Any], None] | None = None, **options: Any
+    ) -> Any:
         context = browser.context(**options)
         contexts.append(context)
         context.set_default_timeout(15_000)
         page = context.new_page()
-        page.on("console", lambda said: complaints.append(said.text) if said.type in ("error", "warning") else None)
+        page.on(
+            "console",
+            lambda said: complaints.append(said.text) if said.type in ("error", "warning") else None,
+        )
         page.on("pageerror", lambda error: complaints.append(str(error)))
         if before:
             before(page)

@@ -25,7 +25,9 @@ def pages(server: TespServer) -> dict[str, str]:
             name=HOSTILE,
             description=HOSTILE,
             tags={HOSTILE: HOSTILE},
-            inputs=[{"path": f"/data/{HOSTILE.replace('/', '')}", "content": HOSTILE, "description": HOSTILE}],
+            inputs=[
+                {"path": f"/data/{HOSTILE.replace('/', '')}", "content": HOSTILE, "description": HOSTILE}
+            ],
         )
     )["id"]
     run_id = submit(server, [step(HOSTILE, "true"), step("b", "true")], params={"x": HOSTILE})
@@ -91,7 +93,9 @@ def test_themes_follow_the_system_and_the_user(open_page: Open) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing_serious(browser: Browser, open_page: Open, pages: dict[str, str], scheme: str) -> None:
+def test_axe_finds_nothing_serious(
+    browser: Browser, open_page: Open, pages: dict[str, str], scheme: str
+) -> None:
     found = {}
     page = open_page(color_scheme=scheme, reduced_motion="reduce")
     for name, address in pages.items():
@@ -132,7 +136,11 @@ def test_all_pages_together_weigh_little(open_page: Open, pages: dict[str, str])
             files[response.url] = len(response.body())
 
     page = open_page("tasks", before=lambda one: one.on("response", weigh))
-    for heading, link in (("Workflow runs", "Runs"), ("Destinations", "Destinations"), ("New task", "New task")):
+    for heading, link in (
+        ("Workflow runs", "Runs"),
+        ("Destinations", "Destinations"),
+        ("New task", "New task"),
+    ):
         page.get_by_role("navigation").get_by_role("link", name=link).click()
         page.get_by_role("heading", name=heading, exact=True).wait_for()
     for name in ("a task", "a run"):

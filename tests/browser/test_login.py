@@ -15,7 +15,7 @@ from tesp_api.api.auth.identity import Action
 from tesp_api.store.accounts import User
 from tesp_api.store.sqlite_accounts import SqliteAccounts
 from tesp_api.tes.times import now
-from tests.browser.conftest import Gate, Open
+from tests.browser.conftest import Open
 from tests.browser.test_pages import until
 from tests.services.oidc_issuer import OidcIssuer
 from tests.services.tesp import ONLY_BUBBLEWRAP, TespServer
@@ -78,7 +78,9 @@ def test_a_token_logs_in_and_what_is_live_needs_it_too(
     guarded: TespServer, token: list[str], open_page: Open, complaints: list[str]
 ) -> None:
     asked: list[str] = []
-    page = open_page("tasks", at=guarded.url + "/ui", before=lambda one: one.on("request", lambda r: asked.append(r.url)))
+    page = open_page(
+        "tasks", at=guarded.url + "/ui", before=lambda one: one.on("request", lambda r: asked.append(r.url))
+    )
     page.get_by_role("heading", name="Log in").wait_for()
     page.get_by_label("Token").fill("tesp_wrong")
     page.get_by_role("button", name="Log in with a token").click()
@@ -89,7 +91,9 @@ def test_a_token_logs_in_and_what_is_live_needs_it_too(
     page.get_by_role("button", name="Log in with a token").click()
     is_in(page)
     page.wait_for_selector('.live[data-status="live"]')
-    task_id = guarded.create({"name": "seen", "executors": [{"image": "busybox:latest", "command": ["echo", "hi"]}]})
+    task_id = guarded.create(
+        {"name": "seen", "executors": [{"image": "busybox:latest", "command": ["echo", "hi"]}]}
+    )
     page.locator(f'tr[data-id="{task_id}"] a').click()
     page.locator(".log", has_text="hi").wait_for()
     page.reload()
@@ -139,7 +143,10 @@ def test_who_is_logged_out_by_the_server_is_asked_again(
     page.get_by_label("Token").fill(token[0])
     page.get_by_role("button", name="Log in with a token").click()
     page.get_by_role("heading", name="Destinations").wait_for()
-    page.route("**/tesp/v1/destinations", lambda route: route.fulfill(status=401, json={"msg": "the token has expired"}))
+    page.route(
+        "**/tesp/v1/destinations",
+        lambda route: route.fulfill(status=401, json={"msg": "the token has expired"}),
+    )
     page.get_by_role("heading", name="Log in").wait_for()
     assert page.url.endswith("/ui/destinations")
     until(lambda: complaints)

@@ -17,7 +17,7 @@ _FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "-
 
 
 class Browser:
-    """`with Browser() as browser:`; each test takes a context of its own, which knows nothing of the others."""
+    """`with Browser() as browser:`; each test takes a context of its own."""
 
     def __enter__(self) -> "Browser":
         program = shutil.which("chromium")

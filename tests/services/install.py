@@ -4,7 +4,7 @@ Pulsar's server (pulsar-app) and its library (pulsar-galaxy-lib) ship the same `
 the server lives in an environment of its own, outside the one that tests run in. So do the versions
 of py-tes that real clients pin. MongoDB's server comes as a wheel that holds the program; moto's
 versions of botocore are no concern of ours. DRMAA's module is only on the path of a Pulsar that needs it.
-cwltest judges conformance tests. Playwright, which drives a browser, is only on the path of the tests that need it.
+cwltest judges conformance tests. Playwright, which drives a browser, is on the path of its tests alone.
 """
 
 import fcntl

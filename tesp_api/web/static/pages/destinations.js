@@ -46,9 +46,15 @@ function drawCard(card, site) {
   );
 }
 
+function meter(used, most, label) {
+  const bar = h("i");
+  bar.style.width = `${Math.min(100, (100 * used) / most)}%`;
+  return h("div", { class: "meter", role: "meter", "aria-valuemin": 0, "aria-valuemax": most, "aria-valuenow": Math.min(used, most), "aria-label": label }, bar);
+}
+
 /** How much of something is in use; a bar where there is a limit. */
 function load(name, used, most, unit = "") {
   const number = (value) => `${count(Math.round((value ?? 0) * 10) / 10)}${unit && ` ${unit}`}`;
   const text = most === undefined || most === null ? `${number(used)}, no limit` : `${number(used)} of ${number(most)}`;
-  return h("div", { class: "load" }, h("span", null, name), h("span", null, text), most ? h("meter", { value: Math.min(used ?? 0, most), max: most, "aria-label": `${name}: ${text}` }) : h("i"));
+  return h("div", { class: "load" }, h("span", null, name), h("span", null, text), most ? meter(used ?? 0, most, `${name}: ${text}`) : null);
 }
