@@ -20,7 +20,7 @@ TEST_PACKAGES := docker.io iptables podman runc bubblewrap busybox-static curl p
 # They start a Docker daemon, make users and enter namespaces: that takes root.
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo env "PATH=$$PATH" PYTHONDONTWRITEBYTECODE=1)
 
-.PHONY: help install install-dev demo serve test test-quick test-services fuzz lint audit threats bench bench-api bench-auth \
+.PHONY: help install install-dev demo serve test test-quick test-services fuzz lint audit threats bench bench-api bench-auth bench-logins \
     bench-staging bench-throughput bench-wes conformance faults
 
 help:  ## show this
@@ -84,6 +84,9 @@ bench-api: $(STAMP)-dev test-services  ## measure the API with a million stored 
 
 bench-auth: $(STAMP)-dev  ## measure gets with logins beside gets without (ARGS="--seconds 5")
 	@$(PYTHON) -m bench.auth $(ARGS)
+
+bench-logins: $(STAMP)-dev  ## measure first logins after a restart while strangers send junk
+	@$(PYTHON) -m bench.logins $(ARGS)
 
 bench-staging: $(STAMP)-dev test-services  ## measure transfers beside curl and boto3 (ARGS="--bytes 600000000")
 	@$(AS_ROOT) $(PYTHON) -m bench.staging $(ARGS)

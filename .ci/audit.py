@@ -23,7 +23,11 @@ def main(options: list[str]) -> int:
     sys.path.insert(0, str(REPOSITORY))
     from tests.services.install import install
 
-    install(VENV, NEEDED)
+    try:
+        install(VENV, NEEDED)
+    except subprocess.CalledProcessError:
+        print("pip-audit cannot be installed (see above), so nothing is known")
+        return NOT_LOOKED_UP
     with tempfile.TemporaryDirectory(prefix="tesp-audit-") as folder:
         locked = Path(folder) / "requirements.txt"
         with locked.open("w") as file:

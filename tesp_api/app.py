@@ -194,7 +194,7 @@ def build_authenticators(settings: Settings, accounts: Accounts) -> list[Authent
     if "token" in settings.auth.modes:
         found.append(TokenAuthenticator(accounts))
     if "basic" in settings.auth.modes:
-        found.append(BasicAuthenticator(accounts))
+        found.append(BasicAuthenticator(accounts, settings.limits.logins))
     if "oidc" in settings.auth.modes:
         found.append(OidcAuthenticator(settings.issuers))
     return found

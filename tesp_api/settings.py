@@ -110,7 +110,8 @@ class SchedulerSettings(_Table):
     waiting_max: int = Field(
         1000,
         ge=1,
-        description="so many tasks are held while they wait, and a twentieth of each user's beyond that",
+        description="so many tasks are held while they wait; of users who have few, as many again, and one "
+        "of each user in any case",
     )
     overtakes_max: int = Field(
         50, ge=0, description="so many tasks pass one whose turn it is; then a destination is kept for it"

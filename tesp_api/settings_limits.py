@@ -49,9 +49,9 @@ class SpecialAllowance(UserAllowance):
 class LoginLimits(Table):
     """How many wrong logins are looked at. The same wrong one counts once, however often it comes."""
 
-    per_address: Count = Field(30, description="from one address (of IPv6, a /64), whoever is named")
+    per_address: Count = Field(30, description="from one address (of IPv6, a /48), whoever is named")
     per_user: Count = Field(
-        20, description="that name one user; from then on an address that has failed before must wait"
+        20, description="that name one user; from then on an address that has failed for it must wait"
     )
     within_s: Seconds = Field(600.0, description="so many in this time; each is forgotten bit by bit")
 

@@ -1,10 +1,11 @@
 """The settings of workflow runs (WES)."""
 
+import math
 import re
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from tesp_api.settings_base import Table
 from tesp_api.settings_engines import CwlSettings, SandboxSettings
@@ -21,6 +22,12 @@ class WesSettings(Table):
         "s3://lab/runs/, which the sites must reach; wes/work in the data folder, unless set",
     )
     running_max: int = Field(20, ge=1, description="runs that this server expands at one time; others wait")
+    running_reserved: int | None = Field(
+        None,
+        ge=0,
+        description="the last of these are for users of whom no run is expanded; a quarter of running_max, "
+        "unless set, and none where nobody logs in",
+    )
     live_max: int = Field(100, ge=1, description="runs of one user that have not ended")
     max_body_bytes: Bytes = Field(
         256 * 1024**2, description="of a request that starts a run, with its attachments"
@@ -39,6 +46,19 @@ class WesSettings(Table):
         if re.fullmatch(r"s3://[A-Za-z0-9][A-Za-z0-9._-]+[A-Za-z0-9](/[^\x00-\x1f?#%]*)?", url):
             return url
         raise ValueError("must be an absolute path, file:///path, or s3://bucket/prefix, without % ? and #")
+
+    @model_validator(mode="after")
+    def _leaves_some_to_all(self) -> "WesSettings":
+        if self.reserved >= self.running_max:
+            raise ValueError("running_reserved must be less than running_max")
+        return self
+
+    @property
+    def reserved(self) -> int:
+        """How many places are for users of whom no run is expanded."""
+        if self.running_reserved is not None:
+            return self.running_reserved
+        return min(self.running_max - 1, math.ceil(self.running_max / 4))
 
     @field_validator("engines_dir")
     @classmethod

@@ -49,6 +49,10 @@ def radosgw() -> Iterator[S3Place]:
 
 @pytest.fixture
 def cheap_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Passwords cost next to nothing in this test: on a busy machine a real one takes seconds."""
+    """Passwords cost next to nothing in this test: on a busy machine a real one takes seconds.
+
+    So what is wrong is told soon.
+    """
+    monkeypatch.setattr(passwords, "_TOLD_EVERY_S", 0.02)
     monkeypatch.setattr(passwords, "_hasher", PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
     passwords._nobodys_hash.cache_clear()

@@ -31,6 +31,7 @@ from tesp_api.runner.run_task import abandon_task, close_job, refuse_task, run_t
 from tesp_api.runner.strays import Strays
 from tesp_api.runner.surroundings import Surroundings
 from tesp_api.runner.waiting import find_place, wait_for_attempt
+from tesp_api.runner.waiting_room import room_of
 from tesp_api.runner.worker_archive import build_worker_archive
 from tesp_api.settings import Settings
 from tesp_api.store.base import Task, TaskStore
@@ -42,8 +43,6 @@ _log = logging.getLogger(__name__)
 _RETRY_MIN_S, _RETRY_MAX_S = 0.1, 10.0
 _BATCH = 32
 """So many tasks are claimed at once at least, while more may wait: their documents may be large."""
-_NEWCOMERS_SHARE = 20
-"""A twentieth of `waiting_max` may wait of each user, also while others fill the whole."""
 _BUG_TRIES = 5
 """So often is a task driven on after an error that nobody foresaw, before it ends SYSTEM_ERROR."""
 
@@ -233,22 +232,19 @@ class Scheduler:
         """
         free = self._places.free()
         at_least = 0 if self.settings.store.kind == "mongodb" else _BATCH
-        may_wait = self.settings.scheduler.waiting_max - self._places.waiting_count
-        return max(0, min(max(free, at_least), max(may_wait, self._newcomers_room())))
-
-    def _newcomers_room(self) -> int:
-        return max(1, self.settings.scheduler.waiting_max // _NEWCOMERS_SHARE)
+        may_wait = room_of(0, self._places.waiting_by_owner(), self.settings.scheduler.waiting_max)
+        return min(max(free, at_least), may_wait)
 
     def _shares(self) -> Shares:
         """What each user has of this process: cores, and tasks that wait; and how many more of these may."""
         waiting = self._places.waiting_by_owner()
-        may_wait = max(0, self.settings.scheduler.waiting_max - waiting.total())
-        room = {owner: max(may_wait, self._newcomers_room() - count) for owner, count in waiting.items()}
+        most = self.settings.scheduler.waiting_max
+        room = {count: room_of(count, waiting, most) for count in {0, *waiting.values()}}
         return Shares(
             taken=waiting + Counter(self._places.cores_by_owner()),
             served=self._places.served,
-            room=room,
-            others_room=max(may_wait, self._newcomers_room()),
+            room={owner: room[count] for owner, count in waiting.items()},
+            others_room=room[0],
         )
 
     def _turned(self) -> None:

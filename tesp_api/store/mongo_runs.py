@@ -189,7 +189,13 @@ class MongoRunStore:
     # -- the conductor's side
 
     async def claim(
-        self, owner: str, *, lease_s: float, new_limit: int, without: Collection[str] = ()
+        self,
+        owner: str,
+        *,
+        lease_s: float,
+        new_limit: int,
+        without: Collection[str] = (),
+        reserved: int = 0,
     ) -> list[Run]:
         clock = self._tasks.clock
         free: Document = {"to_do": True, **clock.reached("free_at")}
@@ -209,7 +215,7 @@ class MongoRunStore:
         async with self._tasks.use() as opened:
             fields = {"owner": 1, "state": 1, "doomed": 1}
             candidates = await opened.db.runs.find(free, fields).sort("_id", 1).to_list()
-            left = await _left_waiting(opened.db, candidates, new_limit)
+            left = await _left_waiting(opened.db, candidates, new_limit, reserved)
             for found in candidates:
                 if found["_id"] in left:
                     continue
@@ -360,7 +366,7 @@ async def _check_claim(db: Database, claim: Claim) -> None:
         raise ClaimLost(claim.task_id)
 
 
-async def _left_waiting(db: Database, free: Sequence[Document], new_limit: int) -> set[str]:
+async def _left_waiting(db: Database, free: Sequence[Document], new_limit: int, reserved: int) -> set[str]:
     """The new ones among these runs, oldest first, that are not among the `new_limit` whose turn it is."""
     waiting = [
         (one["_id"], one["owner"]) for one in free if one["state"] == State.QUEUED and not one["doomed"]
@@ -370,7 +376,7 @@ async def _left_waiting(db: Database, free: Sequence[Document], new_limit: int) 
     begun: list[Document] = [{"state": {"$ne": State.QUEUED.value}}, {"claim_owner": {"$exists": True}}]
     had = await db.runs.find({"to_do": True, "doomed": False, "$or": begun}, {"owner": 1}).to_list()
     taken = Counter(one["owner"] for one in had)
-    return {run_id for run_id, _ in waiting} - dealt_out(waiting, taken, new_limit)
+    return {run_id for run_id, _ in waiting} - dealt_out(waiting, taken, new_limit, reserved=reserved)
 
 
 async def _user_of(db: Database, run_id: str) -> str | None:

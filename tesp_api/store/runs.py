@@ -209,15 +209,21 @@ class RunStore(Protocol):
     # -- the conductor's side
 
     async def claim(
-        self, owner: str, *, lease_s: float, new_limit: int, without: Collection[str] = ()
+        self,
+        owner: str,
+        *,
+        lease_s: float,
+        new_limit: int,
+        without: Collection[str] = (),
+        reserved: int = 0,
     ) -> list[Run]:
         """Claim runs that have not ended or are doomed, and that nobody holds (never claimed, released, or
         lease expired).
 
         At most `new_limit` of the QUEUED ones, users in turn: the next is for who has least runs that are
-        claimed or have begun, the oldest first. And all others; of the engines `without` only those that are
-        CANCELING or doomed. Safe to call from several processes at once: no run is claimed twice. Opening an
-        embedded store voids all claims.
+        claimed or have begun, the oldest first; the last `reserved` of these are for users who have none. And
+        all others; of the engines `without` only those that are CANCELING or doomed. Safe to call from
+        several processes at once: no run is claimed twice. Opening an embedded store voids all claims.
         """
 
     async def renew(self, owner: str, run_ids: Collection[str], *, lease_s: float) -> None:

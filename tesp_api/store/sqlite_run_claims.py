@@ -29,9 +29,11 @@ def take_claims(
     expires_at: int,
     new_limit: int,
     without: Collection[str] = (),
+    reserved: int = 0,
 ) -> list[str]:
     """Claim what is free: all that has begun, and up to `new_limit` that has not, users in turn.
 
+    The last `reserved` of these are for users who have none that is claimed or has begun.
     Of the engines `without` only what is CANCELING or doomed.
     """
     free = [
@@ -41,7 +43,7 @@ def take_claims(
     ]
     waiting = [(run_id, whose) for run_id, whose, is_new in free if is_new]
     had = dict(connection.execute(_HAD, (State.QUEUED, now)).fetchall()) if waiting else {}
-    left = {run_id for run_id, _ in waiting} - dealt_out(waiting, had, new_limit)
+    left = {run_id for run_id, _ in waiting} - dealt_out(waiting, had, new_limit, reserved=reserved)
     taken = [run_id for run_id, *_ in free if run_id not in left]
     connection.executemany(
         "UPDATE runs SET claim_owner = ?, claim_epoch = claim_epoch + 1, claim_expires_at = ? WHERE id = ?",

@@ -158,11 +158,18 @@ class SqliteRunStore:
     # -- the conductor's side
 
     async def claim(
-        self, owner: str, *, lease_s: float, new_limit: int, without: Collection[str] = ()
+        self,
+        owner: str,
+        *,
+        lease_s: float,
+        new_limit: int,
+        without: Collection[str] = (),
+        reserved: int = 0,
     ) -> list[Run]:
         def work(db: sqlite3.Connection) -> list[Run]:
             moment, end = self._tasks.lease(lease_s)
-            return rows.read_runs(db, claims.take_claims(db, owner, moment, end, new_limit, without))
+            taken = claims.take_claims(db, owner, moment, end, new_limit, without, reserved)
+            return rows.read_runs(db, taken)
 
         return await self._tasks.write(work)
 

@@ -74,16 +74,23 @@ class Turns:
             self._after[owner] = ids[-1]
 
 
-def dealt_out(waiting: Sequence[tuple[str, str]], taken: Mapping[str, int], count: int) -> set[str]:
+def dealt_out(
+    waiting: Sequence[tuple[str, str]], taken: Mapping[str, int], count: int, *, reserved: int = 0
+) -> set[str]:
     """The up to `count` ids, of those `waiting`, whose turn it is; `taken` is what owners have already.
 
-    `waiting` has the id and the owner of each, oldest first.
+    The last `reserved` of them are for owners who have nothing. `waiting` has the id and the owner of each,
+    oldest first.
     """
     heads: dict[str, str] = {}
     for waiting_id, owner in waiting:
         heads.setdefault(owner, waiting_id)
-    shares = Shares(taken, room=Counter(owner for _, owner in waiting))
-    left = Turns(heads, shares).deal(count)
+    newcomers = {owner: head for owner, head in heads.items() if not taken.get(owner)}
+    firsts = Counter(Turns(newcomers, Shares(room=dict.fromkeys(newcomers, 1))).deal(count))
+    room = Counter(owner for _, owner in waiting) - firsts
+    shares = Shares(firsts + Counter(taken), room=room, others_room=0)
+    rest = count - reserved - firsts.total()
+    left = firsts + Counter(Turns(heads, shares).deal(rest))
     given: set[str] = set()
     for waiting_id, owner in waiting:
         if left.get(owner, 0) > 0:

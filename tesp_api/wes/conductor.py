@@ -113,8 +113,14 @@ class Conductor:
         before = dict(self._driven)
         room = max(0, self.settings.wes.running_max - len(before))
         faults = await self._look_at_engines()
+        # Where nobody logs in all are one user.
+        reserved = 0 if self.settings.auth.is_open else self.settings.wes.reserved
         for run in await self.parts.runs.claim(
-            self.owner, lease_s=self.settings.scheduler.lease_s, new_limit=room, without=faults
+            self.owner,
+            lease_s=self.settings.scheduler.lease_s,
+            new_limit=room,
+            without=faults,
+            reserved=reserved,
         ):
             self._drive(run)
         if not before:

@@ -60,6 +60,7 @@ def test_under_uvicorn_the_network_is_answered_403(tmp_path: Path) -> None:
             answer = httpx.get(f"http://{outside}:{server.port}{TES}/tasks", trust_env=False)
             assert answer.status_code == 403
             assert "auth.open_to_network" in answer.json()["msg"]
+        assert "not started by `tesp serve`: slow clients" in server.log
 
 
 def gone(what: Callable[[], bool]) -> None:

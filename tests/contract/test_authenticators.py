@@ -14,6 +14,7 @@ from tesp_api.api.auth.basic import BasicAuthenticator
 from tesp_api.api.auth.identity import EVERYTHING, LOCAL, Action
 from tesp_api.api.auth.passwords import hash_password
 from tesp_api.errors import NotAuthenticated
+from tesp_api.settings_limits import LoginLimits
 from tesp_api.store.accounts import Accounts, User
 from tesp_api.store.sqlite_accounts import SqliteAccounts
 from tesp_api.tes.times import now
@@ -46,7 +47,7 @@ async def by_password(accounts: Accounts) -> Way:
         *(right + "!", right[:-3], "", "=", "žž", base64.b64encode(b"alice").decode()),
         *(base64.b64encode(b"alice:\xff\xfe").decode(), basic("alice", "x" * 100_000)),
     )
-    return Way(BasicAuthenticator(accounts), right, wrong, lambda: _new_password(accounts))
+    return Way(BasicAuthenticator(accounts, LoginLimits()), right, wrong, lambda: _new_password(accounts))
 
 
 async def _new_password(accounts: Accounts) -> None:
@@ -142,7 +143,7 @@ async def test_whoever_somebody_claims_to_be_is_said_without_a_look(way: Way) ->
         claimed = way.authenticator.claimed(wrong)
         assert len(claimed) < 100
         with pytest.raises(NotAuthenticated):
-            await way.authenticator.authenticate(wrong, is_known=True)
+            await way.authenticator.authenticate(wrong, place="192.0.2.1")
     assert mine in {way.authenticator.claimed(wrong) for wrong in way.wrong}
 
 

@@ -50,7 +50,7 @@ class TokenAuthenticator:
         form = _FORM.fullmatch(credentials)
         return f"token {form[1]}" if form else ""
 
-    async def authenticate(self, credentials: str, *, is_known: bool = False) -> Proof:
+    async def authenticate(self, credentials: str, *, place: str = "") -> Proof:
         form = _FORM.fullmatch(credentials)
         found = await self._accounts.find_token(form[1]) if form else None
         if form is None or found is None or not hmac.compare_digest(found[0].digest, _digest(form[2])):

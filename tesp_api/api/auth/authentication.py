@@ -6,9 +6,10 @@ from dataclasses import replace
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from tesp_api.api.auth.address_prefix import prefix_of
 from tesp_api.api.auth.authenticator import Authenticator, Proof
 from tesp_api.api.auth.identity import OPEN, Identity, put_identity
-from tesp_api.api.auth.login_guard import Attempt, LoginGuard
+from tesp_api.api.auth.login_guard import LoginGuard
 from tesp_api.api.auth.verified import Verified
 from tesp_api.api.errors import error_answer
 from tesp_api.errors import NotAuthenticated, TespError
@@ -67,7 +68,8 @@ class Authentication:
             return True
         if scope["path"] in self._public or scope["path"].startswith(self._dashboard):
             return True
-        identity = self._verified.known(self._given(scope))
+        given = self._given(scope)
+        identity = self._verified.known(_kept_as(given, scope))
         if identity is None:
             return False
         self._put(scope, identity)
@@ -86,32 +88,28 @@ class Authentication:
         return given[0]
 
     async def _sender(self, scope: Scope, given: bytes) -> Identity:
-        client = scope.get("client")
-        address = client[0] if client else ""
-        return await self._verified.identity(given, lambda: self._verify(given, address))
+        one, credentials = self._way_of(given)
+        place, claimed = _place_of(scope), one.claimed(credentials)
 
-    async def _verify(self, given: bytes, address: str) -> Proof:
+        async def verify() -> Proof:
+            try:
+                return self._with_rank(await one.authenticate(credentials, place=place))
+            except NotAuthenticated as error:
+                if error.is_guess:
+                    self._guard.count_wrong(place, claimed, given)
+                raise
+
+        whose = f"{place} {claimed}" if _can_be_guessed(given) else ""
+        return await self._verified.identity(_kept_as(given, scope), verify, whose=whose)
+
+    def _way_of(self, given: bytes) -> tuple[Authenticator, str]:
+        """Who can look at these credentials, and what stands behind their scheme."""
         scheme, _, credentials = given.decode("latin-1").partition(" ")
         credentials = credentials.strip()
         for one in self._authenticators:
             if one.scheme == scheme.lower() and one.takes(credentials):
-                attempt = self._guard.attempt(
-                    address, one.claimed(credentials), given, is_guessable=one.scheme == "basic"
-                )
-                return self._with_rank(await self._try(one, credentials, attempt))
+                return one, credentials
         raise NotAuthenticated("credentials of this kind are not accepted here")
-
-    async def _try(self, one: Authenticator, credentials: str, attempt: Attempt) -> Proof:
-        outcome = None
-        try:
-            proof = await one.authenticate(credentials, is_known=attempt.is_known)
-            outcome = True
-        except NotAuthenticated as error:
-            outcome = False if error.is_guess else None
-            raise
-        finally:
-            attempt.end(outcome)
-        return proof
 
     def _with_rank(self, proof: Proof) -> Proof:
         if proof.identity.owner not in self._admins:
@@ -129,3 +127,17 @@ class Authentication:
                 more = ', error="invalid_token"' if is_wrong_token else ""  # Source: RFC 6750, section 3.1
                 answer.headers.append("WWW-Authenticate", _CHALLENGES[scheme] + more)
         return answer
+
+
+def _place_of(scope: Scope) -> str:
+    client = scope.get("client")
+    return prefix_of(client[0]) if client else ""
+
+
+def _can_be_guessed(given: bytes) -> bool:
+    return given[:6].lower() == b"basic "
+
+
+def _kept_as(given: bytes, scope: Scope) -> bytes:
+    """Passwords are remembered for the place alone that they came from: elsewhere they may be guesses."""
+    return _place_of(scope).encode() + b" " + given if _can_be_guessed(given) else given

@@ -31,10 +31,11 @@ class Authenticator(Protocol):
         Nothing is looked up for it.
         """
 
-    async def authenticate(self, credentials: str, *, is_known: bool = False) -> Proof:
+    async def authenticate(self, credentials: str, *, place: str = "") -> Proof:
         """Who has these credentials, as the store and the keys are now.
 
-        `is_known`: the same have logged in from the same place before, and need not wait for strangers.
+        `place` is where they come from (`prefix_of` the address): what can be guessed is not looked at from
+        there as often as one likes.
 
         Whatever is sent, it ends in one of these ways; the texts say nothing that was not known before, so
         that users cannot be told from names that nobody has.

@@ -8,6 +8,7 @@ from tesp_api.api.auth.authenticator import Proof, Scheme
 from tesp_api.api.auth.identity import LOCAL, Identity
 from tesp_api.api.auth.passwords import MOST_BYTES, PasswordChecker
 from tesp_api.errors import NotAuthenticated
+from tesp_api.settings_limits import LoginLimits
 from tesp_api.store.accounts import USER_NAME, Accounts, User
 
 _WRONG = "the user name or the password is wrong"
@@ -18,9 +19,9 @@ class BasicAuthenticator:
 
     scheme: ClassVar[Scheme] = "basic"
 
-    def __init__(self, accounts: Accounts) -> None:
+    def __init__(self, accounts: Accounts, limits: LoginLimits) -> None:
         self._accounts = accounts
-        self._passwords = PasswordChecker()
+        self._passwords = PasswordChecker(limits)
 
     def takes(self, credentials: str) -> bool:
         return True
@@ -32,11 +33,11 @@ class BasicAuthenticator:
             return ""
         return f"user {name}" if USER_NAME.fullmatch(name) else ""
 
-    async def authenticate(self, credentials: str, *, is_known: bool = False) -> Proof:
+    async def authenticate(self, credentials: str, *, place: str = "") -> Proof:
         name, password = _read(credentials)
         user = await self._accounts.find_user(name) if USER_NAME.fullmatch(name) else None
         stored = user.password_hash if user else ""
-        if not await self._passwords.is_right(name, password, stored, is_known=is_known) or user is None:
+        if not await self._passwords.is_right(name, password, stored, place=place) or user is None:
             raise NotAuthenticated(_WRONG)
         return Proof(local_identity(user))
 

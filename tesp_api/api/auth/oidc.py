@@ -63,7 +63,7 @@ class OidcAuthenticator:
     def claimed(self, credentials: str) -> str:
         return ""  # signatures are not guessed at by name
 
-    async def authenticate(self, credentials: str, *, is_known: bool = False) -> Proof:
+    async def authenticate(self, credentials: str, *, place: str = "") -> Proof:
         header, claimed = _parts(credentials)
         issuer, keys = self._by_url.get(_text(claimed.get("iss")) or "", (None, None))
         if issuer is None or keys is None:

@@ -1,4 +1,4 @@
-"""Passwords: how they are hashed and checked. Slow on purpose (argon2id), so only a few at one time.
+"""Passwords: how they are hashed and checked. Slow on purpose (argon2id), so each is checked once.
 
 Source: RFC 9106; its second recommended set of parameters (64 MiB) is argon2-cffi's default.
 """
@@ -8,23 +8,20 @@ import hashlib
 import hmac
 import secrets
 import time
-from collections import OrderedDict
-from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
-from tesp_api.errors import AuthenticationBusy
+from tesp_api.api.auth.guesses import GuessLimit
+from tesp_api.api.auth.password_line import PasswordLine
+from tesp_api.api.auth.recent import Recent
+from tesp_api.settings_limits import LoginLimits
 
 LEAST_LENGTH = 8
 MOST_BYTES = 1024
-_AT_ONCE = 2
-_REST = 2
-"""After a stranger's password comes a rest of so many times what it took: wrong ones can have a third of the
-processor, wherever they come from."""
-_WAITING = 64
-_REMEMBERED = 10_000
+_TOLD_EVERY_S = 2.0
+"""So long after it came, or a multiple, is told what is wrong: longer than one place keeps the line busy."""
 
 _hasher = PasswordHasher()
 
@@ -44,55 +41,49 @@ class PasswordChecker:
 
     A verdict is about one stored hash: where that has changed, or there is none any more, it is not looked
     at. So the same password costs argon2's time once, and a removed user or a new password is noticed at
-    once.
+    once. Only names that there are have verdicts, so that nobody else's can push them out.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, limits: LoginLimits) -> None:
         self._key = secrets.token_bytes(32)
-        self._verdicts: OrderedDict[bytes, tuple[str, bool]] = OrderedDict()
-        self._threads = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="argon2")
-        self._waiting = {True: 0, False: 0}
-        self._strangers_turn = asyncio.Lock()
+        self._right: Recent[str, tuple[str, bytes]] = Recent()
+        self._wrong: Recent[bytes, str] = Recent()
+        self._guesses = GuessLimit(limits)
+        self._line = PasswordLine(_is_made_of)
 
-    async def is_right(self, name: str, password: str, stored: str, *, is_known: bool = False) -> bool:
-        """Whether `stored` was made of the password; for no hash at all it takes the same time to say no.
+    async def is_right(self, name: str, password: str, stored: str, *, place: str = "") -> bool:
+        """Whether `stored` was made of the password; "" is no hash at all.
 
-        Those who are not known take turns, one at a time.
+        What is right is told at once. What is wrong is told late and at set times, that there is no such name
+        no sooner than that the password is another one.
 
         Raises:
             AuthenticationBusy: too many wait for it.
         """
+        came_at = time.monotonic()
+        if await self._find_out(name, password, stored, place):
+            return True
+        passed_s = time.monotonic() - came_at
+        await asyncio.sleep(_TOLD_EVERY_S - passed_s % _TOLD_EVERY_S)
+        return False
+
+    async def _find_out(self, name: str, password: str, stored: str, place: str) -> bool:
         digest = self._digest(name, password)
-        known = self._verdicts.get(digest)
-        if known is not None and known[0] == stored:
-            self._verdicts.move_to_end(digest)
-            return known[1] and bool(stored)
-        right = await self._check(stored, password, is_known)
-        self._verdicts[digest] = (stored, right)
-        while len(self._verdicts) > _REMEMBERED:
-            self._verdicts.popitem(last=False)
-        return right and bool(stored)
-
-    async def _check(self, stored: str, password: str, is_known: bool) -> bool:
-        if self._waiting[is_known] >= _WAITING:
-            raise AuthenticationBusy("too many passwords are being checked")
-        self._waiting[is_known] += 1
+        is_known_wrong = self._wrong.find(digest) == stored
+        guess = self._guesses.begin(place, name) if stored and not is_known_wrong else None
+        if guess is None:
+            await self._line.pretend(password)
+            return False
+        right = None
         try:
-            return await (self._run if is_known else self._run_in_turn)(stored, password)
+            right = self._right.find(name) == (stored, digest) or await self._line.check(stored, password)
         finally:
-            self._waiting[is_known] -= 1
-
-    async def _run_in_turn(self, stored: str, password: str) -> bool:
-        await self._strangers_turn.acquire()
-        began_at = time.monotonic()
-        try:
-            return await self._run(stored, password)
-        finally:
-            rest_s = _REST * (time.monotonic() - began_at)
-            asyncio.get_running_loop().call_later(rest_s, self._strangers_turn.release)
-
-    async def _run(self, stored: str, password: str) -> bool:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, _is_made_of, stored, password)
+            guess.end(right)
+        if right:
+            self._right.put(name, (stored, digest))
+        else:
+            self._wrong.put(digest, stored)
+        return right
 
     def _digest(self, name: str, password: str) -> bytes:
         return hmac.digest(self._key, f"{len(name)} {name} {password}".encode(), hashlib.sha256)

@@ -56,6 +56,22 @@ async def test_users_take_turns(runs: RunStore) -> None:
     assert [run.id for run in rest] == [run.id for run in of_alice[3:]]
 
 
+async def test_the_last_places_are_for_users_who_have_none(runs: RunStore) -> None:
+    of_alice = [make_run(owner="alice") for _ in range(6)]
+    for run in of_alice:
+        await runs.create(run)
+    claimed = await runs.claim("a", lease_s=60, new_limit=4, reserved=2)
+    assert [run.id for run in claimed] == [run.id for run in of_alice[:2]]
+    assert await runs.claim("a", lease_s=60, new_limit=2, reserved=2) == []
+    later = [make_run(owner=owner) for owner in ("bob", "bob", "carol", "dave")]
+    for run in later:
+        await runs.create(run)
+    claimed = await runs.claim("a", lease_s=60, new_limit=2, reserved=2)
+    assert [run.id for run in claimed] == [later[0].id, later[2].id]
+    claimed = await runs.claim("b", lease_s=60, new_limit=4, reserved=1)
+    assert [run.id for run in claimed] == [of_alice[2].id, later[1].id, later[3].id]
+
+
 async def test_what_has_begun_counts_for_its_user(runs: RunStore, run: Run) -> None:
     claim = await take(runs, run.id)
     await runs.transition(run.id, State.INITIALIZING, claim=claim)

@@ -267,6 +267,44 @@ async def test_junk_tokens_lock_nobody_out_who_has_a_right_one(served: Served, a
                 assert answer.status_code == 200, answer.text
 
 
+async def test_junk_names_lock_nobody_out_who_logs_in_there_for_the_first_time(served: Served) -> None:
+    """And those who send them cannot tell which of them are users'."""
+    path = f"{TES}/tasks"
+    async with served(logins={"per_address": 4}) as client:
+        for number in range(8):
+            answer = await client.get(path, auth=(f"nobody{number}", "junk"))
+            assert answer.status_code == (401 if number < 4 else 429)
+        wrong = [await client.get(path, auth=(name, "junk")) for name in ("bob", "nobody8")]
+        for answer in wrong:
+            check_refused(answer, "limits.logins.per_address", 4, 4)
+        assert wrong[0].json().keys() == wrong[1].json().keys()
+        assert (await client.get(path, auth=ALICE)).status_code == 200
+        assert (await client.get(path, auth=ROOT)).status_code == 200
+
+
+async def test_junk_tokens_lock_no_password_out(served: Served) -> None:
+    path = f"{TES}/tasks"
+    async with served("basic", "token", logins={"per_address": 4}) as client:
+        for number in range(8):
+            token = f"tesp_{number:012x}_{'0' * 64}"
+            await client.get(path, headers={"Authorization": f"Bearer {token}"})
+        assert (await client.get(path, auth=ALICE)).status_code == 200
+
+
+async def test_a_password_that_was_right_elsewhere_is_no_help_to_guesses(served: Served) -> None:
+    """It is remembered for the address alone that it came from, and not past guesses there."""
+    path = f"{TES}/tasks"
+    async with served(logins={"per_address": 30, "per_user": 3, "within_s": 3600}) as client:
+        assert isinstance(client._transport, httpx.ASGITransport)
+        here, there = client._transport.client, ("192.0.2.7", 123)
+        assert (await client.get(path, auth=ALICE)).status_code == 200
+        for address in (there, here):
+            client._transport.client = address
+            for number in range(3):
+                await client.get(path, auth=("alice", f"guess {address} {number}"))
+            assert (await client.get(path, auth=ALICE)).status_code == 429
+
+
 async def test_a_user_is_not_locked_out_from_another_address(served: Served) -> None:
     path = f"{TES}/tasks"
     async with served(logins={"per_address": 6, "per_user": 3, "within_s": 3600}) as client:

@@ -58,7 +58,7 @@ class ByName:
     def claimed(self, credentials: str) -> str:
         return ""
 
-    async def authenticate(self, credentials: str, *, is_known: bool = False) -> Proof:
+    async def authenticate(self, credentials: str, *, place: str = "") -> Proof:
         if credentials not in SENDERS:
             raise NotAuthenticated("who?")
         return Proof(SENDERS[credentials])

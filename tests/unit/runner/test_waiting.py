@@ -263,3 +263,21 @@ async def test_tasks_of_one_user_that_fill_the_waiting_room_do_not_keep_another_
     finally:
         await stage.scheduler.stop()
         await stage.store.aclose()
+
+
+async def test_with_many_users_few_tasks_of_each_are_held_and_one_of_everybody(tmp_path: Path) -> None:
+    crowded = SETTINGS.scheduler.model_copy(update={"waiting_max": 40})
+    stage = Stage(tmp_path)
+    stage.scheduler = stage.new_scheduler(SETTINGS.model_copy(update={"scheduler": crowded}))
+    await stage.store.open()
+    stage.is_away("there", 1000)
+    await stage.scheduler.start()
+    try:
+        for number in range(200):
+            await stage.submit("there", owner=f"user {number % 100}")
+        await until(lambda: len(stage.scheduler._places.waiting_by_owner()) == 100)
+        await stage.finish(await stage.submit(owner="bob"), "here")
+        assert stage.scheduler._places.waiting_count <= 2 * 40 + 100
+    finally:
+        await stage.scheduler.stop()
+        await stage.store.aclose()

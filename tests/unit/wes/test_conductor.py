@@ -465,6 +465,24 @@ async def test_old_runs_are_removed_by_retention(shop: Workshop) -> None:
         await shop.runs.get(run.id)
 
 
+async def test_one_users_runs_do_not_take_all_places(settings: Settings) -> None:
+    """Of 3 places the last is for users who have none; none is where nobody logs in: all are one there."""
+    for modes, most in ((("token",), 2), (("none",), 3)):
+        data = settings.data_dir / modes[0]
+        auth = settings.auth.model_copy(update={"modes": modes})
+        async with Workshop(settings.model_copy(update={"auth": auth, "data_dir": data})) as shop:
+            for _ in range(4):
+                await shop.submit([step("long", "hang")], owner="alice")
+            await shop.until_begun(most)
+            of_bob = await shop.submit([step("short")], owner="bob")
+            if most == 2:
+                assert (await shop.ended_run(of_bob)).state is State.COMPLETE
+            else:
+                await asyncio.sleep(0.3)  # looks three times
+                assert (await shop.runs.get(of_bob)).state is State.QUEUED
+            assert shop.player.begun.count("long") == most
+
+
 async def test_a_cancel_goes_on_after_a_restart(settings: Settings) -> None:
     async with Workshop(settings, plays=False) as first:
         run_id = await first.submit([step("s", "hang", scatter=3)])

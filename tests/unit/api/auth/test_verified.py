@@ -3,18 +3,14 @@
 import asyncio
 from datetime import timedelta
 
-import argon2
 import pytest
 
-from tesp_api.api.auth import passwords
+from tesp_api.api.auth import verified as verified_module
 from tesp_api.api.auth.authenticator import Proof
 from tesp_api.api.auth.identity import LOCAL, Identity
-from tesp_api.api.auth.passwords import PasswordChecker, hash_password
 from tesp_api.api.auth.verified import Verified
-from tesp_api.errors import AuthenticationBusy, NotAuthenticated
+from tesp_api.errors import NotAuthenticated
 from tesp_api.tes.times import now
-
-pytestmark = pytest.mark.usefixtures("cheap_passwords")
 
 ALICE = Identity(LOCAL, "alice")
 
@@ -101,38 +97,26 @@ async def test_those_who_come_at_once_share_one_question_and_none_takes_it_away(
     assert asked.times == 2
 
 
-async def test_a_password_is_hashed_once_as_long_as_its_hash_stays(monkeypatch: pytest.MonkeyPatch) -> None:
-    checked: list[str] = []
-    check = passwords._is_made_of
-
-    def counting(stored: str, password: str) -> bool:
-        checked.append(password)
-        return check(stored, password)
-
-    monkeypatch.setattr(passwords, "_is_made_of", counting)
-    checker, stored, later = PasswordChecker(), hash_password("open sesame"), hash_password("abracadabra")
-    for _ in range(3):
-        assert await checker.is_right("alice", "open sesame", stored)
-        assert not await checker.is_right("alice", "abracadabra", stored)
-    assert sorted(checked) == ["abracadabra", "open sesame"]
-    assert not await checker.is_right("alice", "open sesame", later)
-    assert not await checker.is_right("alice", "open sesame", "")
-    assert not await checker.is_right("alice", "open sesame", "")
-    assert not await checker.is_right("alice", "open sesame", "no hash at all")
-    assert len(checked) == 5  # who is not there costs as much as who is, and is remembered alike
-    assert await checker.is_right("alice", "open sesame", stored)
+async def test_who_tries_out_many_does_not_find_what_was_right() -> None:
+    """Of those who may be one: from the same place, in the same name."""
+    asked, wrong = Asked(Proof(ALICE)), Asked(NotAuthenticated("no"))
+    verified = Verified(5.0)
+    await verified.identity(b"right", asked, whose="here alice")
+    await verified.identity(b"right there", asked, whose="there alice")
+    await verified.identity(b"token", asked)
+    for whose in ("here alice", "here bob", ""):
+        with pytest.raises(NotAuthenticated):
+            await verified.identity(b"wrong", wrong, whose=whose)
+    assert verified.known(b"right") is None
+    assert verified.known(b"right there") == verified.known(b"token") == ALICE
+    assert await verified.identity(b"right", asked, whose="here alice") == ALICE
+    assert asked.times == 4
 
 
-async def test_a_flood_of_passwords_is_turned_away(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(passwords, "_WAITING", 3)
-    checker, stored = PasswordChecker(), hash_password("open sesame")
-    outcomes = await asyncio.gather(
-        *(checker.is_right("alice", f"guess {number}", stored) for number in range(5)), return_exceptions=True
-    )
-    assert outcomes.count(False) == 3
-    assert sum(isinstance(outcome, AuthenticationBusy) for outcome in outcomes) == 2
-
-
-def test_the_parameters_are_those_of_the_standard() -> None:
-    """Source: RFC 9106, section 4: the second recommended option."""
-    assert argon2.PasswordHasher().hash("x").startswith("$argon2id$v=19$m=65536,t=3,p=4$")
+async def test_what_is_remembered_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(verified_module, "_REMEMBERED", 3)
+    verified = Verified(5.0)
+    for number in range(9):
+        await verified.identity(b"%d" % number, Asked(Proof(ALICE)), whose=f"here user {number}")
+    assert [verified.known(b"%d" % number) is not None for number in range(9)] == [False] * 6 + [True] * 3
+    assert len(verified._guessable) == 3
