@@ -26,7 +26,7 @@ from tests.services.tesp import ONLY_BUBBLEWRAP, TespServer, free_port
 AT_ONCE = 4
 _PREFIX = "TESP_API_DESTINATIONS__LOCAL__"
 _SHORT = {"executors": [{"image": "busybox:latest", "command": ["true"]}]}
-_CHATTY = {
+_CHATTY: dict[str, object] = {
     "executors": [
         {"image": "busybox:latest", "command": ["sh", "-c", "while :; do date; sleep 0.2; done"]},
     ]
@@ -133,7 +133,7 @@ def _sites() -> Iterator[tuple[str, AbstractContextManager[dict[str, str]]]]:
 def _latency(server: TespServer, name: str, followers: int, lines: int, figures: dict[str, float]) -> None:
     """From the moment that a program in a container writes a line to that when a reader has it."""
     script = f"for i in $(seq {lines}); do date +%s.%N; sleep {_EVERY_S}; done"
-    task = {"executors": [{"image": "busybox:latest", "command": ["sh", "-c", script]}]}
+    task: dict[str, object] = {"executors": [{"image": "busybox:latest", "command": ["sh", "-c", script]}]}
     if not followers:
         latencies = _read_lines(server, task)
     else:

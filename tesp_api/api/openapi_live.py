@@ -27,7 +27,13 @@ LOGS = parameter(
 LAST_EVENT_ID = parameter(
     "last_event_id", TEXT, "In streams: as the header Last-Event-ID, for clients that cannot send it."
 )
-STREAM: Json = {SSE: {"schema": TEXT}}
+_EVENT: Json = {
+    "type": "object",
+    "description": "Each event; its data are a JSON object.",
+    "required": ["event", "data"],
+    "properties": {"event": TEXT, "data": TEXT, "id": TEXT},
+}
+STREAM: Json = {SSE: {"schema": _EVENT}}
 """What is answered to who asks for events as they come."""
 
 

@@ -15,6 +15,7 @@ from tesp_api.api.auth.identity import ANYBODY, Action, sender
 from tesp_api.api.auth.permissions import require
 from tesp_api.api.auth.visible_tasks import VisibleTasks
 from tesp_api.api.limits.list_turns import ListTurns
+from tesp_api.api.limits.request_rate import charge
 from tesp_api.api.live.endpoints import LiveEndpoints
 from tesp_api.api.live.streams import counts_shown
 from tesp_api.api.queries import PAGE_SIZE_MAX, QueryReader, read_tags, reading
@@ -28,6 +29,8 @@ from tesp_api.tes.times import rfc3339
 ROWS_DEFAULT = 50
 WAIT_MAX_S = 60
 _PAGE_BYTES = 1024**2
+_ROWS_PER_REQUEST = 200
+"""So many rows count as one request more."""
 _TAGS_BYTES = 4096
 """A row with more of them goes without: they are in the task itself."""
 
@@ -82,6 +85,7 @@ class OverviewEndpoints:
             page = await self._tasks.list_states(who, query)
         ids = [task_id for task_id, _ in page.items]
         rows, is_cut = await self._rows(ids)
+        charge(request, len(rows) / _ROWS_PER_REQUEST)
         token = token_after(rows[-1]["id"]) if is_cut else page.next_token
         return json_answer({"tasks": rows} | ({"next_page_token": token} if token else {}))
 

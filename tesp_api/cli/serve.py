@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import resource
 import signal
 import socket
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from tesp_api.settings import Settings
 
+_OPEN_FILES = 65_536
 _BACKLOG = 2048
 _LOOPBACK = ("localhost", "127.", "::1")
 
@@ -113,6 +115,7 @@ def _run(settings: "Settings", listener: socket.socket) -> None:
     shown.setFormatter(PlainFormatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s"))
     logging.basicConfig(level=logging.WARNING, handlers=[shown])
     logging.getLogger("tesp_api").setLevel(settings.log_level.upper())
+    _allow_open_files()
     config = uvicorn.Config(
         create_app(settings),
         http=LimitedHttpProtocol,
@@ -126,6 +129,14 @@ def _run(settings: "Settings", listener: socket.socket) -> None:
             runner.run(_serve(config, settings, listener))
     except TespError as error:
         raise CommandFailed(str(error)) from None
+
+
+def _allow_open_files() -> None:
+    """Each client that follows something holds a connection: as many as the system lets us have."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = _OPEN_FILES if hard == resource.RLIM_INFINITY else min(_OPEN_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 async def _serve(config: Any, settings: "Settings", listener: socket.socket) -> None:

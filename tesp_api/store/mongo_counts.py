@@ -74,6 +74,7 @@ class MongoCounts:
             await self._take_census()
         elif began_at >= self._census_due_at and (self._counting is None or self._counting.done()):
             self._counting = asyncio.create_task(self._take_census(), name="count the tasks that have ended")
+            self._counting.add_done_callback(_look_at)
             await asyncio.wait([self._counting], timeout=_PATIENCE_S)  # of few tasks it takes no longer
         census, until = self._census, self._until  # which belong together, and may change meanwhile
         live = await self._count({"live": True, "state": {"$in": _LIVE}}, Index.LIVE_STATES)
@@ -105,3 +106,9 @@ class MongoCounts:
             about = one["_id"]
             found[about["owner"], read_groups(about), State(about["state"])] = int(one["count"])
         return found
+
+
+def _look_at(done: "asyncio.Task[None]") -> None:
+    """A count that failed is made again later: nobody needs to hear of it."""
+    if not done.cancelled():
+        done.exception()

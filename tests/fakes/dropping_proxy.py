@@ -50,7 +50,7 @@ class DroppingProxy:
         while True:
             try:
                 client, _ = self._listener.accept()
-                server = socket.create_connection(self._target)  # type: ignore[arg-type]
+                server = socket.create_connection(self._target)
             except OSError:
                 return
             with self._lock:

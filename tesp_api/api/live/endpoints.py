@@ -17,7 +17,7 @@ from tesp_api.api.live.hub import LiveHub
 from tesp_api.api.live.response import LiveResponse, StreamPlaces
 from tesp_api.api.live.run_stream import RunPlace, RunStream
 from tesp_api.api.live.streams import Reader, follow, follow_everything
-from tesp_api.api.live.task_stream import LogForm, TaskPlace, TaskStream
+from tesp_api.api.live.task_stream import LogForm, TaskPlace, TaskStream, check_place
 from tesp_api.api.queries import QueryReader, reading
 from tesp_api.errors import Fault, StoreUnavailable
 from tesp_api.store.base import Standing, Stream, Task, TaskStore
@@ -80,6 +80,7 @@ class LiveEndpoints:
             form = _log_form(query)
             last = _last_event_id(request, query)
         place = TaskPlace.read(last) if last else TaskPlace(task.attempt)
+        await check_place(self._store, task.id, place)
 
         async def stream() -> AsyncIterator[bytes]:
             with self._hub.follow(task.id, lambda: TaskStream(self._store, task)) as topic:

@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Awaitable, Callable, Hashable, Iterator
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from tesp_api.api.draining import Drain
 from tesp_api.bell import Bell
@@ -50,6 +50,8 @@ class Topic:
         if found is None:
             found = self._shared[place] = asyncio.ensure_future(read())
             found.add_done_callback(lambda done: self._forget(place, done))
+        if found.done():  # as for nearly all who ask
+            return cast(T, found.result())
         result: T = await asyncio.shield(found)  # one who goes away must not take it from the others
         return result
 

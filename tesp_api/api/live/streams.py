@@ -9,12 +9,12 @@ from tesp_api.api.live.feed import CountsTold, Feed
 from tesp_api.api.live.frames import KEEP_ALIVE, RETRY, Step, frame
 from tesp_api.api.live.hub import EVERYTHING, LiveHub, Topic
 from tesp_api.errors import (
-    AuthenticationBusy,
     NotAllowed,
     NotAuthenticated,
     RunNotFound,
     StoreUnavailable,
     TaskNotFound,
+    TespError,
 )
 from tesp_api.store.base import TaskStore
 
@@ -23,7 +23,6 @@ RECHECK_S = 20.0
 _STORE_AWAY_S = 1.0
 
 _OVER = (NotAuthenticated, NotAllowed, TaskNotFound, RunNotFound)
-_UNKNOWN = (StoreUnavailable, AuthenticationBusy)
 
 P = TypeVar("P")
 
@@ -48,7 +47,7 @@ class Reader:
                 self.who = await self._may_read()
             except _OVER:
                 return True
-            except _UNKNOWN:
+            except TespError:  # it cannot be said now
                 pass
         return False
 

@@ -63,7 +63,25 @@ class TaskPlace:
             numbers = [int(one) for one in parts]
             if max(numbers) <= _MOST:
                 return cls(*numbers)
-        raise InvalidRequest([Fault("Last-Event-ID", "must be the id of an event of this stream")])
+        raise _no_event()
+
+
+async def check_place(store: TaskStore, task_id: str, place: TaskPlace) -> None:
+    """Return if the place is one between events: what comes after it can be read line by line.
+
+    Raises:
+        InvalidRequest: it is the id of no event of the task.
+    """
+    logs: tuple[tuple[Stream, int], ...] = (("gateway", place.gateway), ("events", place.worker))
+    for stream, offset in logs:
+        if offset:
+            part = await store.read_log(task_id, place.attempt, 0, stream, offset=offset - 1, limit=1)
+            if part != LogPart(offset - 1, b"\n"):
+                raise _no_event()
+
+
+def _no_event() -> InvalidRequest:
+    return InvalidRequest([Fault("Last-Event-ID", "must be the id of an event of this stream")])
 
 
 @dataclass(frozen=True, slots=True)

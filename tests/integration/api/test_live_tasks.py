@@ -251,10 +251,15 @@ async def test_a_place_that_is_not_there_yet_harms_nobody(
     client: httpx.AsyncClient, store: TaskStore
 ) -> None:
     task_id = await create(client)
-    await finish(store, await start(store, task_id), b"x")
-    for place in ("7.0.0.0.0.0.0.0", "1.99.99.99.99.99.99.99", "1.0.0.0.3.0.0.0"):
+    held = await start(store, task_id)
+    await store.append_log(held, 1, 0, "events", 0, event(0, "initializing"))
+    await finish(store, held, b"x")
+    for place in ("7.0.0.0.0.0.0.0", "1.99.99.0.0.99.99.99"):
         events = await all_of(client, path(task_id), Last_Event_ID=place)
         assert events[-1].name == "end"
+    for place in ("1.0.0.0.3.0.0.0", "1.0.0.5.0.0.0.0", "1.0.0.0.9999.0.0.0"):  # in the middle of a line
+        headers = {"Accept": "text/event-stream", "Last-Event-ID": place}
+        assert (await client.get(path(task_id), headers=headers)).status_code == 400
 
 
 async def test_without_the_header_the_events_are_json(client: httpx.AsyncClient) -> None:

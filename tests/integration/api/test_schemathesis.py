@@ -25,6 +25,7 @@ from schemathesis.specs.openapi.checks import (
 from tesp_api.api.auth.api_tokens import new_token
 from tesp_api.api.auth.identity import Action
 from tesp_api.api.auth.passwords import hash_password
+from tesp_api.api.live.hub import LiveHub
 from tesp_api.api.openapi import openapi_document
 from tesp_api.settings import Settings
 from tesp_api.store.accounts import Accounts, User
@@ -71,6 +72,14 @@ class World:
             for operation in methods.values():
                 del operation["responses"]["default"]  # which would allow every status
         self.schema = schemathesis.openapi.from_dict(document)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _streams_that_end() -> Iterator[None]:
+    """A stream ends once it has told what is there, as when the server is being stopped."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(LiveHub, "is_closing", True)
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -45,9 +45,17 @@ class Kept:
         return (
             (query.states is None or self.states[task.id] in query.states)
             and (query.owner is None or task.owner == query.owner)
+            and (not query.destination or query.destination == destination_of(task))
             and task.request["name"].startswith(query.name_prefix)
             and all(key in tags and value in ("", tags[key]) for key, value in query.tags)
         )
+
+
+def destination_of(task: Task) -> str | None:
+    """A common one, whose tasks lie in the older half, and a rare one."""
+    if task.request["tags"].get("rare"):
+        return "rare"
+    return "common" if task.request["tags"]["half"] == "old" else None
 
 
 def one_task(number: int) -> Task:
@@ -73,6 +81,7 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kept]:
             sqlite_creation.create(db, task, None)
             if number % 4 == 1 or number < 200:
                 states[task.id] = cancel(db, task.id, "", 0)
+            db.execute("UPDATE tasks SET went_to = ? WHERE id = ?", (destination_of(task), task.id))
         db.execute("COMMIT")
         yield Kept(db, tasks, states)
         db.close()
@@ -120,6 +129,12 @@ QUERIES = {
     "old tag, old name": TaskQuery(tags=(("half", "old"),), name_prefix="early-5"),
     "name and state": TaskQuery(name_prefix="early", states=CANCELING),
     "name and owner": TaskQuery(name_prefix="early-2", owner="bob"),
+    "destination": TaskQuery(destination="common"),
+    "rare destination": TaskQuery(destination="rare"),
+    "no destination": TaskQuery(destination="elsewhere"),
+    "destination and state": TaskQuery(destination="common", states=CANCELING),
+    "destination and tag that never meet": TaskQuery(destination="common", tags=(("half", "new"),)),
+    "destination and name": TaskQuery(destination="rare", name_prefix="early"),
     "everything": TaskQuery(
         states=QUEUED, name_prefix="e", tags=(("turn", "even"), ("rare", ""), ("half", "old")), owner="alice"
     ),
