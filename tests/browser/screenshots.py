@@ -1,4 +1,4 @@
-"""Make the pictures in docs/dashboard/: `python -m tests.browser.screenshots` (needs `make test-services`)."""
+"""Make the pictures in docs/dashboard/: `make test-services`, `python -m tests.browser.screenshots`."""
 
 import io
 import tempfile
@@ -20,7 +20,9 @@ READS = "".join(f">read{n}\n{'GATTACACCGGAATTCAT' * (n % 3 + 1)}\n" for n in ran
 
 def tool(inputs: dict[str, Any], script: str, out: str) -> dict[str, Any]:
     """A command-line tool that writes one file."""
-    given = {name: {**kind, "inputBinding": {"position": at}} for at, (name, kind) in enumerate(inputs.items())}
+    given = {
+        name: {**kind, "inputBinding": {"position": at}} for at, (name, kind) in enumerate(inputs.items())
+    }
     return {
         "class": "CommandLineTool",
         "cwlVersion": "v1.2",
@@ -48,7 +50,11 @@ VARIANTS: dict[str, Any] = {
             },
             "coverage": {"run": "coverage.cwl", "in": {"x": "align/out"}, "out": ["out"]},
             "call_variants": {"run": "call.cwl", "in": {"x": "align/out"}, "out": ["out"]},
-            "report": {"run": "report.cwl", "in": {"x": "coverage/out", "y": "call_variants/out"}, "out": ["out"]},
+            "report": {
+                "run": "report.cwl",
+                "in": {"x": "coverage/out", "y": "call_variants/out"},
+                "out": ["out"],
+            },
         },
     },
     "index.cwl": tool({"x": {"type": "string"}}, "sleep 2; echo $1 > index", "index"),
@@ -73,7 +79,11 @@ def main() -> None:
 
 def _take_all(server: TespServer, browser: Browser, results: Path) -> None:
     task_id = server.run(_genome(results))["id"]
-    for name, script in (("fails on purpose", "exit 3"), ("align sample 17", "sleep 1"), ("quality check", "true")):
+    for name, script in (
+        ("fails on purpose", "exit 3"),
+        ("align sample 17", "sleep 1"),
+        ("quality check", "true"),
+    ):
         server.run(_shell(name, script))
     server.create(_shell("assemble contigs", "for i in $(seq 60); do echo round $i of 60; sleep 1; done"))
     params = {"samples": ["liver", "kidney", "heart"], "reference": "GRCh38"}
@@ -83,7 +93,9 @@ def _take_all(server: TespServer, browser: Browser, results: Path) -> None:
     phone = browser.context(viewport=PHONE, color_scheme="light", device_scale_factor=1.5)
     page = _open(wide, server, f"runs/{run_id}")
     page.locator(".node", has_text="call_variants").wait_for(timeout=120_000)
-    page.locator(".node", has_text="coverage").locator(".step-state", has_text="Complete").wait_for(timeout=120_000)
+    page.locator(".node", has_text="coverage").locator(".step-state", has_text="Complete").wait_for(
+        timeout=120_000
+    )
     _save(page, "run")
     _save(_open(wide, server, "tasks"), "tasks")
     _save(_open(dark, server, f"tasks/{task_id}"), "task-dark")
@@ -103,7 +115,7 @@ def _shell(name: str, script: str, **more: Any) -> dict[str, Any]:
 def _genome(results: Path) -> dict[str, Any]:
     task = _shell(
         "count bases of lambda",
-        "for i in 1 2 3 4 5; do echo reading part $i of 5; sleep 0.4; done; grep -v '>' /data/reads.fa > /out/bases",
+        "for i in 1 2 3 4 5; do echo part $i of 5; sleep 0.4; done; grep -v '>' /data/reads.fa > /out/bases",
         inputs=[{"path": "/data/reads.fa", "content": READS}],
         outputs=[{"path": "/out/counts.tsv", "url": f"{results.as_uri()}/counts.tsv"}],
         volumes=["/out"],
