@@ -106,7 +106,7 @@ function build(main, { id, path, known, signal, go }) {
       const now = known.task;
       state = setBadge(state, now.state);
       fill(summary, summaryOf(known));
-      fill(notes, notesOf(now));
+      fill(notes, waitsFor(known), notesOf(now));
       fill(programs, executors(now));
       drawButtons(buttons, { known, id, trouble, go, view });
       keyed(history, known.history, (entry) => `${entry.time} ${entry.state} ${entry.reason}`, historyRow);
@@ -183,6 +183,12 @@ function summaryOf({ task, history }) {
 function tookOf({ task, history }) {
   const end = FINAL.has(task.state) ? millis(history.at(-1)?.time) : Date.now();
   return duration(end - millis(task.creation_time));
+}
+
+/** Why a task has not begun, as its history tells. */
+function waitsFor({ task, history }) {
+  const reason = task.state === "QUEUED" && history.at(-1)?.reason;
+  return reason && reason !== "created" ? h("p", { class: "waits" }, reason) : null;
 }
 
 /** What is worth knowing first: why it failed, and what the server noted. */

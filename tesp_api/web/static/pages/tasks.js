@@ -14,6 +14,8 @@ const TIMES = { "": "Any time", 1: "Last hour", 24: "Last 24 hours", 168: "Last 
 const RARE_STATES = new Set(["CANCELING", "PREEMPTED"]);
 const SHOWN_STATES = Object.keys(STATES).filter((name) => !["PAUSED", "UNKNOWN"].includes(name));
 
+let focused = ""; // by whom the filters were changed: it is drawn anew, and gets the focus back
+
 export async function render(main, { query, signal, go }) {
   const list = { rows: new Map(), next: "", isLoaded: false };
   const live = liveMark();
@@ -35,6 +37,7 @@ export async function render(main, { query, signal, go }) {
   );
 
   const apply = (changes) => {
+    focused = document.activeElement?.dataset.key ?? "";
     const next = new URLSearchParams(query);
     for (const [name, value] of Object.entries(changes)) {
       next.delete(name);
@@ -83,6 +86,8 @@ export async function render(main, { query, signal, go }) {
 
   drawChips(null);
   draw();
+  if (focused) main.querySelector(`[data-key="${focused}"]`)?.focus({ preventScroll: true });
+  focused = "";
   const poll = async () => {
     const [counts] = await Promise.all([get(`${TESP}/counts`, {}, signal), refresh()]);
     drawChips(counts.states);
@@ -116,7 +121,7 @@ const toggled = (chosen, name) => (chosen.has(name) ? [...chosen].filter((one) =
 
 function chip(name, chosen, onclick) {
   const { label, tone, shape } = stateOf(name);
-  return h("button", { type: "button", class: `chip tone-${tone}`, "aria-pressed": String(chosen.has(name)), onclick }, icon(shape), h("span", null, label), h("b", null, ""));
+  return h("button", { type: "button", class: `chip tone-${tone}`, "aria-pressed": String(chosen.has(name)), "data-key": name, onclick }, icon(shape), h("span", null, label), h("b", null, ""));
 }
 
 function head() {
@@ -174,10 +179,10 @@ function queryOf(query) {
 }
 
 function filterForm(query, apply) {
-  const field = (name, label, props = {}) => h("label", props.wrap ?? null, h("span", null, label), h("input", { name, type: "search", value: query.get(name) ?? "", autocomplete: "off", spellcheck: "false", ...props.input }));
+  const field = (name, label, props = {}) => h("label", props.wrap ?? null, h("span", null, label), h("input", { name, "data-key": name, type: "search", value: query.get(name) ?? "", autocomplete: "off", spellcheck: "false", ...props.input }));
   const isRange = query.has("created_after") || query.has("created_before") || query.get("since") === "range";
-  const times = h("select", { name: "since" }, Object.entries(TIMES).sort(byHours).map(([value, text]) => h("option", { value, selected: value === (isRange ? "range" : (query.get("since") ?? "")) }, text)));
-  const destination = h("select", { name: "destination" }, h("option", { value: "" }, "Any"), query.get("destination") ? h("option", { selected: true }, query.get("destination")) : null);
+  const times = h("select", { name: "since", "data-key": "since" }, Object.entries(TIMES).sort(byHours).map(([value, text]) => h("option", { value, selected: value === (isRange ? "range" : (query.get("since") ?? "")) }, text)));
+  const destination = h("select", { name: "destination", "data-key": "destination" }, h("option", { value: "" }, "Any"), query.get("destination") ? h("option", { selected: true }, query.get("destination")) : null);
   const owner = h("span", { class: "contents" });
   const advanced = FILTERS.slice(1).some((name) => query.get(name));
   const node = h(
