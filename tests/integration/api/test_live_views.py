@@ -107,6 +107,7 @@ async def test_everybody_hears_of_their_own_tasks(client: httpx.AsyncClient, sto
     ):
         await alice.until("counts", states={"QUEUED": 1})
         await bob.until("counts", states={})
+        await root.until("counts", states={"QUEUED": 1})
         mine, shared = make_task(owner="alice"), make_task(owner="carol", groups=("lab",))
         await store.create(mine)
         assert ids(await alice.until("task", id=mine.id))[-1] == (mine.id, "QUEUED")
