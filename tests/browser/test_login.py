@@ -17,6 +17,7 @@ from tesp_api.store.sqlite_accounts import SqliteAccounts
 from tesp_api.tes.times import now
 from tests.browser.conftest import Open
 from tests.browser.test_pages import until
+from tests.services.browser import Browser
 from tests.services.oidc_issuer import OidcIssuer
 from tests.services.tesp import ONLY_BUBBLEWRAP, TespServer
 
@@ -107,8 +108,9 @@ def test_a_token_logs_in_and_what_is_live_needs_it_too(
     assert not [url for url in asked if token[0] in url]
 
 
-def test_a_password_logs_in(guarded: TespServer, open_page: Open) -> None:
+def test_a_password_logs_in(guarded: TespServer, browser: Browser, open_page: Open) -> None:
     page = open_page("tasks", at=guarded.url + "/ui")
+    assert browser.axe(page) == []
     page.get_by_label("User").fill("alice")
     page.get_by_label("Password").fill(PASSWORD)
     page.keyboard.press("Enter")

@@ -23,7 +23,7 @@ export function showLogin(main, { done }) {
   };
   const ways = [
     ...about.issuers.map((issuer) => issuerButton(issuer, trouble)),
-    about.ways.includes("basic") ? passwordForm(enter) : null,
+    about.ways.includes("basic") ? passwordForm(enter, !about.issuers.length) : null,
     about.ways.includes("token") || (about.ways.includes("oidc") && !about.issuers.length) ? tokenForm(enter) : null,
   ].filter(Boolean);
   fill(
@@ -43,19 +43,19 @@ function issuerButton(issuer, trouble) {
   return h("button", { type: "button", class: "main wide", onclick: leave }, `Log in with ${issuer.name}`);
 }
 
-function passwordForm(enter) {
+function passwordForm(enter, isFirst) {
   const user = h("input", { name: "username", autocomplete: "username", required: true, autocapitalize: "off", spellcheck: "false" });
   const password = h("input", { name: "password", type: "password", autocomplete: "current-password", required: true });
-  return loginForm([["User", user], ["Password", password]], "Log in", () => enter(() => usePassword(user.value, password.value)));
+  return loginForm([["User", user], ["Password", password]], "Log in", () => enter(() => usePassword(user.value, password.value)), { isFirst });
 }
 
 function tokenForm(enter) {
   const token = h("input", { name: "token", type: "password", autocomplete: "off", required: true, spellcheck: "false", placeholder: "tesp_…" });
-  return loginForm([["Token", token]], "Log in with a token", () => enter(() => useToken(token.value.trim())));
+  return loginForm([["Token", token]], "Log in with a token", () => enter(() => useToken(token.value.trim())), { about: "An API token of this server, as tesp token create prints it, or one of an issuer." });
 }
 
-function loginForm(fields, text, onSubmit) {
-  const form = h("form", null, fields.map(([label, input]) => h("label", null, h("span", null, label), input)), h("button", { type: "submit", class: "wide" }, text));
+function loginForm(fields, text, onSubmit, { isFirst = false, about: hint = "" }) {
+  const form = h("form", null, fields.map(([label, input]) => h("label", null, h("span", null, label), input)), hint ? h("p", { class: "hint" }, hint) : null, h("button", { type: "submit", class: isFirst ? "main wide" : "wide" }, text));
   form.addEventListener("submit", (event) => {
     event.preventDefault();
     onSubmit();
