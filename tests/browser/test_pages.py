@@ -48,6 +48,7 @@ def test_the_list_is_filtered_and_the_address_keeps_the_filters(server: TespServ
     word = uuid.uuid4().hex[:8]
     good = server.run(shell("true", name=f"{word} good", tags={"batch": word}))["id"]
     bad = server.run(shell("false", name=f"{word} bad", tags={"batch": word}))["id"]
+    server.run(shell("true", name="of another batch", tags={"batch": "other"}))
     page = open_page("tasks")
     page.get_by_label("Tag", exact=True).fill("batch")
     page.get_by_label("Tag value").fill(word)
