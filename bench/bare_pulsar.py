@@ -22,7 +22,8 @@ import aio_pika
 
 from tesp_api.pulsar.amqp_broker import queue_name
 from tesp_api.pulsar.base import JobOrder
-from tesp_api.pulsar.job_files import TASK_FILE, WORKER_FILE, worker_command
+from tesp_api.pulsar.job_files import TASK_FILE, WORKER_FILE, WORKER_TEXT_FILE, worker_command
+from tesp_api.pulsar.worker_text import as_text
 from tesp_api.runner.job_plan import plan_job
 from tesp_api.runner.lending import NOTHING
 from tesp_api.runner.needs import needs_of
@@ -186,9 +187,7 @@ class BareAmqp:
 
     def __init__(self, url: str, manager: str, python: str = "python3") -> None:
         self._url, self._manager = url, manager
-        worker, place = f"../tool_files/{WORKER_FILE}.b64", f"../tool_files/{WORKER_FILE}"
-        unpack = f"base64 -d {worker} > {place}.part && mv {place}.part {place}"
-        self._command = f"{unpack} && {worker_command(python)}"
+        self._command = worker_command(python, WORKER_TEXT_FILE)
 
     def run(self, jobs: list[JobOrder], at_once: int) -> float:
         """The seconds that they take."""
@@ -230,10 +229,7 @@ class BareAmqp:
             return time.perf_counter() - began
 
     def _setup(self, order: JobOrder) -> dict[str, Any]:
-        files = {
-            f"{WORKER_FILE}.b64": base64.b64encode(order.worker).decode(),
-            TASK_FILE: order.task_json.decode(),
-        }
+        files = {WORKER_TEXT_FILE: as_text(order.worker), TASK_FILE: order.task_json.decode()}
         return {
             "job_id": order.job_id,
             "command_line": self._command,

@@ -49,7 +49,8 @@ from tesp_api.store.sqlite_accounts import SqliteAccounts
 from tesp_api.store.sqlite_runs import SqliteRunStore
 from tesp_api.wes.conductor import Conductor
 from tesp_api.wes.engines.base import EngineRun, RunFiles, WorkflowEngine
-from tesp_api.wes.engines.cwl import CwlEngine
+from tesp_api.wes.engines.cwl.engine import CwlEngine
+from tesp_api.wes.engines.snakemake.engine import SnakemakeEngine
 from tesp_api.wes.files import StorageFiles
 from tesp_api.wes.run_creation import RunCreation
 from tesp_api.wes.run_tasks import HostParts
@@ -178,7 +179,7 @@ def build_run_store(settings: Settings, tasks: TaskStore) -> RunStore:
 
 def build_engines(settings: Settings) -> Mapping[str, WorkflowEngine]:
     """The workflow engines by name, be they installed or not."""
-    return {engine.name: engine for engine in (CwlEngine(settings),)}
+    return {engine.name: engine for engine in (CwlEngine(settings), SnakemakeEngine(settings))}
 
 
 def build_accounts(settings: Settings) -> Accounts:

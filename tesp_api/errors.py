@@ -31,6 +31,7 @@
     │   └── AttemptOver             410   the attempt has ended
     ├── StorageUnavailable          503   where workflow runs keep their files does not answer, or is full
     ├── EngineUnusable              503   a workflow engine is not installed, or must not run; its runs wait
+    ├── EngineDied              (a process of a workflow engine has died: the run is expanded anew)
     ├── StagingRefused              502 → SYSTEM_ERROR   what is needed of storage cannot be had beforehand
     └── PulsarError                 502 → SYSTEM_ERROR
         ├── PulsarUnavailable       503   ask again later; no task ends because of it alone
@@ -212,8 +213,8 @@ class KeyReused(TespError):
 
     http_status = 409
 
-    def __init__(self, key: str) -> None:
-        super().__init__(f"the Idempotency-Key {key!r} was used for another task: choose a new one")
+    def __init__(self, key: str, *, what: str = "task") -> None:
+        super().__init__(f"the Idempotency-Key {key!r} was used for another {what}: choose a new one")
 
 
 class AccountRefused(TespError):
@@ -329,6 +330,10 @@ class EngineUnusable(TespError):
     """A workflow engine cannot run on this server; the text says what its operator has to do."""
 
     http_status = 503
+
+
+class EngineDied(TespError):
+    """A process of a workflow engine has died by itself, or was killed; the run may be expanded anew."""
 
 
 class StagingRefused(TespError):

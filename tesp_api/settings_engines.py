@@ -29,3 +29,19 @@ class CwlSettings(Table):
     default_image: str = Field(
         "debian:stable-slim", pattern=r"^[^\s-]\S*$", description="of tools that name none"
     )
+
+
+class SnakemakeSettings(Table):
+    """Of the engine snakemake."""
+
+    spare: bool = Field(
+        True, description="keep a process ready, so that a run begins at once; it takes some 90 MB of memory"
+    )
+    default_image: str = Field(
+        "debian:stable-slim", pattern=r"^[^\s-]\S*$", description="of rules that name none"
+    )
+    snakemake_image: str = Field(
+        "",
+        pattern=r"^([^\s-]\S*)?$",
+        description="of rules with `run:`, such as snakemake/snakemake:v9.27.1; they are refused, unless set",
+    )

@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import Field, field_validator, model_validator
 
 from tesp_api.settings_base import Table
-from tesp_api.settings_engines import CwlSettings, SandboxSettings
+from tesp_api.settings_engines import CwlSettings, SandboxSettings, SnakemakeSettings
 
 Bytes = Annotated[int, Field(gt=0)]
 
@@ -37,6 +37,7 @@ class WesSettings(Table):
     )
     sandbox: SandboxSettings = SandboxSettings()
     cwl: CwlSettings = CwlSettings()
+    snakemake: SnakemakeSettings = SnakemakeSettings()
 
     @field_validator("work_url")
     @classmethod

@@ -1,4 +1,5 @@
-"""The header `Idempotency-Key`: a client that timed out may send its request again, and gets the same task.
+"""The header `Idempotency-Key`: a client that timed out may send its request again, and gets the same task,
+or the same run.
 
 Source: the IETF draft draft-ietf-httpapi-idempotency-key-header, whose quotes are optional here.
 """
@@ -6,7 +7,7 @@ Source: the IETF draft draft-ietf-httpapi-idempotency-key-header, whose quotes a
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, BinaryIO
 
 from starlette.datastructures import Headers
 
@@ -15,6 +16,7 @@ from tesp_api.store.base import OnceKey
 
 HEADER = "Idempotency-Key"
 MAX_LENGTH = 255
+_PIECE_BYTES = 1024**2
 PATTERN = r"^[!-~]+$"
 """What a key is made of: the visible characters of ASCII. So no key of ours with a space is a client's."""
 
@@ -42,5 +44,23 @@ def read_key(headers: Headers) -> str | None:
 
 def once_key(key: str, document: Mapping[str, Any]) -> OnceKey:
     """The key with what tells one task from another: the task as it is stored, however it was written."""
-    text = json.dumps(document, sort_keys=True, separators=(",", ":"))
-    return OnceKey(key, hashlib.sha256(text.encode()).hexdigest())
+    return OnceKey(key, hashlib.sha256(_plain(document)).hexdigest())
+
+
+def once_key_of_run(key: str, document: Mapping[str, Any], attached: Mapping[str, BinaryIO]) -> OnceKey:
+    """The key with what tells one run from another: its request, and what is in each attached file.
+
+    Reads the files to their ends, and leaves them at their beginnings.
+    """
+    told = hashlib.sha256(_plain(document))
+    for name, file in sorted(attached.items()):
+        content = hashlib.sha256()
+        while piece := file.read(_PIECE_BYTES):
+            content.update(piece)
+        file.seek(0)
+        told.update(_plain([name, content.hexdigest()]))
+    return OnceKey(key, told.hexdigest())
+
+
+def _plain(value: Any) -> bytes:
+    return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()

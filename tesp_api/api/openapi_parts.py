@@ -60,7 +60,7 @@ PARAMETERS: Json = {
         {"type": "string", "maxLength": idempotency.MAX_LENGTH, "pattern": idempotency.PATTERN},
         "A name for this request, made up by the client, best a UUID. A request that may not have arrived "
         "can be sent again with the same name: it creates nothing twice, and answers the same id. The name "
-        "is forgotten when the task is deleted. Quotes around it are left out.",
+        "is forgotten when the task, or run, is deleted. Quotes around it are left out.",
     )
     | {"in": "header"},
 }
@@ -78,7 +78,8 @@ REFUSALS: Json = {
     ),
     "NotFound": in_json("There is no such task, or nothing by that name in it.", "Error"),
     "Conflict": in_json(
-        "The task has not ended yet; or the Idempotency-Key belongs to another task, with another body.",
+        "The task or run has not ended yet, or is needed by another one; or the Idempotency-Key belongs to "
+        "another one, with another body.",
         "Error",
     ),
     "TooLarge": in_json(

@@ -5,6 +5,7 @@ Source: WES 1.1, for every path, name, parameter and answer under `/ga4gh/wes/v1
 
 from tesp_api.api.openapi_live import live_run_paths
 from tesp_api.api.openapi_parts import (
+    IDEMPOTENCY_KEY,
     NUMBER_FROM_0,
     TEXT,
     Json,
@@ -115,7 +116,8 @@ def _run_workflow() -> Json:
         "RunWorkflow",
         (_TAG, "RunWorkflow", text),
         in_json("The run's id.", "RunId"),
-        "400 413 429 503 default",
+        "400 409 413 429 503 default",
+        parameters=[IDEMPOTENCY_KEY],
         requestBody={"required": True, "content": content},
     )
 

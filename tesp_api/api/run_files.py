@@ -149,7 +149,7 @@ class RunFileEndpoints:
     async def _with_files(self, who: Identity, run_id: str) -> Run:
         """The run, if its files are where this server looks for them."""
         run = await self._runs.get(who, run_id)
-        if reason := why_elsewhere(self._workflows.files, run.id, run.work_url):
+        if reason := why_elsewhere(self._workflows.files.base_url, run.id, run.work_url):
             raise HTTPException(404, reason)
         return run
 

@@ -17,6 +17,7 @@ from tesp_api.api.answers import json_answer
 from tesp_api.api.auth.identity import OPEN, Action, Identity, sender
 from tesp_api.api.auth.permissions import require
 from tesp_api.api.auth.visible_runs import VisibleRuns
+from tesp_api.api.idempotency import once_key_of_run, read_key
 from tesp_api.api.queries import reading
 from tesp_api.api.request_id import note_run, request_id_of
 from tesp_api.api.run_forms import run_form
@@ -68,9 +69,10 @@ class RunEndpoints:
         return json_answer(wes_service_info(self._settings, engines, counts, base_of(request)))
 
     async def create_run(self, request: Request) -> Response:
-        """Store the run of the form, or of the JSON, in the body."""
+        """Store the run of the form, or of the JSON, in the body; once for each Idempotency-Key."""
         who = sender(request)
         require(who, Action.SUBMIT)
+        key = read_key(request.headers)
         creation = self._workflows.creation
         installed = await creation.installed()
         async with run_form(request) as form:
@@ -79,11 +81,15 @@ class RunEndpoints:
             new = await asyncio.to_thread(
                 read_run_request, form.fields, list(form.attachments), engines, versions
             )
+            once = None
+            if key is not None:
+                once = await asyncio.to_thread(once_key_of_run, key, new.document, form.attachments)
             run_id = await creation.create(
                 new,
                 list(form.attachments.items()),
                 owner=who.owner,
                 groups=who.groups,
+                once=once,
                 find=lambda earlier: self._runs.get(who, earlier),
                 request_id=request_id_of(request),
             )

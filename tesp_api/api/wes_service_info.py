@@ -43,7 +43,8 @@ def wes_service_info(
         "name": service.name,
         "type": {"group": "org.ga4gh", "artifact": "wes", "version": WES_VERSION},
         "description": f"Workflow runs as tasks of {service.description}. Beyond the standard: "
-        + ", ".join(one.replace(" /", f" {settings.server.root_path}/") for one in EXTENSIONS),
+        + ", ".join(one.replace(" /", f" {settings.server.root_path}/") for one in EXTENSIONS)
+        + "; the header Idempotency-Key when creating runs",
         "organization": {"name": service.organization_name, "url": service.organization_url},
         "environment": service.environment,
         "version": version("tesp-api"),

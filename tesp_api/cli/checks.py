@@ -11,6 +11,7 @@ from tesp_api.app import build_store, build_transports
 from tesp_api.cli.channel_checks import channel_checks, key_checks
 from tesp_api.cli.check import Check
 from tesp_api.cli.engine_checks import engine_checks
+from tesp_api.cli.run_checks import run_checks
 from tesp_api.cli.runtimes import MEND, probe, run
 from tesp_api.cli.secret_checks import login_checks, secret_checks
 from tesp_api.errors import DataFolderInUse, PulsarError, StoreError
@@ -38,6 +39,8 @@ def check_everything(settings: Settings) -> list[Check]:
             checks += _runtimes(name, site)
             checks += _file_roots(name, site)
     checks += engine_checks(settings)
+    if all(check.level != "fail" for check in checks if check.name == "store"):
+        checks += run_checks(settings)
     return checks
 
 

@@ -1,6 +1,7 @@
 """A small client of TESP's own HTTP API, for the command line."""
 
 import time
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +19,9 @@ _TES = "/ga4gh/tes/v1"
 _TESP = "/tesp/v1"
 _PATIENCE_S = 60.0
 """So long does what only looks wait for a limit."""
+_ANSWER_WITHIN_S, _PAUSE_S = 60.0, 0.5
+"""So long is a request sent again that may have arrived, and how often; a server's restart takes less."""
+_NO_ANSWER = (httpx.NetworkError, httpx.TimeoutException, httpx.RemoteProtocolError)
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
 
@@ -56,8 +60,9 @@ class TespClient:
         self._http.close()
 
     def create(self, task: dict[str, Any], *, patience_s: float = 0) -> str:
-        """Create the task and return its id; while a limit is reached, try again for `patience_s`."""
-        return str(self.call("POST", f"{_TES}/tasks", json=task, patience_s=patience_s).json()["id"])
+        """Create the task, once, and return its id; while a limit is reached, try again for `patience_s`."""
+        answer = self.call("POST", f"{_TES}/tasks", json=task, patience_s=patience_s, once=True)
+        return str(answer.json()["id"])
 
     def limits(self) -> dict[str, Any]:
         """What we may take of the server, and have."""
@@ -146,21 +151,43 @@ class TespClient:
             partial.unlink(missing_ok=True)
 
     def call(
-        self, method: str, path: str, *, patience_s: float | None = None, **extra: Any
+        self, method: str, path: str, *, patience_s: float | None = None, once: bool = False, **extra: Any
     ) -> httpx.Response:
-        """The answer, if it is a good one; 429 is waited out, as it says for how long, if patience lasts."""
+        """The answer, if it is a good one; 429 is waited out, as it says for how long, if patience lasts.
+
+        `once`: with an Idempotency-Key, so that it can be sent again when the connection is lost.
+        """
         if patience_s is None:
             patience_s = _PATIENCE_S if method == "GET" else 0
         deadline = time.monotonic() + patience_s
+        if once:
+            extra["headers"] = {"Idempotency-Key": str(uuid.uuid4())}
         while True:
             with self._failures_told():
-                response = self._http.request(method, path, **extra)
+                send = self._send_until_answered if once else self._http.request
+                response = send(method, path, **extra)
             pause_s = _retry_after_s(response)
             if pause_s is None or time.monotonic() + pause_s > deadline:
                 break
             time.sleep(pause_s)
         self._check(response)
         return response
+
+    def _send_until_answered(self, method: str, path: str, **extra: Any) -> httpx.Response:
+        """The answer to a request that does nothing twice. One that could not be sent is given up at once."""
+        deadline = time.monotonic() + _ANSWER_WITHIN_S
+        may_have_arrived = False
+        while True:
+            is_late = time.monotonic() > deadline
+            try:
+                response = self._http.request(method, path, **extra)
+                if response.status_code != 503 or is_late:
+                    return response
+            except _NO_ANSWER as error:
+                if is_late or (isinstance(error, httpx.ConnectError) and not may_have_arrived):
+                    raise
+            may_have_arrived = True
+            time.sleep(_PAUSE_S)
 
     @contextmanager
     def stream(

@@ -20,7 +20,7 @@ app = typer.Typer(
 
 @app.command()
 def install(
-    name: Annotated[str, typer.Argument(help="Which engine: cwl.")],
+    name: Annotated[str, typer.Argument(help="Which engine: cwl or snakemake.")],
     data: Data = None,
 ) -> None:
     """Install an engine into an environment of its own, from package versions that are locked by hashes.
@@ -31,7 +31,7 @@ def install(
 
     known = _environments(data)
     if name not in known:
-        raise CommandFailed(f"there is no engine {name!r}: there is {', '.join(known)}", Exit.USAGE)
+        raise CommandFailed(f"there is no engine {name!r}: there are {', '.join(known)}", Exit.USAGE)
     environment = known[name]
     is_new = not environment.is_installed
     if is_new:
@@ -88,5 +88,6 @@ def _environments(data: Any) -> "dict[str, EngineEnvironment]":
 def engine_environments(settings: "Settings") -> "dict[str, EngineEnvironment]":
     """That of each engine, by its name."""
     from tesp_api.wes.engines.cwl.engine import cwl_environment
+    from tesp_api.wes.engines.snakemake.engine import snakemake_environment
 
-    return {one.name: one for one in (cwl_environment(settings),)}
+    return {one.name: one for one in (cwl_environment(settings), snakemake_environment(settings))}

@@ -25,7 +25,8 @@ app = typer.Typer(
 RunId = Annotated[str, typer.Argument(metavar="ID")]
 RunIds = Annotated[list[str], typer.Argument(metavar="ID")]
 
-_TYPES = {".cwl": ("CWL", "v1.2"), ".wdl": ("WDL", "1.0"), ".nf": ("NFL", "DSL2"), ".smk": ("SMK", "v9")}
+_TYPES = {".cwl": ("CWL", "v1.2"), ".wdl": ("WDL", "1.0"), ".nf": ("NFL", "DSL2")}
+_SNAKEMAKE = ("SMK", "9")
 
 
 @app.command(epilog=EXIT_CODES)
@@ -66,10 +67,14 @@ def submit(
     from tesp_api.cli.run_client import form_fields
     from tesp_api.cli.run_output import print_end
     from tesp_api.cli.run_tree import watch
+    from tesp_api.cli.snakefiles import is_snakefile, snakefile_with_its_files, workflow_folder
 
-    found = attachments.workflow_with_its_files(workflow)
     given, params_folder = attachments.read_params(params)
-    base = Path(workflow.partition("#")[0]).resolve().parent
+    if is_snakefile(workflow) and "://" not in workflow:
+        found, base = snakefile_with_its_files(workflow, given), workflow_folder(workflow)
+    else:
+        found = attachments.workflow_with_its_files(workflow)
+        base = Path(workflow.partition("#")[0]).resolve().parent
     by_hand = attachments.attached_by_hand(attach or [], base)
     told, inputs = attachments.params_with_files(given, params_folder)
     language, of_language = _language(workflow, kind, version)
@@ -327,9 +332,10 @@ def _language(workflow: str, kind: str | None, version: str | None) -> tuple[str
         CommandFailed: neither says it.
     """
     from tesp_api.cli.attachments import read_document
+    from tesp_api.cli.snakefiles import is_snakefile
 
     path = workflow.partition("#")[0]
-    by_name = _TYPES.get(Path(path).suffix.lower(), ("", ""))
+    by_name = _SNAKEMAKE if is_snakefile(path) else _TYPES.get(Path(path).suffix.lower(), ("", ""))
     language = kind or by_name[0]
     if not language:
         raise CommandFailed(f"{workflow} does not say what it is: name its language by --type", Exit.USAGE)

@@ -22,13 +22,15 @@ class RunClient:
         self._client = client
 
     def submit(self, fields: Mapping[str, str], attached: Mapping[str, Path]) -> str:
-        """Start a run and return its id."""
+        """Start a run, once, and return its id."""
         with ExitStack() as stack:
             opened = [(name, stack.enter_context(path.open("rb"))) for name, path in attached.items()]
             files: list[tuple[str, Any]] = [("workflow_attachment", one) for one in opened]
             # the fields as parts without file names, so that the form is multipart with no file, too
             parts = [*((name, (None, value)) for name, value in fields.items()), *files]
-            answer = self._client.call("POST", f"{_WES}/runs", files=parts, timeout=_UPLOAD_TIMEOUT_S)
+            answer = self._client.call(
+                "POST", f"{_WES}/runs", files=parts, timeout=_UPLOAD_TIMEOUT_S, once=True
+            )
         return str(answer.json()["run_id"])
 
     def get(self, run_id: str) -> dict[str, Any]:

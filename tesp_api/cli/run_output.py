@@ -1,5 +1,6 @@
 """What `tesp run` prints of runs, and where it saves their files."""
 
+import posixpath
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,17 +25,23 @@ def files_among(value: Any, folder: Path) -> Iterator[tuple[str, Path]]:
         yield place, path
 
 
-def _places(value: Any) -> Iterator[tuple[str, str]]:
+def _places(value: Any, folder: str = "") -> Iterator[tuple[str, str]]:
+    """The URLs of files, and their names, with the Directories in which they are listed before them."""
     if isinstance(value, list):
         for item in value:
-            yield from _places(item)
+            yield from _places(item, folder)
     elif isinstance(value, dict):
         location = value.get("location")
         if value.get("class") == "File" and isinstance(location, str) and _OURS in location:
             # The path alone: a login goes to the server that was asked, whatever an output says.
-            yield location[location.index(_OURS) :], _file_name(value.get("basename"), location)
+            name = _file_name(value.get("basename"), location)
+            yield location[location.index(_OURS) :], posixpath.join(folder, name)
+        if value.get("class") == "Directory":
+            folder = posixpath.join(
+                folder, _file_name(value.get("basename"), str(location or "").rstrip("/"))
+            )
         for item in value.values():
-            yield from _places(item)
+            yield from _places(item, folder)
 
 
 def _file_name(basename: Any, location: str) -> str:

@@ -22,12 +22,13 @@ from tesp_api.pulsar.amqp_probe import ANSWER_FILE, PROBE, SCRIPT, Prober
 from tesp_api.pulsar.base import JobOrder, JobStatus
 from tesp_api.pulsar.job_files import (
     TASK_FILE,
-    WORKER_FILE,
+    WORKER_TEXT_FILE,
     check_file_name,
     check_job_id,
     worker_command,
 )
 from tesp_api.pulsar.mailbox import Mailbox
+from tesp_api.pulsar.worker_text import as_text
 
 MIN_PAUSE_S = 2.0
 STATUS_TIMEOUT_S = 10.0
@@ -79,13 +80,8 @@ class AmqpPulsar:
 
     async def launch(self, order: JobOrder) -> None:
         """One message holds it all; Pulsar passes over a job that it has already."""
-        worker, place = f"../tool_files/{WORKER_FILE}.b64", f"../tool_files/{WORKER_FILE}"
-        unpack = f"base64 -d {worker} > {place}.part && mv {place}.part {place}"
-        files = {
-            f"{WORKER_FILE}.b64": base64.b64encode(order.worker).decode(),
-            TASK_FILE: order.task_json.decode(),
-        }
-        command = f"{unpack} && {worker_command(self._python)}"
+        files = {WORKER_TEXT_FILE: as_text(order.worker), TASK_FILE: order.task_json.decode()}
+        command = worker_command(self._python, WORKER_TEXT_FILE)
         home = [(HOME_FILE, f"../metadata/tesp/{HOME_FILE}")]
         await self._submit(check_job_id(order.job_id), command, files, home, order.params)
         self._wake(order.job_id)

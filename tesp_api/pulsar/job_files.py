@@ -14,6 +14,7 @@ from tesp_api.errors import PulsarRefused
 INPUTS = "inputs"
 TOOL_FILES = "tool_files"
 WORKER_FILE = "tesp-worker.pyz"
+WORKER_TEXT_FILE = "tesp-worker.py"
 TASK_FILE = "task.json"
 TESP_FOLDER = "tesp"  # below `metadata`
 STARTED_FILE = "started"
@@ -78,13 +79,13 @@ def within_limit(name: str, data: bytes) -> bytes:
     return data
 
 
-def worker_command(python: str) -> str:
+def worker_command(python: str, file: str = WORKER_FILE) -> str:
     """The command line given to Pulsar, which runs it in the job's `working` directory.
 
     It is the same for every job: no user's string is in it. `exec` makes the worker the process
     that Pulsar knows; -I and -S keep the site's Python settings out and save start time.
     """
-    return f"exec {shlex.quote(python)} -I -S ../{TOOL_FILES}/{WORKER_FILE} .."
+    return f"exec {shlex.quote(python)} -I -S ../{TOOL_FILES}/{file} .."
 
 
 def last_words(exit_code: object, stderr: str) -> str:

@@ -51,13 +51,14 @@ class WorkFiles(Protocol):
         """Remove a directory with all beneath it; does nothing if there is none."""
 
 
-def why_elsewhere(files: WorkFiles, run_id: str, work_url: str) -> str:
-    """Why these cannot be the files of a run: they are where another `wes.work_url` said; "" if they can."""
-    if work_url == f"{files.base_url}{run_id}/":
+def why_elsewhere(base_url: str, run_id: str, work_url: str) -> str:
+    """Why the files of a run cannot be in its folder below `base_url`: another `wes.work_url` has named
+    another place; "" if they can."""
+    if work_url == f"{base_url}{run_id}/":
         return ""
     return (
         f"the files of run {run_id} are in {work_url}, but this server looks for them in "
-        f"{files.base_url}{run_id}/: the setting wes.work_url (or data_dir) was changed"
+        f"{base_url}{run_id}/: the setting wes.work_url (or data_dir) is another one"
     )
 
 

@@ -10,6 +10,7 @@ doomed                     deleted, and to be removed
 to_do                      not ended, or doomed
 free_at                    from when on it may be claimed, 0 if nobody holds it
 epoch, claim_owner         the number of claims so far, and who has the present one
+once                       {key, digest} of an idempotent creation; the key is hashed together with its owner
 """
 
 from collections.abc import Mapping
@@ -17,26 +18,29 @@ from typing import Any
 
 from bson.int64 import Int64
 
-from tesp_api.store.base import Claim
+from tesp_api.store.base import Claim, OnceKey
 from tesp_api.store.mongo_documents import (
     Document,
     exact,
     from_json,
     from_micros,
+    once_hash,
     printable,
     to_json,
     to_micros,
 )
-from tesp_api.store.runs import Run, RunGlance, StepRecord
+from tesp_api.store.run_states import RUN_FINAL
+from tesp_api.store.runs import Run, RunGlance, RunToDo, StepRecord
 from tesp_api.tes.states import State
 
 LISTED = dict.fromkeys(("request", "params", "outputs", "uses", "system_logs"), 0)
 AT_A_GLANCE = {"state": 1, "owner": 1, "groups": 1}
+FINAL_STATES = [state.value for state in RUN_FINAL]
 
 
-def new_run_document(run: Run) -> Document:
+def new_run_document(run: Run, once: OnceKey | None = None) -> Document:
     """The document of a run that has just been created."""
-    return {
+    document: Document = {
         "_id": run.id,
         "owner": run.owner,
         "state": State.QUEUED.value,
@@ -56,6 +60,9 @@ def new_run_document(run: Run) -> Document:
         "free_at": Int64(0),
         "epoch": 0,
     }
+    if once is not None:
+        document["once"] = {"key": once_hash(run.owner, once.key), "digest": once.body_digest}
+    return document
 
 
 def to_run(document: Mapping[str, Any]) -> Run:
@@ -86,6 +93,18 @@ def to_run(document: Mapping[str, Any]) -> Run:
 def to_run_glance(document: Mapping[str, Any]) -> RunGlance:
     """A document, read by `AT_A_GLANCE`, as what it says."""
     return RunGlance(State(document["state"]), document["owner"], _groups(document))
+
+
+def to_run_to_do(document: Mapping[str, Any]) -> RunToDo:
+    """A document with a field `is_free`: whether nobody holds it."""
+    return RunToDo(
+        document["_id"],
+        State(document["state"]),
+        document["engine"],
+        document["work_url"],
+        not document["is_free"],
+        document["doomed"],
+    )
 
 
 def new_step_document(step: StepRecord) -> Document:

@@ -4,50 +4,38 @@ Every change of a run is one compare-and-set of its document. Steps are unique b
 same time one puts a step, and all get that one.
 """
 
-import asyncio
 import contextlib
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
-from weakref import WeakValueDictionary
 
 from bson.int64 import Int64
 from pymongo import ReturnDocument
-from pymongo.errors import DocumentTooLarge, DuplicateKeyError
+from pymongo.errors import DuplicateKeyError
 
-from tesp_api.errors import (
-    ClaimLost,
-    Fault,
-    InvalidRequest,
-    RunInUse,
-    RunNotFound,
-    RunNotOver,
-    TespError,
-    TransitionRefused,
-)
-from tesp_api.store.base import Claim, LogPart, Page
+from tesp_api.errors import ClaimLost, RunInUse, RunNotFound, RunNotOver, TransitionRefused
+from tesp_api.store.base import Claim, LogPart, OnceKey, Page
 from tesp_api.store.mongo import MongoTaskStore
 from tesp_api.store.mongo_documents import Database, Document, exact, printable, to_json, to_micros
+from tesp_api.store.mongo_run_creation import HELD_BACK_MICROS, MongoRunCreation
 from tesp_api.store.mongo_run_documents import (
     AT_A_GLANCE,
+    FINAL_STATES,
     LISTED,
-    new_run_document,
     new_step_document,
     to_run,
     to_run_glance,
+    to_run_to_do,
     to_step,
 )
 from tesp_api.store.page_token import task_id_in, token_after
 from tesp_api.store.run_states import RUN_FINAL, run_sources
-from tesp_api.store.runs import Run, RunEnd, RunGlance, RunLogName, RunQuery, StepRecord, too_many_live
+from tesp_api.store.runs import Run, RunEnd, RunGlance, RunLogName, RunQuery, RunToDo, StepRecord
 from tesp_api.store.turns import dealt_out
 from tesp_api.tes.states import State
-from tesp_api.tes.times import now
 
-_FINAL = [state.value for state in RUN_FINAL]
 _TO_CANCELING = [state.value for state in run_sources(State.CANCELING)]
 _NEWEST_FIRST = [("_id", -1)]
-_HELD_BACK_MICROS = 60 * 1_000_000
 
 
 class MongoRunStore:
@@ -55,29 +43,15 @@ class MongoRunStore:
 
     def __init__(self, tasks: MongoTaskStore) -> None:
         self._tasks = tasks
-        self._creating: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._creation = MongoRunCreation(tasks)
 
     # -- the API's side
 
-    async def create(self, run: Run, *, live_max: int | None = None) -> None:
-        document = new_run_document(run)
-        if live_max is None and not run.uses:
-            await self._insert(document)
-            return
-        # Stored before it is counted, so that of servers at one time none lets too many through, and before
-        # what it uses is looked for, so that this is not deleted any more. Meanwhile it is nobody's to claim,
-        # and if this process dies now, it is one that was created.
-        held_back = document | {"free_at": Int64(to_micros(now()) + _HELD_BACK_MICROS)}
-        turn = self._creating.setdefault(run.owner, asyncio.Lock())
-        async with turn:
-            if not await self._insert(held_back):
-                return
-            async with self._tasks.use() as opened:
-                if fault := await self._fault_of(opened.db, run, live_max):
-                    await opened.db.runs.delete_one({"_id": run.id})
-                    raise fault
-                unclaimed = {"_id": run.id, "claim_owner": {"$exists": False}}
-                await opened.db.runs.update_one(unclaimed, {"$set": {"free_at": Int64(0)}})
+    async def create(self, run: Run, *, once: OnceKey | None = None, live_max: int | None = None) -> str:
+        return await self._creation.create(run, once, live_max)
+
+    async def find_once(self, owner: str, once: OnceKey) -> str | None:
+        return await self._creation.find_once(owner, once)
 
     async def get(self, run_id: str) -> Run:
         return to_run(await self._find(run_id))
@@ -106,9 +80,8 @@ class MongoRunStore:
         return {State(one["_id"]): int(one["count"]) for one in counted}
 
     async def count_live(self, owner: str) -> int:
-        live = {"doomed": False, "owner": owner, "state": {"$nin": _FINAL}}
         async with self._tasks.use() as opened:
-            return await opened.db.runs.count_documents(live)
+            return await self._creation.count_live(opened.db, owner)
 
     async def request_cancel(self, run_id: str, reason: str) -> State:
         change = {"$set": {"state": State.CANCELING.value}, "$push": {"system_logs": printable(reason)}}
@@ -188,6 +161,21 @@ class MongoRunStore:
 
     # -- the conductor's side
 
+    async def list_to_do(self, *, limit: int) -> list[RunToDo]:
+        parts = dict.fromkeys(("state", "engine", "work_url", "doomed"), 1)
+        free = self._tasks.clock.reached("free_at")["$expr"]
+        async with self._tasks.use() as opened:
+            found = opened.db.runs.find({"to_do": True}, parts | {"is_free": free}).sort("_id", 1)
+            return [to_run_to_do(document) for document in await found.limit(limit).to_list()]
+
+    async def tell_unclaimed(self, run_id: str, line: str) -> bool:
+        said = printable(line)
+        free = {"_id": run_id, "to_do": True, "system_logs": {"$ne": said}}
+        free |= self._tasks.clock.reached("free_at")
+        async with self._tasks.use() as opened:
+            told = await opened.db.runs.update_one(free, {"$push": {"system_logs": said}})
+        return bool(told.matched_count)
+
     async def claim(
         self,
         owner: str,
@@ -195,13 +183,11 @@ class MongoRunStore:
         lease_s: float,
         new_limit: int,
         without: Collection[str] = (),
+        base_url: str | None = None,
         reserved: int = 0,
     ) -> list[Run]:
         clock = self._tasks.clock
-        free: Document = {"to_do": True, **clock.reached("free_at")}
-        if without:
-            ending = [{"doomed": True}, {"state": State.CANCELING.value}]
-            free["$or"] = [{"engine": {"$nin": list(without)}}, *ending]
+        free: Document = {"to_do": True, **clock.reached("free_at"), **_drivable(without, base_url)}
         change = [
             {
                 "$set": {
@@ -287,26 +273,6 @@ class MongoRunStore:
 
     # --
 
-    async def _insert(self, document: Document) -> bool:
-        """Whether it is new; one with its id is left as it is."""
-        async with self._tasks.use() as opened:
-            try:
-                await opened.db.runs.insert_one(document)
-            except DuplicateKeyError:
-                return False
-            except DocumentTooLarge:
-                fault = Fault("workflow_params", "are larger than can be stored: pass large data as files")
-                raise InvalidRequest([fault]) from None
-        return True
-
-    async def _fault_of(self, db: Database, run: Run, live_max: int | None) -> TespError | None:
-        """Why a run that has been stored may not stay."""
-        if live_max is not None and (live := await self.count_live(run.owner)) > live_max:
-            return too_many_live(live_max, live - 1)
-        there = await db.runs.find({"_id": {"$in": list(run.uses)}, "doomed": False}, {"_id": 1}).to_list()
-        gone = set(run.uses) - {one["_id"] for one in there}
-        return RunNotFound(min(gone)) if gone else None
-
     async def _doom(self, db: Database, run_id: str) -> bool:
         """Delete an ended run; whether it was there.
 
@@ -317,8 +283,8 @@ class MongoRunStore:
         """
         if user := await _user_of(db, run_id):
             raise RunInUse(run_id, user)
-        ended = {"_id": run_id, "doomed": False, "state": {"$in": _FINAL}}
-        kept_s = _HELD_BACK_MICROS / 1_000_000
+        ended = {"_id": run_id, "doomed": False, "state": {"$in": FINAL_STATES}}
+        kept_s = HELD_BACK_MICROS / 1_000_000
         doomed: Document = {"doomed": True, "to_do": True, "free_at": self._tasks.clock.after(kept_s)}
         if not (await db.runs.update_one(ended, [{"$set": doomed}])).modified_count:
             return False
@@ -354,6 +320,18 @@ class MongoRunStore:
             change["system_logs"] = {"$concatArrays": ["$system_logs", [{"$literal": printable(log)}]]}
         steps: list[Document] = [{"$set": change}]
         return [*steps, {"$unset": "claim_owner"}] if to in RUN_FINAL else steps
+
+
+def _drivable(without: Collection[str], base_url: str | None) -> Document:
+    """The condition that a run can do without these engines, and without files elsewhere than `base_url`."""
+    canceling = {"state": State.CANCELING.value}
+    conditions: list[Document] = []
+    if without:
+        conditions.append({"$or": [{"engine": {"$nin": list(without)}}, {"doomed": True}, canceling]})
+    if base_url is not None:
+        here = {"$eq": ["$work_url", {"$concat": [{"$literal": base_url}, "$_id", "/"]}]}
+        conditions.append({"$or": [{"$expr": here}, canceling]})
+    return {"$and": conditions} if conditions else {}
 
 
 def _held(claim: Claim) -> Document:

@@ -144,6 +144,12 @@ RUN_INDEXES = (
         name="by_claim",
         partialFilterExpression={"claim_owner": {"$exists": True}},
     ),
+    IndexModel(
+        [("once.key", ASCENDING)],
+        name=Index.ONCE,
+        unique=True,
+        partialFilterExpression={"once.key": {"$exists": True}},
+    ),
 )
 
 STEP_INDEXES = (

@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import Any, Literal, Protocol
 
 from tesp_api.errors import LimitReached
-from tesp_api.store.base import Claim, LogPart, Page
+from tesp_api.store.base import Claim, LogPart, OnceKey, Page
 from tesp_api.tes.states import State
 
 RunLogName = Literal["stdout", "stderr"]
@@ -80,6 +80,18 @@ class StepRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class RunToDo:
+    """A run that has not ended, or is doomed: what says which servers can drive it, and whether one does."""
+
+    id: str
+    state: State
+    engine: str
+    work_url: str
+    is_claimed: bool
+    doomed: bool
+
+
+@dataclass(frozen=True, slots=True)
 class RunQuery:
     """Which runs to list; everything that is set must hold. `after` is a token of an earlier answer."""
 
@@ -114,13 +126,25 @@ class RunStore(Protocol):
 
     # -- the API's side
 
-    async def create(self, run: Run, *, live_max: int | None = None) -> None:
+    async def create(self, run: Run, *, once: OnceKey | None = None, live_max: int | None = None) -> str:
         """Store a new run, QUEUED. One with the same id is left untouched and counts as created.
 
+        Returns the id of the stored run: the given one's, or with `once` that of the run which the same owner
+        created under the same key before. Of callers with one key at the same time one creates. A key is
+        forgotten when its run is deleted.
+
         Raises:
+            KeyReused: `once` belongs to a run that was created from another body.
             LimitReached: its owner has `live_max` runs that have not ended.
             RunNotFound: one that it uses is not there any more.
             InvalidRequest: it is larger than can be stored.
+        """
+
+    async def find_once(self, owner: str, once: OnceKey) -> str | None:
+        """The id of the run that `create` would give back for this key; None if it would make one, or try.
+
+        Raises:
+            KeyReused: as `create`.
         """
 
     async def get(self, run_id: str) -> Run:
@@ -208,6 +232,12 @@ class RunStore(Protocol):
 
     # -- the conductor's side
 
+    async def list_to_do(self, *, limit: int) -> list[RunToDo]:
+        """Up to `limit` of the runs that have not ended or are doomed, oldest first."""
+
+    async def tell_unclaimed(self, run_id: str, line: str) -> bool:
+        """Add a line to the system logs of a run that nobody holds, if it is new there; whether it was."""
+
     async def claim(
         self,
         owner: str,
@@ -215,6 +245,7 @@ class RunStore(Protocol):
         lease_s: float,
         new_limit: int,
         without: Collection[str] = (),
+        base_url: str | None = None,
         reserved: int = 0,
     ) -> list[Run]:
         """Claim runs that have not ended or are doomed, and that nobody holds (never claimed, released, or
@@ -222,8 +253,10 @@ class RunStore(Protocol):
 
         At most `new_limit` of the QUEUED ones, users in turn: the next is for who has least runs that are
         claimed or have begun, the oldest first; the last `reserved` of these are for users who have none. And
-        all others; of the engines `without` only those that are CANCELING or doomed. Safe to call from
-        several processes at once: no run is claimed twice. Opening an embedded store voids all claims.
+        all others; of the engines `without` only those that are CANCELING or doomed. With `base_url`, which
+        ends with a slash, of runs whose files are not in `base_url` + id + "/" only those that are CANCELING:
+        nothing else can be done without the files. Safe to call from several processes at once: no run is
+        claimed twice. Opening an embedded store voids all claims.
         """
 
     async def renew(self, owner: str, run_ids: Collection[str], *, lease_s: float) -> None:

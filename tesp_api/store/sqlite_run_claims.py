@@ -8,13 +8,19 @@ from collections.abc import Collection
 
 from tesp_api.errors import ClaimLost
 from tesp_api.store.base import Claim
+from tesp_api.store.runs import RunToDo
 from tesp_api.store.sqlite_schema import CLAIMED, RUN_TO_DO
 from tesp_api.store.turns import dealt_out
 from tesp_api.tes.states import State
 
 _FREE = (
-    f"SELECT id, owner, state, doomed, engine FROM runs INDEXED BY runs_to_do WHERE ({RUN_TO_DO})"
+    f"SELECT id, owner, state, doomed, engine, work_url FROM runs INDEXED BY runs_to_do WHERE ({RUN_TO_DO})"
     " AND (claim_owner IS NULL OR claim_expires_at <= ?) ORDER BY id"
+)
+_IS_FREE = f"{_FREE.partition(' ORDER BY')[0]} AND id = ?"
+_TO_DO = (
+    "SELECT id, state, engine, work_url, coalesce(claim_expires_at > ?, 0), doomed"
+    f" FROM runs INDEXED BY runs_to_do WHERE {RUN_TO_DO} ORDER BY id LIMIT ?"
 )
 _HAD = (
     f"SELECT owner, count(*) FROM runs INDEXED BY runs_to_do WHERE ({RUN_TO_DO}) AND doomed = 0"
@@ -29,17 +35,20 @@ def take_claims(
     expires_at: int,
     new_limit: int,
     without: Collection[str] = (),
+    base_url: str | None = None,
     reserved: int = 0,
 ) -> list[str]:
     """Claim what is free: all that has begun, and up to `new_limit` that has not, users in turn.
 
-    The last `reserved` of these are for users who have none that is claimed or has begun.
-    Of the engines `without` only what is CANCELING or doomed.
+    The last `reserved` of these are for users who have none that is claimed or has begun. Of the engines
+    `without` only what is CANCELING or doomed, and of files that are not below `base_url` only what is
+    CANCELING.
     """
     free = [
         (run_id, whose, state == State.QUEUED and not doomed)
-        for run_id, whose, state, doomed, engine in connection.execute(_FREE, (now,)).fetchall()
-        if engine not in without or state == State.CANCELING or doomed
+        for run_id, whose, state, doomed, engine, url in connection.execute(_FREE, (now,)).fetchall()
+        if state == State.CANCELING
+        or ((engine not in without or doomed) and base_url in (None, url.removesuffix(f"{run_id}/")))
     ]
     waiting = [(run_id, whose) for run_id, whose, is_new in free if is_new]
     had = dict(connection.execute(_HAD, (State.QUEUED, now)).fetchall()) if waiting else {}
@@ -50,6 +59,19 @@ def take_claims(
         [(owner, expires_at, run_id) for run_id in taken],
     )
     return taken
+
+
+def list_to_do(connection: sqlite3.Connection, now: int, limit: int) -> list[RunToDo]:
+    rows = connection.execute(_TO_DO, (now, limit))
+    return [
+        RunToDo(run_id, State(state), engine, work_url, bool(is_claimed), bool(doomed))
+        for run_id, state, engine, work_url, is_claimed, doomed in rows
+    ]
+
+
+def is_free(connection: sqlite3.Connection, run_id: str, now: int) -> bool:
+    """Whether there is something to do for the run, and nobody holds it."""
+    return connection.execute(_IS_FREE, (now, run_id)).fetchone() is not None
 
 
 def extend_claims(

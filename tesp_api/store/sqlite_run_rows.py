@@ -5,7 +5,8 @@ import sqlite3
 from collections.abc import Sequence
 from typing import Any
 
-from tesp_api.store.base import Claim, LogPart
+from tesp_api.errors import KeyReused
+from tesp_api.store.base import Claim, LogPart, OnceKey
 from tesp_api.store.run_states import RUN_FINAL, RUN_TRANSITIONS
 from tesp_api.store.runs import Run, RunGlance, RunLogName, RunQuery, StepRecord
 from tesp_api.store.sqlite_rows import from_micros, read_groups, to_bytes, to_json, to_micros
@@ -24,8 +25,8 @@ _LISTED = f"SELECT {_COLUMNS}, {_TAGS_ALONE}, 'null', '{{}}' FROM runs AS r WHER
 _STEP_COLUMNS = "id, run_id, key, name, task_id, reused_from"
 
 
-def insert(connection: sqlite3.Connection, run: Run) -> None:
-    """Write down a new, QUEUED run; change nothing if its id is known."""
+def insert(connection: sqlite3.Connection, run: Run, once: OnceKey | None = None) -> None:
+    """Write down a new, QUEUED run, and under which key it is known; change nothing if its id is known."""
     row = (run.id, run.owner, State.QUEUED, to_micros(run.created_at), run.engine, run.work_url, run.resumes)
     inserted = connection.execute(
         "INSERT OR IGNORE INTO runs (id, owner, state, created_at, engine, work_url, resumes, groups_json,"
@@ -43,14 +44,46 @@ def insert(connection: sqlite3.Connection, run: Run) -> None:
         connection.execute("INSERT OR IGNORE INTO run_uses VALUES (?, ?)", (used, run.id))
     for line in run.system_logs:
         add_note(connection, run.id, line)
+    if once is not None:
+        key = (run.owner, to_bytes(once.key), to_bytes(once.body_digest), run.id)
+        connection.execute("INSERT OR REPLACE INTO run_once_keys VALUES (?, ?, ?, ?)", key)
+
+
+def id_under(connection: sqlite3.Connection, owner: str, once: OnceKey) -> str | None:
+    """The run that its owner created under the key, unless it has been deleted.
+
+    Raises:
+        KeyReused: it was created from another body.
+    """
+    row = connection.execute(
+        "SELECT k.body_digest, k.run_id FROM run_once_keys AS k JOIN runs AS r ON r.id = k.run_id"
+        " WHERE k.owner = ? AND k.key = ? AND r.doomed = 0",
+        (owner, to_bytes(once.key)),
+    ).fetchone()
+    if row is None:
+        return None
+    digest, run_id = row
+    if digest != to_bytes(once.body_digest):
+        raise KeyReused(once.key, what="run")
+    return str(run_id)
 
 
 def add_note(connection: sqlite3.Connection, run_id: str, line: str) -> None:
     """Add the next line to a run's system logs."""
     connection.execute(
         "INSERT INTO run_notes SELECT ?1, coalesce(max(number), 0) + 1, ?2 FROM run_notes WHERE run_id = ?1",
-        (run_id, line.encode("utf-8", "backslashreplace").decode()),
+        (run_id, _printable(line)),
     )
+
+
+def has_note(connection: sqlite3.Connection, run_id: str, line: str) -> bool:
+    """Whether the line is in the run's system logs."""
+    text = "SELECT 1 FROM run_notes WHERE run_id = ? AND line = ?"
+    return connection.execute(text, (run_id, _printable(line))).fetchone() is not None
+
+
+def _printable(line: str) -> str:
+    return line.encode("utf-8", "backslashreplace").decode()
 
 
 def read_runs(connection: sqlite3.Connection, ids: Sequence[str], *, whole: bool = True) -> list[Run]:

@@ -10,16 +10,28 @@ from datetime import datetime
 from tesp_api.errors import RunInUse, RunNotFound, RunNotOver, TransitionRefused
 from tesp_api.store import sqlite_run_claims as claims
 from tesp_api.store import sqlite_run_rows as rows
-from tesp_api.store.base import NEWEST, Claim, LogPart, Page
+from tesp_api.store.base import NEWEST, Claim, LogPart, OnceKey, Page
 from tesp_api.store.page_token import task_id_in, token_after
 from tesp_api.store.run_states import RUN_FINAL, RUN_TRANSITIONS
-from tesp_api.store.runs import Run, RunEnd, RunGlance, RunLogName, RunQuery, StepRecord, too_many_live
+from tesp_api.store.runs import (
+    Run,
+    RunEnd,
+    RunGlance,
+    RunLogName,
+    RunQuery,
+    RunToDo,
+    StepRecord,
+    too_many_live,
+)
 from tesp_api.store.sqlite import SqliteTaskStore
 from tesp_api.store.sqlite_rows import to_json, to_micros
 from tesp_api.store.sqlite_schema import RUN_ENDED
 from tesp_api.tes.states import State
 
-_TABLES = ("run_documents", "run_notes", "run_groups", "run_uses", "run_steps", "run_log_chunks")
+_TABLES = (
+    *("run_documents", "run_notes", "run_groups", "run_uses", "run_steps", "run_log_chunks"),
+    "run_once_keys",
+)
 _USER = (
     "SELECT u.run_id FROM run_uses AS u JOIN runs AS r ON r.id = u.run_id"
     " WHERE u.used = ? AND r.doomed = 0 LIMIT 1"
@@ -34,17 +46,24 @@ class SqliteRunStore:
 
     # -- the API's side
 
-    async def create(self, run: Run, *, live_max: int | None = None) -> None:
-        def work(db: sqlite3.Connection) -> None:
+    async def create(self, run: Run, *, once: OnceKey | None = None, live_max: int | None = None) -> str:
+        def work(db: sqlite3.Connection) -> str:
+            if once is not None and (known := rows.id_under(db, run.owner, once)):
+                return known
             if live_max is not None and (live := rows.count_live(db, run.owner)) >= live_max:
                 raise too_many_live(live_max, live)
             for used in run.uses:
                 if rows.read_glance(db, used) is None:
                     raise RunNotFound(used)
-            rows.insert(db, run)
+            rows.insert(db, run, once)
+            return run.id
 
-        await self._tasks.write(work)
-        self._tasks.news.ring(run.id)
+        stored = await self._tasks.write(work)
+        self._tasks.news.ring(stored)
+        return stored
+
+    async def find_once(self, owner: str, once: OnceKey) -> str | None:
+        return await self._tasks.read(lambda db: rows.id_under(db, owner, once))
 
     async def get(self, run_id: str) -> Run:
         found = await self._tasks.read(lambda db: rows.read_runs(db, [run_id]))
@@ -157,6 +176,21 @@ class SqliteRunStore:
 
     # -- the conductor's side
 
+    async def list_to_do(self, *, limit: int) -> list[RunToDo]:
+        moment = self._tasks.now_micros()
+        return await self._tasks.read(lambda db: claims.list_to_do(db, moment, limit))
+
+    async def tell_unclaimed(self, run_id: str, line: str) -> bool:
+        moment = self._tasks.now_micros()
+
+        def work(db: sqlite3.Connection) -> bool:
+            if not claims.is_free(db, run_id, moment) or rows.has_note(db, run_id, line):
+                return False
+            rows.add_note(db, run_id, line)
+            return True
+
+        return await self._tasks.write(work)
+
     async def claim(
         self,
         owner: str,
@@ -164,11 +198,12 @@ class SqliteRunStore:
         lease_s: float,
         new_limit: int,
         without: Collection[str] = (),
+        base_url: str | None = None,
         reserved: int = 0,
     ) -> list[Run]:
         def work(db: sqlite3.Connection) -> list[Run]:
             moment, end = self._tasks.lease(lease_s)
-            taken = claims.take_claims(db, owner, moment, end, new_limit, without, reserved)
+            taken = claims.take_claims(db, owner, moment, end, new_limit, without, base_url, reserved)
             return rows.read_runs(db, taken)
 
         return await self._tasks.write(work)

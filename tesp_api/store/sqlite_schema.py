@@ -222,6 +222,17 @@ _VERSION_9 = (
 )
 
 _VERSION_10 = (
+    """CREATE TABLE run_once_keys (
+        owner TEXT NOT NULL,
+        key BLOB NOT NULL,
+        body_digest BLOB NOT NULL,
+        run_id TEXT NOT NULL,
+        PRIMARY KEY (owner, key)
+    ) WITHOUT ROWID""",
+    "CREATE INDEX run_once_keys_by_run ON run_once_keys (run_id)",
+)
+
+_VERSION_11 = (
     # `destination` is that of the job, which is forgotten when nothing is left to do; this one stays.
     "ALTER TABLE tasks ADD COLUMN went_to TEXT",
     "UPDATE tasks SET went_to = destination WHERE destination IS NOT NULL",
@@ -240,6 +251,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
     _VERSION_8,
     _VERSION_9,
     _VERSION_10,
+    _VERSION_11,
 )
 """The steps from an empty database to the present schema: the step at index n leads to version n + 1."""
 

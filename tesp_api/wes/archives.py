@@ -8,7 +8,7 @@ from urllib.parse import unquote
 
 from tesp_api.storage.work_files_local import Found
 from tesp_api.store.runs import Run
-from tesp_api.wes.views import Json, run_in, with_urls, work_base_of
+from tesp_api.wes.views import Json, outputs_fault, run_in, with_urls, work_base_of
 
 Content = Found | bytes
 Walk = Callable[[str], Awaitable[list[Found]]]
@@ -27,20 +27,23 @@ def input_entries(run: Run, attached: list[Found]) -> list[tuple[str, Content]]:
 async def output_entries(run: Run, walk: Walk) -> list[tuple[str, Content]]:
     """Every file that the outputs have in work storage, beneath the output's name, and the outputs as JSON.
 
-    There the files are told by their names in the archive. What `walk` does not find is left out.
+    There the files are told by their names in the archive. What `walk` does not find is left out, and so are
+    outputs that no client can be told of.
     """
+    outputs = {} if outputs_fault(run.outputs) else dict(run.outputs)
     entries: dict[str, Content] = {}
     names: dict[str, str] = {}
-    for name, url in _places(run.outputs, "", work_base_of(run)):
+    for name, url in _places(outputs, "", work_base_of(run)):
         try:
             found = await walk(url)
         except FileNotFoundError:
             continue
-        place = _free(posixpath.join(name, posixpath.basename(url.rstrip("/"))), names.values())
+        base = posixpath.basename(url.rstrip("/"))
+        place = _free(base if base == name else posixpath.join(name, base), names.values())
         names.setdefault(url, place)
         for one in found:
             entries.setdefault(posixpath.join(place, one.name) if one.name else place, one)
-    told = with_urls(dict(run.outputs), lambda url: names.get(url, url))
+    told = with_urls(outputs, lambda url: names.get(url, url))
     return [("outputs.json", _json(told)), *entries.items()]
 
 
@@ -57,19 +60,23 @@ def _free(path: str, taken: Collection[str]) -> str:
 def _places(value: Any, name: str, work_base: str) -> Iterator[tuple[str, str]]:
     """The URLs in work storage of Files and Directories among the outputs, each with the name of its output.
 
-    Any other text is what a workflow made up, or was given.
+    A Directory that lies nowhere in one piece is a folder for what it lists. Any other text is what a
+    workflow made up, or was given.
     """
     if isinstance(value, list):
         for item in value:
             yield from _places(item, name, work_base)
     elif isinstance(value, dict):
-        if value.get("class") in ("File", "Directory"):
-            for key in ("location", "path"):
-                url = value.get(key)
-                if isinstance(url, str) and run_in(url, work_base):
-                    yield name, url
+        kind = value.get("class")
+        urls = [value.get(key) for key in ("location", "path") if kind in ("File", "Directory")]
+        ours = [url for url in urls if isinstance(url, str) and run_in(url, work_base)]
+        yield from ((name, url) for url in ours)
+        if kind == "Directory" and not ours:
+            base = _as_folder(str(value.get("basename") or ""))
+            name = base if base == name else posixpath.join(name, base)
         for key, item in value.items():
-            yield from _places(item, name or _as_folder(key), work_base)
+            if not (ours and key == "listing"):
+                yield from _places(item, name or _as_folder(key), work_base)
 
 
 def _as_folder(name: str) -> str:

@@ -2,14 +2,13 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
-
-from pydantic_core import to_json
+from typing import Any, TypeVar
 
 from tesp_api.errors import (
     ClaimLost,
+    EngineDied,
     EngineUnusable,
     InvalidRequest,
     RunCanceled,
@@ -21,8 +20,9 @@ from tesp_api.errors import (
     TaskNotOver,
     TransitionRefused,
 )
-from tesp_api.storage.work_files import WorkFiles, why_elsewhere
+from tesp_api.storage.work_files import WorkFiles
 from tesp_api.store.base import Claim
+from tesp_api.store.run_states import RUN_FINAL
 from tesp_api.store.runs import Run, RunEnd, RunStore
 from tesp_api.tes.states import State
 from tesp_api.wes.engines.base import EngineOutcome, EngineRun, RunFiles, WorkflowEngine
@@ -30,6 +30,9 @@ from tesp_api.wes.requests import asked_of
 from tesp_api.wes.run_folders import RunFolders
 from tesp_api.wes.run_host import StoreRunHost
 from tesp_api.wes.run_tasks import HostParts, RunTasks, steps_of
+from tesp_api.wes.views import outputs_fault
+
+T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
 
@@ -50,7 +53,14 @@ class RunSurroundings:
 
 
 class EngineFailed(Exception):
-    """The engine raised what it should not; the run may be expanded once more."""
+    """The engine has died, or raised what it should not; the run may be expanded once more.
+
+    `steps` are those that the run has come to: whether it gets any further, if it fails again and again.
+    """
+
+    def __init__(self, reason: str, steps: int) -> None:
+        super().__init__(reason)
+        self.steps = steps
 
 
 async def conduct_run(run: Run, around: RunSurroundings) -> None:
@@ -72,6 +82,9 @@ async def conduct_run(run: Run, around: RunSurroundings) -> None:
     claim = claim_of(run)
     if run.doomed:
         await _remove(run, claim, around)
+        return
+    if run.state in RUN_FINAL:  # its end was stored, and the answer to that was lost
+        await around.folders.remove(run.id)
         return
     outcome = None if run.state is State.CANCELING else await _outcome(run, claim, around)
     tasks = RunTasks(run, around.parts)
@@ -140,8 +153,6 @@ async def _used_places(run: Run, around: RunSurroundings) -> list[str]:
 async def _outcome(run: Run, claim: Claim, around: RunSurroundings) -> EngineOutcome | None:
     """What the engine came to; None if the run was canceled meanwhile."""
     runs = around.parts.runs
-    if reason := why_elsewhere(around.work_files, run.id, run.work_url):
-        return _failed(reason)
     if fault := await engine_fault(run.engine, around.engines):
         await say_that_it_waits(run, fault, runs)
         raise EngineUnusable(fault)
@@ -149,7 +160,7 @@ async def _outcome(run: Run, claim: Claim, around: RunSurroundings) -> EngineOut
     try:
         if run.state is State.QUEUED:
             run = await runs.transition(run.id, State.INITIALIZING, claim=claim)
-        engine_run = await _as_its_engine_sees_it(run, engine, around)
+        engine_run = await _before_cancel(_as_its_engine_sees_it(run, engine, around), run.id, around.cancel)
         places = await _used_places(run, around)
         files = around.files_for(engine_run, run.owner, places)
         host = StoreRunHost(run, claim, files, [run.work_url, *places], around.parts)
@@ -163,7 +174,7 @@ async def _outcome(run: Run, claim: Claim, around: RunSurroundings) -> EngineOut
     except EngineUnusable as error:
         await say_that_it_waits(run, str(error), runs)
         raise
-    except TransitionRefused:
+    except (TransitionRefused, RunCanceled):
         return None
 
 
@@ -191,27 +202,41 @@ async def _expand(
     engine: WorkflowEngine, run: EngineRun, host: StoreRunHost, around: RunSurroundings
 ) -> EngineOutcome | None:
     """What the engine came to; None if the run was canceled meanwhile. The engine has ended then."""
-    execution = asyncio.create_task(engine.execute(run, host), name=f"expand run {run.id}")
-    canceled = asyncio.create_task(around.cancel.wait())
     try:
-        await asyncio.wait({execution, canceled}, return_when=asyncio.FIRST_COMPLETED)
-        if not execution.done():
-            return None
-        return execution.result()
+        return await _before_cancel(engine.execute(run, host), run.id, around.cancel)
     except RunCanceled:
         return None
     except InvalidRequest as error:
         return _failed(f"a step cannot run here: {error}")
     except (StoreUnavailable, StorageUnavailable, EngineUnusable, ClaimLost):
         raise
+    except EngineDied as error:
+        _log.warning("run %s is expanded anew: %s", run.id, error)
+        raise EngineFailed(str(error), host.steps) from error
     except Exception as error:
         _log.exception("the engine %s failed with run %s", engine.name, run.id)
-        raise EngineFailed(f"{type(error).__name__}: {error}") from error
+        raise EngineFailed(f"{type(error).__name__}: {error}", host.steps) from error
     finally:
-        canceled.cancel()
-        execution.cancel()
-        await asyncio.wait({execution, canceled})
         await host.settle()
+
+
+async def _before_cancel(work: Coroutine[Any, Any, T], run_id: str, cancel: asyncio.Event) -> T:
+    """What `work` comes to; it is broken off, and has ended, when `cancel` gets set.
+
+    Raises:
+        RunCanceled: it was.
+    """
+    working = asyncio.create_task(work, name=f"run {run_id}")
+    canceled = asyncio.create_task(cancel.wait())
+    try:
+        await asyncio.wait({working, canceled}, return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            raise RunCanceled(run_id)
+        return working.result()
+    finally:
+        working.cancel()
+        canceled.cancel()
+        await asyncio.wait({working, canceled})
 
 
 async def _end(run: Run, claim: Claim, outcome: EngineOutcome, around: RunSurroundings) -> bool:
@@ -220,7 +245,7 @@ async def _end(run: Run, claim: Claim, outcome: EngineOutcome, around: RunSurrou
     if outcome.state is State.CANCELED:
         await runs.request_cancel(run.id, outcome.reason or "the engine says that it was canceled")
         return False
-    if fault := _fault_of(outcome.outputs):
+    if fault := outputs_fault(outcome.outputs):
         outcome = _failed(fault)
     end = RunEnd(outcome.outputs, outcome.exit_code)
     try:
@@ -230,16 +255,6 @@ async def _end(run: Run, claim: Claim, outcome: EngineOutcome, around: RunSurrou
             raise
         return False
     return True
-
-
-def _fault_of(outputs: Mapping[str, Any]) -> str:
-    """Why no client could be told of these outputs; "" if they can."""
-    try:
-        to_json({"outputs": outputs})
-    except (ValueError, RecursionError) as error:
-        said = str(error).encode("ascii", "backslashreplace").decode()
-        return f"the outputs of the workflow cannot be told as JSON: {said[:300]}"
-    return ""
 
 
 async def _cancel(run: Run, claim: Claim, tasks: RunTasks, around: RunSurroundings) -> None:
@@ -267,10 +282,7 @@ async def _remove(run: Run, claim: Claim, around: RunSurroundings) -> None:
         except TaskNotOver as error:
             await RunTasks(run, parts).cancel_one(step.task_id, "its workflow run was deleted")
             raise StorageUnavailable(f"run {run.id} is not removed yet: {error}") from error
-    if reason := why_elsewhere(around.work_files, run.id, run.work_url):
-        _log.warning("run %s is removed, its files are not: %s", run.id, reason)
-    else:
-        await around.work_files.remove(run.work_url, owner=run.owner)
+    await around.work_files.remove(run.work_url, owner=run.owner)
     await around.folders.remove(run.id)
     await parts.runs.remove(claim=claim)
 

@@ -32,14 +32,15 @@ from tesp_api.wes.conduct_run import (
 from tesp_api.wes.engines.base import WorkflowEngine
 from tesp_api.wes.run_folders import RunFolders
 from tesp_api.wes.run_tasks import HostParts
+from tesp_api.wes.waiting_runs import WaitingRuns
 
 _log = logging.getLogger(__name__)
 
 _RETRY_MIN_S, _RETRY_MAX_S = 0.2, 15.0
-_TOLD_MAX = 1000
 _TELL_EVERY_S = 15.0
 _ENGINE_TRIES = 3
-"""So often an engine that raises is called for one run, before that ends SYSTEM_ERROR."""
+"""So often an engine that fails is called for one run that comes to no further step meanwhile, before that
+ends SYSTEM_ERROR."""
 
 
 @dataclass(slots=True)
@@ -65,10 +66,12 @@ class Conductor:
     _look: asyncio.Event = field(init=False, default_factory=asyncio.Event)
     _loops: "list[asyncio.Task[None]]" = field(init=False, default_factory=list)
     _folders: RunFolders = field(init=False)
+    _waiting: WaitingRuns = field(init=False)
     _tell_at: float = field(init=False, default=0.0)
 
     def __post_init__(self) -> None:
         self._folders = RunFolders(self.settings.data_dir, self.work_files)
+        self._waiting = WaitingRuns(self.parts.runs, self.work_files.base_url)
 
     async def start(self) -> None:
         """Begin to claim and drive runs; returns at once."""
@@ -120,6 +123,7 @@ class Conductor:
             lease_s=self.settings.scheduler.lease_s,
             new_limit=room,
             without=faults,
+            base_url=self.work_files.base_url,
             reserved=reserved,
         ):
             self._drive(run)
@@ -133,26 +137,13 @@ class Conductor:
                 driven.cancel.set()
 
     async def _look_at_engines(self) -> Mapping[str, str]:
-        """The engines that cannot be used here, and why; the runs that wait for one are told now and then."""
+        """The engines that cannot be used here, and why; now and then, what waits for them is told of."""
         found = {name: await engine_fault(name, self.engines) for name in self.engines}
         faults = {name: fault for name, fault in found.items() if fault}
-        if faults and time.monotonic() >= self._tell_at:
-            await self._tell_waiting(faults)
+        if time.monotonic() >= self._tell_at:
+            await self._waiting.tell(faults)
             self._tell_at = time.monotonic() + _TELL_EVERY_S
         return faults
-
-    async def _tell_waiting(self, faults: Mapping[str, str]) -> None:
-        """Say in each run that nobody drives why this server does not; it is claimed for that moment."""
-        teller = f"{self.owner}:teller"
-        usable = [name for name in self.engines if name not in faults]
-        try:
-            for run in await self.parts.runs.claim(
-                teller, lease_s=self.settings.scheduler.lease_s, new_limit=_TOLD_MAX, without=usable
-            ):
-                if run.engine in faults and run.state is not State.CANCELING and not run.doomed:
-                    await say_that_it_waits(run, faults[run.engine], self.parts.runs)
-        finally:
-            await self.parts.runs.release(teller)
 
     async def _lease_loop(self) -> None:
         while True:
@@ -169,7 +160,7 @@ class Conductor:
             except Exception:
                 _log.exception("renewing the leases of runs failed")
                 continue
-            await asyncio.sleep(1)  # one that is just ending needs no more than that
+            await asyncio.sleep(min(1.0, self.settings.scheduler.lease_s / 6))  # for one that is just ending
             for run_id, driven in before.items():
                 if run_id not in held and self._driven.get(run_id) is driven and driven.driver:
                     _log.warning("run %s is no longer claimed by us: it was taken over", run_id)
@@ -198,7 +189,7 @@ class Conductor:
         around = RunSurroundings(
             self.parts, self.engines, self.files_for, self.work_files, self._folders, driven.cancel
         )
-        pause_s, failures = _RETRY_MIN_S, 0
+        pause_s, failures, steps, is_told = _RETRY_MIN_S, 0, 0, False
         try:
             if earlier is not None:
                 earlier.cancel()
@@ -214,16 +205,23 @@ class Conductor:
                     return
                 except (StoreUnavailable, StorageUnavailable) as error:
                     _log.warning("run %s waits: %s", run.id, error)
+                    if isinstance(error, StorageUnavailable) and not is_told:
+                        is_told = await self._tell(run, error)
                 except Exception as error:
                     failures += 1
                     if not isinstance(error, EngineFailed):
                         _log.exception("driving run %s failed", run.id)
+                    elif error.steps > steps:  # it gets on
+                        pause_s, failures, steps = _RETRY_MIN_S, 1, error.steps
                     if failures >= _ENGINE_TRIES and not run.doomed:
                         await self._give_up(run, around, error)
                         return
-                await asyncio.sleep(pause_s)
+                await _pause(pause_s, driven.cancel)
                 pause_s = min(pause_s * 2, _RETRY_MAX_S)
-                run = await self._reread(run)
+                try:
+                    run = await self._reread(run)
+                except RunNotFound:  # it has ended, and was deleted
+                    return
         finally:
             if self._driven.get(run.id) is driven:
                 del self._driven[run.id]
@@ -235,6 +233,14 @@ class Conductor:
         except (StoreUnavailable, ClaimLost) as failure:
             _log.warning("run %s is tried once more: %s", run.id, failure)
 
+    async def _tell(self, run: Run, error: StorageUnavailable) -> bool:
+        """Have the run say what it waits for; returns whether it does."""
+        try:
+            await say_that_it_waits(run, str(error), self.parts.runs)
+        except (StoreUnavailable, ClaimLost):
+            return False
+        return True
+
     async def _reread(self, run: Run) -> Run:
         """The run as it is now, under the claim that its driver holds. Waits for the store."""
         while not run.doomed:
@@ -244,3 +250,15 @@ class Conductor:
                 _log.warning("run %s cannot be read: %s", run.id, error)
             await asyncio.sleep(_RETRY_MAX_S / 3)
         return run
+
+
+async def _pause(pause_s: float, cancel: asyncio.Event) -> None:
+    """Wait so long, but not any longer once `cancel` gets set: a cancel is for now."""
+    if cancel.is_set():
+        await asyncio.sleep(pause_s)
+        return
+    try:
+        async with asyncio.timeout(pause_s):
+            await cancel.wait()
+    except TimeoutError:
+        pass

@@ -1,7 +1,8 @@
 """Outputs of earlier runs as inputs of a new one: `run://RUN/OUTPUT` in workflow_params.
 
 A File or Directory object whose location says so becomes that output; anywhere else the output's value takes
-its place. Behind the output's name there may be the place of an item of a list: `run://RUN/OUTPUT/0`.
+its place. Behind the output's name there may be the place of an item of a list, `run://RUN/OUTPUT/0`, or the
+name of what a Directory lists, `run://RUN/OUTPUT/report.txt`.
 """
 
 import asyncio
@@ -11,6 +12,7 @@ from typing import Any
 from tesp_api.errors import Fault, InvalidRequest, RunNotFound
 from tesp_api.store.run_states import RUN_FINAL
 from tesp_api.store.runs import Run
+from tesp_api.wes.views import outputs_fault
 
 SCHEME = "run://"
 
@@ -98,14 +100,27 @@ class _Reader:
         if run.state not in RUN_FINAL:
             self.faults.append(Fault(at, f"run {run_id} is {run.state}: wait for its end"))
             return None
+        if untold := outputs_fault(run.outputs):
+            self.faults.append(Fault(at, f"run {run_id}: {untold}"))
+            return None
         if name not in run.outputs:
             there = ", ".join(run.outputs) or "none"
             self.faults.append(Fault(at, f"run {run_id} has no output {name[:80]!r} (there are: {there})"))
             return None
         value = run.outputs[name]
         for part in filter(None, rest.split("/")):
-            if not (isinstance(value, list) and part.isdecimal() and int(part) < len(value)):
+            try:
+                value = _item(value, part)
+            except LookupError:
                 self.faults.append(Fault(at, f"output {name[:80]!r} has no item {part[:40]!r}"))
                 return None
-            value = value[int(part)]
         return value
+
+
+def _item(value: Any, part: str) -> Any:
+    """An item of a list, or of what a Directory lists. Raises: LookupError if there is none."""
+    if isinstance(value, list) and part.isdecimal():
+        return value[int(part)]
+    listing = value.get("listing") if isinstance(value, dict) else None
+    named = {one.get("basename"): one for one in listing or () if isinstance(one, dict)}
+    return named[part]

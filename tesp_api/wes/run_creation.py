@@ -10,7 +10,7 @@ from tesp_api.errors import Fault, InvalidRequest, RunNotFound, StoreUnavailable
 from tesp_api.settings import Settings
 from tesp_api.storage.work_files import WorkFiles
 from tesp_api.storage.work_places import attachment_url, run_url
-from tesp_api.store.base import CREATED_BY
+from tesp_api.store.base import CREATED_BY, OnceKey
 from tesp_api.store.run_states import RUN_FINAL
 from tesp_api.store.runs import Run, RunStore, too_many_live
 from tesp_api.tes.ids import new_task_id
@@ -62,14 +62,20 @@ class RunCreation:
         groups: Sequence[str],
         find: FindRun,
         request_id: str,
+        once: OnceKey | None = None,
     ) -> str:
-        """Store the run and ring; returns its id. `find` finds earlier runs, as the owner sees them.
+        """Store the run and ring; returns its id, or that of the run that was stored under `once` before.
+
+        `find` finds earlier runs, as the owner sees them.
 
         Raises:
+            KeyReused: that run is another one.
             InvalidRequest: an earlier run cannot be used, or no destination reaches the run's files.
             LimitReached: the owner has as many as may be.
             StorageUnavailable, StoreUnavailable: nothing is stored.
         """
+        if once is not None and (known := await self._runs.find_once(owner, once)):
+            return known
         params, uses = await with_earlier_outputs(new.document["workflow_params"], find)
         params, told = await asyncio.to_thread(with_attached_files, params, new.attachments, self._settings)
         if new.resumes:
@@ -95,9 +101,11 @@ class RunCreation:
             system_logs=(f"{CREATED_BY}{request_id}", *new.warnings, *told),
         )
         await self._attach(work_url, attached, owner)
-        await self._store(run)
-        self._bell.ring(run_id)
-        return run_id
+        stored_id = await self._store(run, once)
+        if stored_id != run_id:  # the same request came at the same time
+            await self._forget_files(work_url, owner)
+        self._bell.ring(stored_id)
+        return stored_id
 
     async def _check_may_have_more(self, owner: str) -> None:
         live, live_max = await self._runs.count_live(owner), self._settings.wes.live_max
@@ -112,9 +120,9 @@ class RunCreation:
             await self._forget_files(work_url, owner)
             raise
 
-    async def _store(self, run: Run) -> None:
+    async def _store(self, run: Run, once: OnceKey | None) -> str:
         try:
-            await self._runs.create(run, live_max=self._settings.wes.live_max)
+            return await self._runs.create(run, once=once, live_max=self._settings.wes.live_max)
         except StoreUnavailable:
             raise  # whether it is stored is not known, so its files stay
         except RunNotFound as error:

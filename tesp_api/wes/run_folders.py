@@ -31,8 +31,15 @@ class RunFolders:
         """The folders of the run's attachments and of what its engine keeps, both there.
 
         Raises:
-            StorageUnavailable: the attachments cannot be fetched.
+            StorageUnavailable: the attachments cannot be fetched, or there is no room for them.
         """
+        try:
+            return await self._prepare(run)
+        except OSError as error:
+            said = f"the folder of run {run.id} on the server cannot be made ready: {error}"
+            raise StorageUnavailable(said) from error
+
+    async def _prepare(self, run: Run) -> tuple[Path, Path]:
         work_dir = self.folder / run.id / "engine"
         await asyncio.to_thread(work_dir.mkdir, 0o700, True, True)
         url = f"{run.work_url}{ATTACHMENTS}"

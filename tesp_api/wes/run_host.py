@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from tesp_api.errors import LimitReached, RunCanceled, RunNotFound, StoreUnavailable, TaskNotFound
@@ -56,6 +56,11 @@ class StoreRunHost:
         """Look which steps the run has already."""
         self._steps = {step.key: step async for step in steps_of(self._run.id, self._parts.runs)}
 
+    @property
+    def steps(self) -> int:
+        """How many steps the run has come to."""
+        return len(self._steps)
+
     async def settle(self) -> None:
         """Submit nothing more, and return when every task that was being stored is there, or is not."""
         self._refuses = True
@@ -80,6 +85,10 @@ class StoreRunHost:
                 await self._create(step, record.task_id)
                 self._created.add(record.task_id)
         return record.task_id
+
+    async def known_keys(self) -> Collection[str]:
+        """See `RunHost.known_keys`."""
+        return list(self._steps)
 
     async def wait(self, task_id: str) -> StepEnd:
         """See `RunHost.wait`."""

@@ -9,6 +9,8 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
 
+from pydantic_core import to_json
+
 from tesp_api.storage.work_places import is_below
 from tesp_api.store.base import Task
 from tesp_api.store.runs import Run, StepRecord
@@ -42,12 +44,13 @@ def run_summary(run: Run) -> Json:
 def run_log(run: Run, task_logs: Sequence[Json], base: str) -> Json:
     """All of a run; `task_logs` are those of its first steps."""
     logs = f"{base}{TESP}/runs/{run.id}/logs"
+    untold = outputs_fault(run.outputs)
     log: Json = {
         "name": run.request["workflow_url"],
         **_times(run),
         "stdout": f"{logs}/stdout",
         "stderr": f"{logs}/stderr",
-        "system_logs": list(run.system_logs),
+        "system_logs": [*run.system_logs, *([untold] if untold else [])],
     }
     if run.exit_code is not None:
         log["exit_code"] = run.exit_code
@@ -58,7 +61,7 @@ def run_log(run: Run, task_logs: Sequence[Json], base: str) -> Json:
         "run_log": log,
         "task_logs_url": f"{base}{WES}/runs/{run.id}/tasks",
         "task_logs": list(task_logs),
-        "outputs": shown_outputs(run.outputs, base, work_base_of(run)),
+        "outputs": {} if untold else shown_outputs(run.outputs, base, work_base_of(run)),
     }
 
 
@@ -67,7 +70,7 @@ def task_log(step: StepRecord, task: Task | None, base: str) -> Json:
     told = [f"taken over from run {step.reused_from}"] if step.reused_from else []
     shown: Json = {"id": step.task_id, "name": step.name}
     if task is None:
-        return shown | {"system_logs": [*told, "its task was deleted"]}
+        return shown | {"system_logs": [*told, "it has no task: that was deleted, or could not be made"]}
     attempt = task.logs[-1] if task.logs else {}
     ended = [one for one in attempt.get("logs", ()) if one.get("exit_code") is not None]
     last = max(0, len(ended) - 1)
@@ -91,6 +94,17 @@ def task_log(step: StepRecord, task: Task | None, base: str) -> Json:
         failed = next((one["exit_code"] for one in ended if one["exit_code"] != 0), 0)
         shown["exit_code"] = failed if task.state in FINAL else ended[-1]["exit_code"]
     return shown
+
+
+def outputs_fault(outputs: Mapping[str, Any]) -> str:
+    """Why no client can be told of these outputs; "" if one can. A run with such outputs ends SYSTEM_ERROR;
+    those that an older server let end otherwise are shown without any."""
+    try:
+        to_json({"outputs": outputs})
+    except (ValueError, RecursionError) as error:
+        said = str(error).encode("ascii", "backslashreplace").decode()
+        return f"the outputs of the workflow cannot be told as JSON: {said[:300]}"
+    return ""
 
 
 def shown_outputs(outputs: Mapping[str, Any], base: str, work_base: str) -> Json:

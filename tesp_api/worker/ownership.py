@@ -34,17 +34,27 @@ def reclaim_by_docker(program: str, tree: str) -> None:
     make_readable(tree)  # first, or what lies in a closed directory would not be seen
     if is_needed(tree):
         owner = "0:0" if is_rootless(program) else f"{os.geteuid()}:{os.getegid()}"
-        if run_command([program, "image", "inspect", HELPER_IMAGE])[0] != 0:
-            code, text = run_command([program, "import", "-", HELPER_IMAGE], given=helper_root())
-            if code != 0:
-                raise SystemFailure(f"Cannot make the image {HELPER_IMAGE}: {text[-300:]}")
+        make_helper_image(program)
         reclaim_by_command([program, *helper_arguments(tree, owner)])
         make_readable(tree)
 
 
+def make_helper_image(program: str) -> None:
+    """See that there is an image for containers with the host's own programs. Raises: SystemFailure."""
+    if run_command([program, "image", "inspect", HELPER_IMAGE])[0] != 0:
+        code, text = run_command([program, "import", "-", HELPER_IMAGE], given=helper_root())
+        if code != 0:
+            raise SystemFailure(f"Cannot make the image {HELPER_IMAGE}: {text[-300:]}")
+
+
+def helper_mounts() -> list[str]:
+    """The options of `docker run` that give it those programs."""
+    directories = [path for path in HOST_DIRECTORIES if os.path.isdir(path) and not os.path.islink(path)]
+    return [f"--mount=type=bind,source={path},target={path},readonly" for path in directories]
+
+
 def helper_arguments(tree: str, owner: str) -> list[str]:
     """The arguments of `docker run` for the helper."""
-    mounts = [f"--mount=type=bind,source={path},target={path},readonly" for path in _real_host_directories()]
     escaped = '"source=' + tree.replace('"', '""') + '"'
     return [
         "run",
@@ -52,7 +62,7 @@ def helper_arguments(tree: str, owner: str) -> list[str]:
         "--network=none",
         "--user=0",
         "--log-driver=none",
-        *mounts,
+        *helper_mounts(),
         f"--mount=type=bind,{escaped},target=/tree",
         HELPER_IMAGE,
         "/usr/bin/chown",
@@ -108,10 +118,6 @@ def _walk(tree: str) -> Iterator[tuple[str, os.stat_result]]:
         with contextlib.suppress(OSError):
             for name in os.listdir(tree):
                 yield from _walk(os.path.join(tree, name))
-
-
-def _real_host_directories() -> list[str]:
-    return [path for path in HOST_DIRECTORIES if os.path.isdir(path) and not os.path.islink(path)]
 
 
 def is_rootless(program: str) -> bool:

@@ -23,7 +23,7 @@ from .record import Record
 from .removal import Held, remove_for_certain
 from .result import EXECUTOR_ERROR, SYSTEM_ERROR, Result, describe_unforeseen
 from .runtimes import choose_runtime
-from .staging import check_disk, rooted_binds, stage_in
+from .staging import check_disk, settle_rooted, stage_in
 from .sweep import sweep_in_background
 from .transfer import Site as TransferSite
 from .transfer import transfer_for
@@ -138,7 +138,8 @@ def _prepare(
     warning = check_disk(order, job.path)
     for line in (*runtime.notes, *([warning] if warning else [])):
         record.message(line)
-    plan = plan_mounts(order, job.tree, rooted_binds(order))
+    order, rooted = settle_rooted(order, runtime, record.message)
+    plan = plan_mounts(order, job.tree, rooted)
     runtime.check_captures((*plan.captures, *plan.capture_patterns))
     lender = _lender(order, cancellation, record)
     site = order.site

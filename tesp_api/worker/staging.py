@@ -40,6 +40,27 @@ def rooted_binds(order: Order) -> list[Bind]:
     return binds
 
 
+def settle_rooted(order: Order, runtime: Runtime, say: Callable[[str], None]) -> tuple[Order, list[Bind]]:
+    """The binds of `rooted_binds` that the runtime can mount, and the order with all others as copied inputs.
+
+    Raises: StagingError; SystemFailure for a file that cannot be mounted and that the task may write to.
+    """
+    binds, copied = [], list(order.resources.copied_inputs)
+    for bind in rooted_binds(order):
+        reason = runtime.why_not_mounted(bind)
+        if reason is None:
+            binds.append(bind)
+        elif bind.writable and os.access(bind.source, os.W_OK):
+            raise SystemFailure(
+                f"The input {bind.target} cannot be mounted. {reason}. Give its directory as the input,"
+                " name it in the backend parameter copied_inputs, or set the `mount` of its file root to copy"
+            )
+        else:
+            say(f"The input {bind.target} is copied rather than mounted. {reason}")
+            copied.append(bind.target)
+    return order._replace(resources=order.resources._replace(copied_inputs=tuple(copied))), binds
+
+
 def stage_in(attempt: Attempt) -> None:
     """Make the directories, fetch the inputs and check the images, all at once as far as they allow it.
 

@@ -8,7 +8,6 @@ that changes in between can lead the worker astray.
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import posixpath
@@ -16,6 +15,7 @@ import stat
 from collections import deque
 from typing import Iterable
 
+from .beneath import open_beneath
 from .job import make_directories
 from .mounts import Bind, is_below
 
@@ -155,23 +155,3 @@ class View:
         if os.fstat(descriptor).st_uid == os.geteuid():
             os.fchmod(descriptor, 0o666)  # the executor's user may be another one
         return descriptor
-
-
-def open_beneath(directory: str, below: str, flags: int) -> int:
-    """Open `below` in `directory`, following no symlink; to create it, make its parents.
-
-    Raises: OSError; ELOOP or ENOTDIR where a link was met.
-    """
-    parent = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        *parts, name = below.split("/")
-        for part in parts:
-            if flags & os.O_CREAT:
-                with contextlib.suppress(FileExistsError):
-                    os.mkdir(part, dir_fd=parent)
-            inner = os.open(part, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
-            os.close(parent)
-            parent = inner
-        return os.open(name, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666, dir_fd=parent)
-    finally:
-        os.close(parent)

@@ -262,9 +262,7 @@ def test_a_pulsar_elsewhere_needs_to_reach_the_files(tmp_path: Path) -> None:
                 timeout_s=60,
                 why="no step runs",
             )
-            pulsar.kill()
-            time.sleep(1)
-            pulsar.start()
+            pulsar.restart()
             run = wait(server, run_id, timeout_s=120)
             assert run["state"] == "COMPLETE", (run["run_log"], server.log[-3000:])
             assert server.client.get(run["outputs"]["last"]["location"]).text == "2\n"

@@ -16,7 +16,7 @@ import httpx
 from tesp_api.settings import Settings
 from tesp_api.tes.states import State
 from tesp_api.wes.engines.base import EngineOutcome
-from tesp_api.wes.engines.cwl import CwlEngine
+from tesp_api.wes.engines.cwl.engine import CwlEngine
 from tests.conformance.images import require_images
 from tests.conformance.judge import UNSUPPORTED_EXIT_CODE, verdict
 from tests.conformance.suite import ConformanceTest, load_suite

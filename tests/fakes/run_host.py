@@ -1,6 +1,6 @@
 """A `RunHost` whose steps end as a test says, at once; its files are real."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from tesp_api.settings import Settings
 from tesp_api.storage.credentials import Credentials
@@ -35,6 +35,9 @@ class FakeRunHost:
         if step.key not in [one.key for one in self.steps]:
             self.steps.append(step)
         return step.key
+
+    async def known_keys(self) -> Collection[str]:
+        return [step.key for step in self.steps]
 
     async def wait(self, task_id: str) -> StepEnd:
         return self._ends(next(step for step in self.steps if step.key == task_id))

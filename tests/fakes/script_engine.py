@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
+from tesp_api.errors import EngineDied
 from tesp_api.tes.states import State
 from tesp_api.wes.engines.base import EngineOutcome, EngineRun, RunHost, Step, StepEnd
 
@@ -31,8 +32,12 @@ class ScriptEngine:
         self.installed = installed
         self.image = image
         self.expansions: dict[str, int] = {}
+        self.looks = 0
+        """How often it was asked whether it can be used: each time that runs are looked for."""
         self.raises: list[Exception] = []
         """What the next expansions raise."""
+        self.died_at: set[str] | None = None
+        """The steps at which it has died; where there is a set, it dies once at each."""
 
     async def open(self) -> None:
         """Nothing takes time."""
@@ -45,6 +50,7 @@ class ScriptEngine:
 
     @property
     def fault(self) -> str:
+        self.looks += 1
         return "" if self.installed else "the engine script is not installed on this server"
 
     async def execute(self, run: EngineRun, host: RunHost) -> EngineOutcome:
@@ -53,11 +59,14 @@ class ScriptEngine:
             raise self.raises.pop(0)
         script = json.loads((run.attachments / run.workflow_url.partition("#")[0]).read_text())
         await host.log("stderr", f"expanding {run.workflow_url}\n".encode())
-        return await _Expansion(run, host, script, self.image).outcome()
+        return await _Expansion(run, host, script, self.image, self.died_at).outcome()
 
 
 class _Expansion:
-    def __init__(self, run: EngineRun, host: RunHost, script: Mapping[str, Any], image: str) -> None:
+    def __init__(
+        self, run: EngineRun, host: RunHost, script: Mapping[str, Any], image: str, died_at: set[str] | None
+    ) -> None:
+        self._died_at = died_at
         self._run = run
         self._host = host
         self._script = script
@@ -94,7 +103,11 @@ class _Expansion:
         document = self._document(step)
         key = hashlib.sha256(json.dumps([name, step["command"]]).encode()).hexdigest()
         codes = step.get("success_codes", [0])
-        end = await self._host.wait(await self._host.submit(Step(key, name, document, codes)))
+        task_id = await self._host.submit(Step(key, name, document, codes))
+        if self._died_at is not None and name not in self._died_at:
+            self._died_at.add(name)
+            raise EngineDied(f"killed at {name}")
+        end = await self._host.wait(task_id)
         made = end.document.get("outputs", ())
         self._places |= {
             called: output["url"]

@@ -153,6 +153,25 @@ class Workshop:
 
         return await eventually(look)
 
+    async def until_told(self, run_id: str, beginning: str) -> Run:
+        """The run, once a line of its system logs begins so."""
+
+        async def look() -> Run | None:
+            run = await self.runs.get(run_id)
+            return run if any(line.startswith(beginning) for line in run.system_logs) else None
+
+        return await eventually(look)
+
+    async def has_looked(self) -> None:
+        """Return when the conductor has looked twice for runs to claim, from beginning to end."""
+        enough = self.engine.looks + 3
+
+        async def look() -> bool:
+            self.run_bell.ring("")
+            return self.engine.looks >= enough
+
+        await eventually(look)
+
     async def steps(self, run_id: str) -> dict[str, StepRecord]:
         """The run's steps by their names."""
         return {step.name: step for step in await self.runs.list_steps(run_id, limit=1000)}

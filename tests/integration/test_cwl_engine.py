@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tesp_api.tes.states import State
-from tesp_api.wes.engines.cwl import CwlEngine
+from tesp_api.wes.engines.cwl.engine import CwlEngine
 from tests.conformance.judge import verdict
 from tests.conformance.suite import ConformanceTest, load_suite
 from tests.services.cwl_engine import engine_settings

@@ -15,7 +15,7 @@ from tesp_api.settings import Settings
 from tesp_api.tes.states import State
 from tesp_api.tes.validation import validate_task
 from tesp_api.wes.engines.base import EngineRun, Step, StepEnd
-from tesp_api.wes.engines.cwl import CwlEngine
+from tesp_api.wes.engines.cwl.engine import CwlEngine
 from tests.fakes.run_host import FakeRunHost
 from tests.services.cwl_engine import engine_settings
 from tests.services.plain_run_host import engine_run

@@ -17,8 +17,7 @@ from tesp_api.errors import EngineUnusable
 from tesp_api.settings import Settings
 from tesp_api.tes.states import State
 from tesp_api.wes.engines.base import EngineOutcome
-from tesp_api.wes.engines.cwl import CwlEngine
-from tesp_api.wes.engines.cwl.engine import cwl_environment
+from tesp_api.wes.engines.cwl.engine import CwlEngine, cwl_environment
 from tesp_api.wes.engines.sandbox import Sandbox
 from tests.fakes.run_host import FakeRunHost
 from tests.services.cwl_engine import engine_settings
@@ -124,7 +123,7 @@ async def test_it_sees_no_process_but_its_own(settings: Settings, tmp_path: Path
 async def test_it_can_neither_write_nor_look_into_the_expander(settings: Settings, tmp_path: Path) -> None:
     code = "const fs = process.getBuiltinModule('fs'); const said = [];"
     code += "const memory = `/proc/${process.ppid}/mem`;"
-    code += "for (const path of ['/engine/expander/main.py', '/x', process.execPath, memory])"
+    code += "for (const path of ['/engine/engines/cwl/expander/main.py', '/x', process.execPath, memory])"
     code += "try { fs.appendFileSync(path, 'x'); said.push('written'); } catch (e) { said.push(e.code); }"
     code += "return {found: said};"
     found = await escaped(code, settings, tmp_path)
@@ -230,7 +229,7 @@ def test_nothing_can_be_written_but_tmp(folder: str, tmp_path: Path) -> None:
 FORKS = """
 import json, os, sys, time
 sys.path.append(sys.argv[1])
-from expander.confinement import confine
+from engines.inside.confinement import confine
 confine(json.loads(sys.argv[2]))
 for _ in range(40):
     if not os.fork():
@@ -264,7 +263,7 @@ async def test_a_reason_is_not_as_long_as_a_workflow_likes(settings: Settings, t
 
 def in_sandbox(code: str, settings: Settings) -> subprocess.CompletedProcess[str]:
     """Run code of ours in place of the expander."""
-    sandbox = Sandbox(cwl_environment(settings), Path("tesp_api/wes/engines/cwl"), settings.wes.sandbox)
+    sandbox = Sandbox(cwl_environment(settings), settings.wes.sandbox)
     launch = sandbox.launch("run-1")
     argv = list(launch.argv)
     argv[argv.index("-c") + 1] = code
@@ -288,7 +287,7 @@ from pathlib import Path
 from tests.fakes.run_host import FakeRunHost
 from tests.services.cwl_engine import engine_settings
 from tests.services.plain_run_host import engine_run
-from tesp_api.wes.engines.cwl import CwlEngine
+from tesp_api.wes.engines.cwl.engine import CwlEngine
 
 async def never(self, task_id):
     Path(sys.argv[1], "waiting").touch()

@@ -84,7 +84,7 @@ def test_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setenv("TESP_API_WES__ENGINES_DIR", str(engines_folder()))
     run = CliRunner().invoke
     listed = run(app, ["engine", "list", "--json", "--data", str(tmp_path)])
-    [engine] = json.loads(listed.output)["engines"]
+    engine, _ = json.loads(listed.output)["engines"]
     version = cwl_environment(Settings.model_validate({"wes": {"engines_dir": engines_folder()}})).version
     assert (engine["name"], engine["version"]) == ("cwl", version)
     again = run(app, ["engine", "install", "cwl", "--data", str(tmp_path)])
@@ -92,7 +92,7 @@ def test_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     shown = run(app, ["engine", "list", "--data", str(tmp_path)])
     assert version and version in shown.output
     unknown = run(app, ["engine", "install", "wdl", "--data", str(tmp_path)])
-    assert unknown.exit_code == 2 and "there is no engine 'wdl': there is cwl" in unknown.output
+    assert unknown.exit_code == 2 and "there is no engine 'wdl': there are cwl, snakemake" in unknown.output
 
 
 def test_without_any_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,11 @@ async def vanish(shop: Workshop) -> None:
     await shop.conductor.stop()
 
 
+async def is_free(shop: Workshop, run_id: str) -> bool:
+    """Whether nobody holds the run."""
+    return [one.is_claimed for one in await shop.runs.list_to_do(limit=9) if one.id == run_id] == [False]
+
+
 HANGING: list[dict[str, Any]] = [
     {"name": "going", "command": ["hang"], "scatter": 3},
     {"name": "last", "command": ["true"], "after": ["going"]},
@@ -61,8 +67,16 @@ async def test_one_expands_and_another_takes_over(mongod: Mongod, database: str,
         await first.until_begun(3)
         driver, other = (first, second) if first.engine.expansions else (second, first)
         assert driver.engine.expansions == {run_id: 1}
-        await asyncio.sleep(2 * LEASE_S)
-        assert other.engine.expansions == {}  # its lease was renewed
+        claimed = (await driver.runs.get(run_id)).claim
+        assert claimed is not None
+        later = claimed.expires_at + timedelta(seconds=2 * LEASE_S)
+
+        async def is_renewed() -> bool:
+            claim = (await driver.runs.get(run_id)).claim
+            return claim is not None and claim.expires_at > later
+
+        await eventually(is_renewed)
+        assert other.engine.expansions == {}
         await vanish(driver)
         await eventually(lambda: asyncio.sleep(0, other.engine.expansions.get(run_id)))
         first.player.go()
@@ -97,7 +111,7 @@ async def test_a_server_that_slept_submits_nothing_more(
         await eventually(lambda: first.steps(run_id))
         for loop in first.conductor._loops:  # it renews nothing any more, and goes on with all else
             loop.cancel()
-        await asyncio.sleep(LEASE_S)
+        await eventually(lambda: is_free(second, run_id))
         await second.conductor.start()
         await eventually(lambda: asyncio.sleep(0, second.engine.expansions.get(run_id)))
         second.player.go()
@@ -105,3 +119,23 @@ async def test_a_server_that_slept_submits_nothing_more(
         assert run.state is State.COMPLETE
         assert sorted(second.player.begun) == ["going 0", "going 1", "going 2", "last"]
         assert sorted(await second.steps(run_id)) == ["going 0", "going 1", "going 2", "last"]
+
+
+async def test_a_server_with_another_work_url_touches_no_run(
+    mongod: Mongod, database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tesp_api.wes.conductor._TELL_EVERY_S", 0.2)
+    right = settings(mongod, database, tmp_path, "a")
+    wes = right.wes.model_copy(update={"work_url": str(tmp_path / "elsewhere")})
+    wrong = settings(mongod, database, tmp_path, "b").model_copy(update={"wes": wes})
+    async with Workshop(wrong, plays=False) as other, Workshop(right) as first:
+        run_id = await first.submit(HANGING)
+        await first.until_begun(3)
+        await vanish(first)
+        run = await other.until_told(run_id, "the run waits: the files of run ")  # when the lease is over
+        assert (run.state, other.engine.expansions) == (State.RUNNING, {})
+        async with Workshop(right, plays=False) as again:
+            first.player.go()
+            assert (await again.ended_run(run_id)).state is State.COMPLETE
+        assert sorted(first.player.begun) == ["going 0", "going 1", "going 2", "last"]
+        assert other.engine.expansions == {}

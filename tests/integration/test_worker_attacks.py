@@ -1,9 +1,7 @@
 """What a hostile program tries in its container, and hostile texts on the way there; real containers."""
 
 import os
-import subprocess
 import tempfile
-import time
 from collections.abc import Iterator
 from http.server import ThreadingHTTPServer
 from pathlib import Path
@@ -13,12 +11,9 @@ import pytest
 
 from tesp_api.worker.errors import SystemFailure
 from tesp_api.worker.mounts import Bind
-from tesp_api.worker.runtimes.base import Run, open_unmoved
-from tesp_api.worker.runtimes.bubblewrap import Bubblewrap
-from tesp_api.worker.runtimes.docker import Docker
+from tesp_api.worker.runtimes.shared import open_unmoved
 from tests.integration.test_worker_confinement import CONFINED, SERVICES
 from tests.integration.worker_job import WorkerJob, shell
-from tests.services.containers import require_docker
 from tests.services.file_server import FileServer
 
 pytestmark = pytest.mark.services
@@ -154,39 +149,6 @@ def test_texts_are_taken_letter_by_letter(tmp_path: Path, runtime: str) -> None:
     assert (shared / "-y").read_text() == "y\n"
     left = {path.name for path in tmp_path.iterdir()}
     assert left == {"job", shared.name} and not (job.directory / "working" / "m").exists()
-
-
-@pytest.mark.parametrize("writable", [True, False], ids=["rw", "ro"])
-@pytest.mark.parametrize("runtime", [Docker, Bubblewrap])
-def test_what_is_swapped_once_it_was_looked_at_is_not_mounted(
-    tmp_path: Path, runtime: type[Docker | Bubblewrap], writable: bool
-) -> None:
-    """Another task's program, which sees the same folder, puts a link there at the worst moment."""
-    require_docker()
-    shared, secret = tmp_path / "sha,red", tmp_path / "secret"
-    (shared / "sub" / "one").mkdir(parents=True)
-    (secret / "one").mkdir(parents=True)
-    (secret / "one" / "key").write_text("secret")
-    (tmp_path / "scratch").mkdir()
-    (tmp_path / "tmp").mkdir()
-    of_shared = Bind("/one", str(shared / "sub" / "one"), writable=writable, is_shared=True)
-    command = ("/bin/sh", "-c", "echo inside; cat /one/key; echo x > /one/written")
-    name = f"tesp-attack-{time.time_ns()}"
-    binds = (Bind("/tmp", str(tmp_path / "tmp")), of_shared)
-    run = Run(name, {}, "busybox:latest", command, None, {}, False, binds, "none", None, None)
-    engine = runtime((), str(tmp_path / "scratch"))
-    launch = engine.launch(run)
-    (shared / "sub").rename(shared / "other")
-    (shared / "sub").symlink_to(secret)
-    done = subprocess.run(launch.argv, capture_output=True, check=False, **launch.popen)
-    for descriptor in launch.descriptors:
-        os.close(descriptor)
-    engine.remove(run)
-    assert done.stdout == b"inside\n", done.stderr
-    left = [path.name for path in (shared / "other" / "one").iterdir()]
-    assert left == (["written"] if writable else []), "what it wrote stays, with the container gone"
-    assert [path.name for path in (secret / "one").iterdir()] == ["key"]
-    assert str(tmp_path) not in Path("/proc/self/mountinfo").read_text()
 
 
 def test_a_link_that_is_there_already_is_not_opened(tmp_path: Path) -> None:

@@ -81,5 +81,7 @@ if __name__ == "__main__":
         install(made)
         print(f"{made.name} is installed in {made}")
     from tests.services.cwl_engine import engines_folder
+    from tests.services.snakemake_engine import snakemake_folder
 
+    assert engines_folder() == snakemake_folder()
     print(f"workflow engines are installed in {engines_folder()}")

@@ -1,7 +1,7 @@
 """A `RunHost` on nothing but plain TES: for an engine's tests and for conformance, without WES."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +59,9 @@ class PlainRunHost:
         task_id = str(answer.json()["id"])
         self.submitted.append((step, task_id))
         return task_id
+
+    async def known_keys(self) -> Collection[str]:
+        return [step.key for step, _ in self.submitted]
 
     async def wait(self, task_id: str) -> StepEnd:
         path = f"/ga4gh/tes/v1/tasks/{task_id}"

@@ -57,12 +57,14 @@ CONCRETE = {
 BESIDE = {
     ("tesp_api.store.sqlite_runs", "tesp_api.store.sqlite"),
     ("tesp_api.store.mongo_runs", "tesp_api.store.mongo"),
+    ("tesp_api.store.mongo_run_creation", "tesp_api.store.mongo"),
 }
 """Stores of runs that lie in the database of the tasks."""
 
 
-EXPANDER = PACKAGE / "wes" / "engines" / "cwl" / "expander"
-"""It runs in another environment and in a sandbox, where there is nothing of ours but itself."""
+ENGINES = PACKAGE / "wes" / "engines"
+EXPANDERS = ("inside", "cwl/expander", "snakemake/expander")
+"""They run in other environments, in sandboxes: of ours there is nothing but themselves and `inside`."""
 
 
 def modules() -> list[Path]:
@@ -106,7 +108,8 @@ def test_only_the_composition_root_names_backends(file: Path) -> None:
     assert not (set(imports(file)) & CONCRETE) - {own} - beside
 
 
-@pytest.mark.parametrize("file", sorted(EXPANDER.glob("*.py")), ids=lambda file: file.name)
-def test_the_expander_imports_nothing_but_itself(file: Path) -> None:
-    own = ".".join(EXPANDER.relative_to(ROOT).parts)
-    assert all(name.startswith(own) for name in imports(file))
+@pytest.mark.parametrize("folder", EXPANDERS)
+def test_an_expander_imports_nothing_but_itself(folder: str) -> None:
+    there = {".".join((ENGINES / one).relative_to(ROOT).parts) for one in (folder, "inside")}
+    for file in sorted((ENGINES / folder).glob("*.py")):
+        assert all(name.startswith(tuple(there)) for name in imports(file)), file

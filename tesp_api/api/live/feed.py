@@ -4,6 +4,7 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 from tesp_api.api.auth.identity import Action, Identity
 from tesp_api.api.auth.permissions import Verdict, may
@@ -39,12 +40,14 @@ class Feed:
         self._cursor: str | None = None
         self._known: OrderedDict[str, tuple[State, int]] = OrderedDict()
         self._kept: deque[_Told] = deque(maxlen=_KEPT)
+        self._joined: dict[tuple[int, str | None, tuple[str, ...]], bytes] = {}
         self.end = 0
         """The number of the next change."""
 
     async def look(self) -> None:
         """Ask the store for what is new."""
         recent = await self._store.recent_changes(self._cursor)
+        self._joined = {}
         self._cursor = recent.cursor
         if recent.missed:
             self._add(_Told(None, GAP))
@@ -59,13 +62,18 @@ class Feed:
 
     def after(self, number: int, who: Identity) -> bytes:
         """What the reader sees of the changes from this number on."""
-        return b"".join(self._seen(number, who))
+        if number == self.end:
+            return b""
+        audience = (number, None, ()) if who.is_admin else (number, who.owner, tuple(who.groups))
+        if audience not in self._joined:
+            self._joined[audience] = b"".join(self._seen(number, who))
+        return self._joined[audience]
 
     def _seen(self, number: int, who: Identity) -> Iterator[bytes]:
         new = self.end - number
         if new > len(self._kept):
             yield GAP
-        for told in list(self._kept)[-new:] if new else ():
+        for told in reversed(list(islice(reversed(self._kept), new))):
             if told.change is None or may(who, Action.READ, told.change) is Verdict.ALLOWED:
                 yield told.data
 

@@ -21,9 +21,9 @@ LOOK_BESIDE_OTHERS_S = 0.5
 
 _LOOKS_PER_S = 100
 """At the store, at the things that are followed, where nobody rings."""
-_WAKES_PER_S = 2000
-"""Of all followers together: one that has news to send takes about a quarter of a millisecond."""
-_WAKE_MIN_S, _WAKE_MAX_S = 0.05, 0.5
+_WAKES_PER_S = 1500
+"""Of all followers together: one that has news to send takes about a tenth of a millisecond."""
+_WAKE_MIN_S, _WAKE_MAX_S = 0.05, 0.7
 _TICK_S = 0.2
 
 EVERYTHING = ""

@@ -125,6 +125,9 @@ class RunHost(Protocol):
             RunCanceled: the run is being canceled: nothing more is submitted.
         """
 
+    async def known_keys(self) -> Collection[str]:
+        """The keys of the steps that the run has, from earlier expansions of it, too."""
+
     async def wait(self, task_id: str) -> StepEnd:
         """Return when the task has ended: events wake it, and it seldom asks the store."""
 
@@ -170,4 +173,5 @@ class WorkflowEngine(Protocol):
 
         Raises:
             EngineUnusable: as `fault`; nothing was done.
+            EngineDied: a process of it was killed, say: it is to be called again.
         """

@@ -25,9 +25,10 @@ from tesp_api.wes.engines.environments import EngineEnvironment
 from tesp_api.worker.cgroups import ControlGroup, create_group
 
 INSIDE = PurePosixPath("/engine")
-"""Where the engine's own code lies in the sandbox."""
+"""Where our own code lies in the sandbox: as the package `engines`, of which nothing else is there."""
 
 SCRATCH_BYTES = 64 * 1024**2
+_HERE = Path(__file__).parent
 _FIRST_USER = 1_900_000_000
 _USERS = 100_000_000
 _FILES_MAX = 1024
@@ -37,11 +38,19 @@ _LIBRARIES = tuple(
 _LOADER = (Path("/etc/ld.so.cache"),)
 _ENVIRONMENT = {"LANG": "C.UTF-8", "HOME": "/tmp", "TMPDIR": "/tmp"}  # noqa: S108 - inside the sandbox
 _START = (
-    "import sys, json; sys.path.append(sys.argv[1]); "
-    "from expander.confinement import confine; channel = confine(json.loads(sys.argv[2])); "
-    "from expander.main import main; main(channel)"
+    "import importlib, json, sys; sys.path.append(sys.argv[1]); "
+    "from engines.inside.confinement import confine; channel = confine(json.loads(sys.argv[2])); "
+    "importlib.import_module(sys.argv[3]).main(channel)"
 )
 """Nothing but our own module is loaded before the process has given up what it may."""
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    """A folder in the sandbox that may be written to, in memory; files in it may have holes of any size."""
+
+    path: PurePosixPath
+    size_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,17 +64,30 @@ class Launch:
 
 
 class Sandbox:
-    """For one engine, whose code is the package `expander` in the folder `code`."""
+    """For one engine, whose code is the package `expander` in the folder that has the engine's name.
 
-    def __init__(self, environment: EngineEnvironment, code: Path, settings: SandboxSettings) -> None:
+    With a `workspace` it cannot do without bubblewrap, which makes that.
+    """
+
+    def __init__(
+        self, environment: EngineEnvironment, settings: SandboxSettings, workspace: Workspace | None = None
+    ) -> None:
         self._environment = environment
-        self._code = code
+        self._expander = _HERE / environment.name / "expander"
         self._settings = settings
+        self._workspace = workspace
 
     @property
     def fault(self) -> str:
         """Why nothing may be started here; "" if it may."""
-        if shutil.which("bwrap") or self._settings.allow_unconfined:
+        if shutil.which("bwrap"):
+            return ""
+        if self._workspace is not None:
+            return (
+                f"the engine {self._environment.name} needs a sandbox, and bubblewrap (bwrap) is not on this "
+                "server: its operator installs it"
+            )
+        if self._settings.allow_unconfined:
             return ""
         return (
             "workflows are expanded in a sandbox, and bubblewrap (bwrap) is not on this server: its operator "
@@ -89,10 +111,13 @@ class Sandbox:
         group = create_group(
             f"tesp-engine-{name}", None, int(self._settings.memory_gb * 1e9), self._settings.processes_max
         )
-        argv = [*python, str(self._code), options]
+        module = f"engines.{self._environment.name}.expander.main"
+        argv = [*python, str(_HERE.parent), options, module]
         if bwrap is not None:
-            argv = [bwrap, *self._options(user), "--", *python, str(INSIDE), options]
-        return Launch(argv, {**_ENVIRONMENT, **path}, _limiter(self._settings, group), group)
+            argv = [bwrap, *self._options(user), "--", *python, str(INSIDE), options, module]
+        file_max_bytes = SCRATCH_BYTES if self._workspace is None else resource.RLIM_INFINITY
+        limiter = _limiter(self._settings, group, file_max_bytes)
+        return Launch(argv, {**_ENVIRONMENT, **path}, limiter, group)
 
     def check(self) -> str:
         """Start what does nothing; why that fails here, or "".
@@ -126,13 +151,18 @@ class Sandbox:
             yield from ("--symlink", str(path.readlink()), str(path))
         shown = {path: path for path in (*_LIBRARIES, *_LOADER) if path.exists() and path not in links}
         shown |= {path: path for path in self._python_parts()}
-        shown[Path(INSIDE, "expander")] = self._code / "expander"
+        for folder in (_HERE / "inside", self._expander):
+            shown[Path(INSIDE, folder.relative_to(_HERE.parent))] = folder
         # bwrap would make the folders above them for its own user alone
-        above = {folder for path in shown for folder in path.parents if folder.name}
+        places = [*shown, *([Path(self._workspace.path)] if self._workspace else ())]
+        above = {folder for path in places for folder in path.parents if folder.name}
         for folder in sorted(above):
             yield from ("--perms", "0755", "--dir", str(folder))
         for target, source in shown.items():
             yield from ("--ro-bind", str(source), str(target))
+        if self._workspace:
+            yield from ("--perms", "1777", "--size", str(self._workspace.size_bytes))
+            yield from ("--tmpfs", str(self._workspace.path))
         yield from ("--proc", "/proc", "--dev", "/dev")
         yield from ("--remount-ro", "/dev", "--remount-ro", "/", "--chdir", "/tmp")  # noqa: S108 - inside the sandbox
 
@@ -155,7 +185,8 @@ class Sandbox:
         if os.geteuid() != 0 or (bwrap and not _has_namespaces_as_root(bwrap)):
             return None
         program = self._environment.python.resolve()
-        needed = [self._code / "expander" / "main.py", program, self._environment.folder / "pyvenv.cfg"]
+        ours = [_HERE / "inside" / "channel.py", self._expander / "main.py"]
+        needed = [*ours, program, self._environment.folder / "pyvenv.cfg"]
         if not all(_is_readable(path, with_folders=bwrap is None) for path in needed):
             return None
         return _FIRST_USER + zlib.crc32(name.encode()) % _USERS
@@ -175,14 +206,16 @@ def _is_readable(path: Path, *, with_folders: bool) -> bool:
     return not with_folders or all(one.stat().st_mode & stat.S_IXOTH for one in path.parents)
 
 
-def _limiter(settings: SandboxSettings, group: ControlGroup | None) -> Callable[[], None]:
+def _limiter(
+    settings: SandboxSettings, group: ControlGroup | None, file_max_bytes: int
+) -> Callable[[], None]:
     """What the process does to itself first: enter its group, take its limits."""
     memory_bytes, cpu_s = int(settings.memory_gb * 1e9), int(settings.cpu_s)
     limits: list[tuple[int, Any]] = [
         (resource.RLIMIT_CORE, 0),
         (resource.RLIMIT_CPU, cpu_s),
         (resource.RLIMIT_DATA, memory_bytes),
-        (resource.RLIMIT_FSIZE, SCRATCH_BYTES),
+        (resource.RLIMIT_FSIZE, file_max_bytes),
         (resource.RLIMIT_NOFILE, _FILES_MAX),
     ]
 
@@ -191,7 +224,7 @@ def _limiter(settings: SandboxSettings, group: ControlGroup | None) -> Callable[
             group.enter()
         for kind, value in limits:
             hard = resource.getrlimit(kind)[1]
-            value = value if hard == resource.RLIM_INFINITY else min(value, hard)
+            value = value if hard == resource.RLIM_INFINITY else hard if value < 0 else min(value, hard)
             resource.setrlimit(kind, (value, value))
 
     return limit

@@ -7,9 +7,11 @@ from typing import Sequence
 
 from ..cancellation import Cancellation
 from ..errors import SystemFailure
+from ..mounts import Bind
 from ..process import run_command
 from .base import Launch, Outcome, Run, find_program, kill_group, mount_option, require_image_name, version_of
 from .limits import Limits
+from .shared import by_private_places, open_shared
 
 OWN_FAILURE = 255
 FATAL = b"FATAL:"
@@ -48,6 +50,10 @@ class Apptainer:
             raise SystemFailure(f"Cannot pull the image {image}: {text[-1000:]}")
         self._images[image] = file
 
+    def why_not_mounted(self, bind: Bind) -> str | None:
+        """There is no such thing."""
+        return None
+
     def check_captures(self, paths: Sequence[str]) -> None:
         if paths:
             raise SystemFailure(
@@ -56,10 +62,20 @@ class Apptainer:
             )
 
     def launch(self, run: Run) -> Launch:
+        """What is shared is mounted at private places first. An ordinary user takes a user namespace for it.
+
+        In one, no set-uid starter works: apptainer is told to do without.
+        """
         limits = self._limits[run.name] = Limits(run)
-        argv = [self._program, *run_arguments(run, self._images[run.image], self._extra)]
+        opened = open_shared(run)
+        run, before = by_private_places(run, opened, self._scratch, OWN_FAILURE)
+        extra = [*self._extra, *(["--userns"] if before and os.geteuid() != 0 else [])]
+        argv = [*before, self._program, *run_arguments(run, self._images[run.image], extra)]
         env = {**os.environ, **{self._variable_prefix + name: value for name, value in run.env.items()}}
-        return Launch(argv, {"env": env, **limits.popen()}, limits.on_death(), notes=limits.launch_notes)
+        descriptors = tuple(opened.values())
+        return Launch(
+            argv, {"env": env, **limits.popen()}, limits.on_death(), descriptors, limits.launch_notes
+        )
 
     def outcome(self, run: Run, returncode: int, stderr_tail: bytes) -> Outcome:
         notes = self._limits.pop(run.name).end()

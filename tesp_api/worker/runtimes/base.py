@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import shutil
 import signal
-import stat
-from typing import Any, Iterable, NamedTuple, Protocol, Sequence
+from typing import Any, NamedTuple, Protocol, Sequence
 
 from ..cancellation import Cancellation
 from ..errors import SystemFailure, Unusable
 from ..mounts import Bind
 from ..order import Confinement
 from ..process import run_command
-from ..view import open_beneath
 
 
 class Run(NamedTuple):
@@ -67,6 +64,12 @@ class Runtime(Protocol):
 
     def check_image(self, image: str, cancellation: Cancellation) -> None:
         """See that the image is here, and pull it if it is not. Raises: SystemFailure, Canceled."""
+
+    def why_not_mounted(self, bind: Bind) -> str | None:
+        """Why this, of a shared folder, cannot be mounted here by more than its path; None if it can.
+
+        Raises: SystemFailure if it was replaced by a link.
+        """
 
     def check_captures(self, paths: Sequence[str]) -> None:
         """Raises: SystemFailure if files at these system paths cannot be captured here."""
@@ -161,31 +164,6 @@ def as_csv(bind: Bind, fields: Sequence[str]) -> str:
         '"' + field.replace('"', '""') + '"' if any(sign in field for sign in ',"') else field
         for field in fields
     )
-
-
-def open_unmoved(binds: Iterable[Bind]) -> dict[str, int]:
-    """Descriptors of what is to be mounted from shared folders, by target; to be closed by the caller.
-
-    Whatever another task puts in its place from now on, a descriptor stays what it is.
-
-    Raises: SystemFailure if a link was put on the way to one of them since its path was resolved.
-    """
-    opened: dict[str, int] = {}
-    for bind in binds:
-        try:
-            opened[bind.target] = open_beneath("/", bind.source.strip("/"), os.O_PATH)
-            if stat.S_ISLNK(os.fstat(opened[bind.target]).st_mode):
-                raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
-        except OSError as error:
-            close_all(opened.values())
-            raise SystemFailure(f"What is mounted at {bind.target} was replaced: {error.strerror}") from None
-    return opened
-
-
-def close_all(descriptors: Iterable[int]) -> None:
-    """Close descriptors."""
-    for descriptor in descriptors:
-        os.close(descriptor)
 
 
 def write_private(path: str, data: bytes) -> None:

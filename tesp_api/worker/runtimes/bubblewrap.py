@@ -29,11 +29,11 @@ from .base import (
     Run,
     find_program,
     kill_group,
-    open_unmoved,
     require_image_name,
     version_of,
 )
 from .limits import Limits
+from .shared import by_private_places, open_shared
 
 HOST_SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
 HOST_FILES = (
@@ -68,6 +68,7 @@ DEFAULT_ENV = {"PATH": "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", "HOME": "
 EXEC_FAILED = re.compile(rb"bwrap: execvp .*: ([^\n:]+)\s*\Z")
 EXEC_EXIT_CODES = {b"No such file or directory": 127, b"Not a directory": 127}
 EXEC_OTHERWISE = 126
+PRIVATE_FAILED = 125
 
 
 class Bubblewrap:
@@ -91,6 +92,10 @@ class Bubblewrap:
     def check_image(self, image: str, cancellation: Cancellation) -> None:
         require_image_name(image)
 
+    def why_not_mounted(self, bind: Bind) -> str | None:
+        """There is no such thing."""
+        return None
+
     def check_captures(self, paths: Sequence[str]) -> None:
         """All that is written lands in the sandbox's root, and is found there."""
 
@@ -101,27 +106,28 @@ class Bubblewrap:
             with contextlib.suppress(OSError):  # below /usr: bwrap says what is wrong with it
                 make_directories(root + run.workdir)
         limits = self._limits[run.name] = Limits(run)
-        opened = self._open_shared(run)
+        opened = open_shared(run)
+        before: list[str] = []
+        taken = opened
+        if opened and not self._takes_descriptors():
+            taken = {}
+            run, before = by_private_places(run, opened, self._scratch, PRIVATE_FAILED)
         system = [path for path in HOST_SYSTEM if is_real_directory(path)]
-        options = sandbox_options(run, root, system, opened, self._disables_userns)
+        options = sandbox_options(run, root, system, taken, self._disables_userns)
         arguments = os.memfd_create("bwrap-arguments")  # not on the command line: the environment is in it
         os.write(arguments, b"".join(os.fsencode(option) + b"\0" for option in options))
         os.lseek(arguments, 0, os.SEEK_SET)
         # not on the disk: where that is full, bwrap would die and leave its child waiting for ever
         status = os.memfd_create(f"{run.name}.status")
         self._statuses[run.name] = os.dup(status)
-        argv = [self._program, "--json-status-fd", str(status), "--args", str(arguments)]
+        argv = [*before, self._program, "--json-status-fd", str(status), "--args", str(arguments)]
         argv += [*self._extra, "--", *run.command]
         descriptors = (arguments, status, *opened.values())
         popen = {"pass_fds": descriptors, "env": {}, **limits.popen()}
         return Launch(argv, popen, limits.on_death(), descriptors, limits.launch_notes)
 
-    def _open_shared(self, run: Run) -> dict[str, int]:
-        """Descriptors of what is mounted from shared folders. Raises: SystemFailure."""
-        shared = [bind for bind in run.binds if bind.is_shared and bind.source != "/"]
-        if not shared or "--bind-fd" not in run_command([self._program, "--help"])[1]:
-            return {}
-        return open_unmoved(shared)
+    def _takes_descriptors(self) -> bool:
+        return "--bind-fd" in run_command([self._program, "--help"])[1]
 
     def _root(self, run: Run) -> str:
         return os.path.join(self._scratch, f"{run.name}.root")

@@ -7,10 +7,8 @@ import json
 import os
 import re
 import shutil
-import socket
-import sys
 from types import MappingProxyType
-from typing import Any, Mapping, NamedTuple, Sequence
+from typing import Mapping, NamedTuple, Sequence
 from urllib.parse import quote
 
 from .. import ownership
@@ -18,25 +16,15 @@ from ..cancellation import Cancellation
 from ..errors import DaemonAway, SystemFailure, Unusable
 from ..mounts import Bind
 from ..process import DAEMON_AWAY, run_command, run_despite_daemon
-from .base import (
-    Launch,
-    Outcome,
-    Run,
-    as_csv,
-    close_all,
-    find_program,
-    mount_option,
-    open_unmoved,
-    require_image_name,
-    write_private,
-)
+from .base import Launch, Outcome, Run, find_program, mount_option, require_image_name, write_private
+from .docker_engine import Engine
+from .docker_shared import DockerShared
 from .environment import split_environment
 from .identity import user_of
+from .shared import Mounting, close_all, open_shared
 
 MEMORY_MIN_BYTES = 6 * 1024 * 1024
 ABSENT = re.compile(r"no such (container:path|file)|could not (be found|find)", re.IGNORECASE)
-PID_FILE = "/var/run/docker.pid"
-ESCAPED = {ord(sign): f"\\{ord(sign):03o}" for sign in "\t\n \\"}
 NEVER = "0001-"  # how the time of an event that never was begins
 
 
@@ -60,13 +48,14 @@ class Docker:
         self._scratch = scratch
         self.reclaiming_program: str | None = self._program if os.geteuid() != 0 else None
         self._engine = Engine()
+        self._shared = DockerShared(self._program, scratch, self._engine)
         self._held: dict[str, list[int]] = {}
         self.description = f"docker {self._ask_version()}"
 
     def _ask_version(self) -> str:
         """The daemon's version, over its socket: ~100 times cheaper than running the program."""
-        with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
-            return str(self._engine.get("/version")["Version"])
+        with contextlib.suppress(OSError, ValueError):
+            return self._engine.version()
         code, text = run_command([self._program, "version", "--format", "{{.Server.Version}}"])
         if code != 0:
             kind = DaemonAway if DAEMON_AWAY.search(text) else Unusable
@@ -97,31 +86,22 @@ class Docker:
             data = "".join(f"{line}\n" for line in split.file_lines).encode("utf-8", "surrogateescape")
             write_private(env_file, data)
         options = [*split.options, *confining_options(run, self._finds_init())]
-        opened = self._open_shared(run)
+        opened = open_shared(run)
+        self._held[run.name] = list(opened.values())
         user = user_of(run, self._is_root_ours, opened)
         options += [f"--user={user}"] if user else []
-        self._held[run.name] = list(opened.values())  # the daemon opens them when it starts the container
-        argv = [self._program, *run_arguments(run, env_file, options, self._extra, opened)]
-        return Launch(argv, {"env": {**os.environ, **split.passed}}, [self._remove_command(run.name)])
-
-    def _open_shared(self, run: Run) -> dict[str, int]:
-        """Descriptors of directories from shared folders, where the daemon sees ours. Raises: SystemFailure.
-
-        Of files it takes only paths. So it is told one of what has further mounts in it: a volume has none of
-        them, or, when it ends, takes them with it from the host.
-        """
-        shared = [bind for bind in run.binds if bind.is_shared and not bind.is_file and bind.source != "/"]
-        if not shared or not self._sees_our_descriptors():
-            return {}
-        points = tuple(mounts_of("self").values())
-        return open_unmoved(
-            bind
-            for bind in shared
-            if not any(point.startswith(bind.source.translate(ESCAPED) + "/") for point in points)
+        mounting = self._mount_shared(run, opened)
+        arguments = run_arguments(run, env_file, options, self._extra, mounting.options)
+        on_death = [self._remove_command(run.name), *mounting.on_death]
+        return Launch(
+            [self._program, *mounting.before, *arguments], {"env": {**os.environ, **split.passed}}, on_death
         )
 
-    def _sees_our_descriptors(self) -> bool:
-        return self._engine.is_beside_us()
+    def why_not_mounted(self, bind: Bind) -> str | None:
+        return self._shared.why_not_mounted(bind)
+
+    def _mount_shared(self, run: Run, opened: dict[str, int]) -> Mounting:
+        return self._shared.mount(run, opened)
 
     def _finds_init(self) -> bool:
         """The daemon cannot be asked: it says so only when a container is to run."""
@@ -194,11 +174,14 @@ class Docker:
     def remove(self, run: Run) -> None:
         """Raises: SystemFailure if the container is still there."""
         close_all(self._held.pop(run.name, ()))
-        if self._is_removed(run.name):
-            return
-        code, text = run_despite_daemon(self._remove_command(run.name))
-        if code != 0 and "o such container" not in text:
-            raise SystemFailure(f"Cannot remove the container {run.name}: {text[-300:]}")
+        if not self._is_removed(run.name):
+            code, text = run_despite_daemon(self._remove_command(run.name))
+            if code != 0 and "o such container" not in text:
+                raise SystemFailure(f"Cannot remove the container {run.name}: {text[-300:]}")
+        self._unmount_shared(run)
+
+    def _unmount_shared(self, run: Run) -> None:
+        self._shared.unmount(run)
 
     def _is_removed(self, name: str) -> bool:
         """Ask the daemon by its socket, which costs much less than its program does."""
@@ -234,11 +217,11 @@ def run_arguments(
     env_file: str | None,
     env_options: Sequence[str],
     extra: Sequence[str],
-    opened: Mapping[str, int] = MappingProxyType({}),
+    mounts: Mapping[str, str] = MappingProxyType({}),
 ) -> list[str]:
     """The arguments of `docker run`. Every user string is behind a `=` or after the image.
 
-    `opened` are descriptors of what is mounted, by target, where there are some.
+    `mounts` are values of `--mount`, by target, for what is not mounted by its path.
     """
     require_image_name(run.image)
     arguments = ["run", f"--name={run.name}", "--log-driver=none"]
@@ -257,24 +240,8 @@ def run_arguments(
     if env_file:
         arguments.append(f"--env-file={env_file}")
     arguments += env_options
-    for bind in run.binds:
-        descriptor = opened.get(bind.target)
-        mount = mount_option(bind) if descriptor is None else descriptor_option(bind, descriptor)
-        arguments.append(f"--mount={mount}")
+    arguments += [f"--mount={mounts.get(bind.target) or mount_option(bind)}" for bind in run.binds]
     return [*arguments, *extra, run.image, *run.command]
-
-
-def descriptor_option(bind: Bind, descriptor: int) -> str:
-    """A directory that is open in this process, as a volume without a name, which goes with the container.
-
-    A bind's source is a path that the container's own process looks up. A volume is mounted by the daemon,
-    which can be led through our descriptors.
-    """
-    device = f"/proc/{os.getpid()}/fd/{descriptor}"
-    options = "bind" if bind.writable else "bind,ro"  # a volume without a name cannot be `readonly`
-    fields = ["type=volume", "volume-driver=local", "volume-opt=type=none", f"volume-opt=o={options}"]
-    fields += [f"volume-opt=device={device}", "volume-nocopy=true", f"target={bind.target}"]
-    return as_csv(bind, fields)
 
 
 def confining_options(run: Run, with_init: bool) -> list[str]:
@@ -288,51 +255,3 @@ def confining_options(run: Run, with_init: bool) -> list[str]:
     if rules.capabilities is not None:
         options += ["--cap-drop=ALL", *(f"--cap-add={name}" for name in rules.capabilities)]
     return options
-
-
-class Engine:
-    """The daemon's own HTTP interface, for what is small; what it cannot reach raises OSError."""
-
-    def get(self, path: str) -> Any:
-        """The JSON answer to a GET, whatever its status. Raises: OSError, ValueError."""
-        return json.loads(self.ask("GET", path)[1])
-
-    def is_beside_us(self) -> bool:
-        """Whether the daemon sees our mounts and processes: not if one of us is in a container."""
-        with contextlib.suppress(OSError, ValueError), self._connected() as connection:
-            credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
-            pid = int.from_bytes(credentials[:4], sys.byteorder)
-            if pid == 1:  # systemd made the socket
-                with open(PID_FILE, encoding="ascii") as file:
-                    pid = int(file.read())
-            # In another namespace, even a copy of ours, all mounts have other numbers.
-            return pid > 0 and not mounts_of(str(pid)).keys().isdisjoint(mounts_of("self"))
-        return False
-
-    def ask(self, method: str, path: str) -> tuple[int, bytes]:
-        """The status and the body of the answer. Raises: OSError, ValueError."""
-        with self._connected() as connection:
-            # HTTP/1.0, so that the answer is neither chunked nor kept open.
-            connection.sendall(f"{method} {path} HTTP/1.0\r\nHost: docker\r\n\r\n".encode())
-            answer = b"".join(iter(lambda: connection.recv(65536), b""))
-        head, _, body = answer.partition(b"\r\n\r\n")
-        return int(head[9:12]), body
-
-    def _connected(self) -> socket.socket:
-        host = os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
-        if not host.startswith("unix://") or os.environ.get("DOCKER_CONTEXT"):
-            raise OSError(f"{host} is no local socket")
-        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            connection.settimeout(10)
-            connection.connect(host[len("unix://") :])
-        except BaseException:
-            connection.close()
-            raise
-        return connection
-
-
-def mounts_of(process: str) -> dict[str, str]:
-    """Where a process's mounts are, by their numbers, as the kernel writes it. Raises: OSError."""
-    with open(f"/proc/{process}/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
-        return {row[0]: row[4] for row in map(str.split, file)}

@@ -8,10 +8,10 @@ import os
 import secrets
 import stat
 
+from ..beneath import open_beneath
 from ..errors import SourceChanged, StagingError
 from ..job import make_directories, write_all
 from ..urls import shown
-from ..view import open_beneath
 from . import Moved, Site, Source
 from .moving import Reading, check_unchanged
 from .roots import resolve_in_roots, root_of

@@ -8,6 +8,7 @@ from tests.acceptance.faults import (
     docker_killed,
     outages,
     replicas_killed,
+    runs_killed,
     server_killed,
     storage_cut,
     workers_killed,
@@ -24,6 +25,7 @@ MODULES = (
     disk_full,
     workers_killed,
     docker_killed,
+    runs_killed,
 )
 """Each has `scenarios()` and `absences()`, and in `FAULTS` the names of the faults that it brings about."""
 

@@ -69,9 +69,10 @@ class Matrix:
             lines += [f"### {world}", "", *self._table(world, reasons), ""]
         lines += [f"- ({letter}) {reason}" for reason, letter in reasons.items()]
         lines += ["", "### Beside the matrix", ""] if self._beside else []
+        groups: dict[str, list[Outcome]] = {}
         for one in self._beside:
-            fate = "**failed**" if one.faults else f"all is well ({one.note})"
-            lines.append(f"- {one.fault} ({one.world}): {fate}")
+            groups.setdefault(f"{one.fault} ({one.world})", []).append(one)
+        lines += [f"- {what}: {_fate(outcomes)}" for what, outcomes in groups.items()]
         return "\n".join(lines) + "\n"
 
     def _table(self, world: str, reasons: dict[str, str]) -> Iterator[str]:
@@ -80,6 +81,14 @@ class Matrix:
         for fault in self.faults:
             shown = [_shown(self.cell(fault, phase, world), reasons) for phase in PHASES]
             yield f"| {fault} | " + " | ".join(shown) + " |"
+
+
+def _fate(outcomes: Sequence[Outcome]) -> str:
+    """How scenarios of one kind went, which differ in their moments."""
+    failed = sum(bool(one.faults) for one in outcomes)
+    if failed:
+        return f"**{failed} of {len(outcomes)} failed**"
+    return f"all is well ({outcomes[0].note if len(outcomes) == 1 else f'{len(outcomes)} times'})"
 
 
 def _shown(cell: Cell, reasons: dict[str, str]) -> str:

@@ -5,6 +5,7 @@ import random
 
 import pytest
 
+from tests.acceptance.faults import runs_killed
 from tests.acceptance.faults.campaign import Campaign, Outcome
 from tests.acceptance.faults.catalogue import (
     all_absences,
@@ -45,6 +46,18 @@ def test_one_fault_with_a_task_in_every_phase() -> None:
     wrong = [line for outcome in outcomes if outcome.faults for line in (outcome.name, *outcome.faults)]
     assert not wrong, "\n".join([f"TESP_FAULTS_SEED={seed}", *wrong])
     assert outcomes
+
+
+@pytest.mark.services
+def test_a_few_kills_of_workflow_runs() -> None:
+    seed = int(os.environ.get("TESP_FAULTS_SEED") or random.randrange(10**6))
+    drills = [one for one in runs_killed.scenarios() if one.world == runs_killed.EMBEDDED]
+    chosen = random.Random(seed).sample(drills, 3)
+    print(f"TESP_FAULTS_SEED={seed}: {[one.name for one in chosen]}")
+    outcomes = Campaign(seed).play(chosen)
+    wrong = [line for outcome in outcomes if outcome.faults for line in (outcome.name, *outcome.faults)]
+    assert not wrong, "\n".join([f"TESP_FAULTS_SEED={seed}", *wrong])
+    assert len(outcomes) == 3
 
 
 @pytest.mark.parametrize(

@@ -168,6 +168,7 @@ class World:
             "TESP_API_SCHEDULER__LOST_AFTER_S": "20",
             "TESP_API_RETRIES__RUN_AGAIN": '@json ["executor"]',
             "TESP_API_RETRIES__PAUSE_S": "0.2",
+            "TESP_API_WES__WORK_URL": str(self.shared / "runs"),
         }
         if kind.runtime == "docker":
             require_docker()

@@ -1,15 +1,16 @@
 """Claims of runs: one server expands a run, and another takes over when its lease ends."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
 from tesp_api.errors import ClaimLost
 from tesp_api.store.base import TaskStore
-from tesp_api.store.runs import Run, RunStore
+from tesp_api.store.runs import Run, RunStore, RunToDo
 from tesp_api.tes.states import State
 from tests.contract.run_stores.conftest import runs_of
-from tests.contract.run_stores.test_runs import step_of, take
+from tests.contract.run_stores.test_runs import end, step_of, take
 from tests.contract.task_stores.conftest import FakeClock, StoreKind
 from tests.factories import make_run
 
@@ -40,6 +41,57 @@ async def test_runs_of_engines_that_are_missing_are_left(runs: RunStore) -> None
     claimed = await runs.claim("a", lease_s=60, new_limit=1, without={waiting.engine})
     assert [run.id for run in claimed] == [taken.id, canceled.id]
     assert [run.id for run in await runs.claim("b", lease_s=60, new_limit=9)] == [waiting.id]
+
+
+async def test_runs_whose_files_are_elsewhere_are_left(runs: RunStore) -> None:
+    here, near, away, canceled, doomed = (make_run() for _ in range(5))
+    near = replace(near, work_url=f"file:///work/{near.id}/x/")
+    away, canceled, doomed = (
+        replace(run, work_url=f"s3://lab/$runs/{run.id}/") for run in (away, canceled, doomed)
+    )
+    for run in (here, near, away, canceled, doomed):
+        await runs.create(run)
+    await end(runs, doomed)
+    await runs.release("server")
+    await runs.doom(doomed.id)
+    await runs.request_cancel(canceled.id, "why")
+    taken = await runs.claim("server", lease_s=60, new_limit=9, base_url="file:///work/")
+    assert [run.id for run in taken] == [here.id, canceled.id]
+    both = await runs.claim("other", lease_s=60, new_limit=0, base_url="s3://lab/$runs/", without=["script"])
+    assert [run.id for run in both] == [doomed.id]
+    there = await runs.claim("other", lease_s=60, new_limit=9, base_url="s3://lab/$runs/")
+    assert [run.id for run in there] == [away.id]
+    assert [run.id for run in await runs.claim("other", lease_s=60, new_limit=9)] == [near.id]
+
+
+async def test_what_is_to_do_is_listed(runs: RunStore, run: Run, clock: FakeClock) -> None:
+    ended, doomed, waiting = make_run(), make_run(), make_run(engine="other")
+    for one in (ended, doomed, waiting):
+        await runs.create(one)
+        if one is not waiting:
+            await end(runs, one)
+            await runs.release("server")
+    await runs.doom(doomed.id)
+    await runs.claim("server", lease_s=60, new_limit=1, without=["other"])
+    shown = await runs.list_to_do(limit=9)
+    assert shown == [
+        RunToDo(run.id, State.QUEUED, "script", run.work_url, is_claimed=True, doomed=False),
+        RunToDo(doomed.id, State.COMPLETE, "script", doomed.work_url, is_claimed=True, doomed=True),
+        RunToDo(waiting.id, State.QUEUED, "other", waiting.work_url, is_claimed=False, doomed=False),
+    ]
+    clock.advance(60)
+    assert [one.is_claimed for one in await runs.list_to_do(limit=2)] == [False, False]
+
+
+async def test_what_nobody_holds_is_told_once(runs: RunStore, run: Run, clock: FakeClock) -> None:
+    assert await runs.tell_unclaimed(run.id, "waits $for \ud800")
+    assert not await runs.tell_unclaimed(run.id, "waits $for \ud800")
+    await runs.claim("server", lease_s=60, new_limit=1)
+    assert not await runs.tell_unclaimed(run.id, "is held")
+    clock.advance(60)
+    assert await runs.tell_unclaimed(run.id, "is held no more")
+    assert not await runs.tell_unclaimed("no-such-run", "a")
+    assert (await runs.get(run.id)).system_logs == ("waits $for \\ud800", "is held no more")
 
 
 async def test_users_take_turns(runs: RunStore) -> None:

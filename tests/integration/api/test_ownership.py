@@ -366,7 +366,10 @@ async def test_a_key_is_of_its_owner(client: httpx.AsyncClient) -> None:
         bulk = await client.post(f"{TESP}/tasks:bulk", json={"tasks": [TASK]}, headers=headers)
         [one] = bulk.json()["tasks"]
         assert ids.setdefault(f"{sender} in bulk", one["id"]) == one["id"]
-    assert len(set(ids.values())) == 6
+        run = await client.post(f"{WES}/runs", json=RUN | {"tags": {"of": sender}}, headers=headers)
+        assert run.status_code == 200, run.text
+        assert ids.setdefault(f"run of {sender}", run.json()["run_id"]) == run.json()["run_id"]
+    assert len(set(ids.values())) == 9
 
 
 async def test_a_credential_for_some_users_is_for_no_others(store: TaskStore, settings: Settings) -> None:

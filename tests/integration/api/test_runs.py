@@ -266,7 +266,8 @@ async def test_a_run_is_shown_with_its_steps(
     assert (await client.get(first["stderr"])).text == "err"
     assert (await client.get(first["tes_uri"])).json()["id"] == tasks[0].id
     assert "exit_code" not in second
-    assert third == {"id": "t9", "name": "gone", "system_logs": ["its task was deleted"]}
+    told = "it has no task: that was deleted, or could not be made"
+    assert third == {"id": "t9", "name": "gone", "system_logs": [told]}
     assert (await client.get(f"{WES}/runs/{run_id}/tasks/{tasks[1].id}")).json() == second
     assert (await client.get(f"{WES}/runs/{run_id}/tasks/none")).status_code == 404
     assert nulls_in({key: value for key, value in shown.items() if key != "outputs"}) == []
@@ -430,6 +431,36 @@ async def test_archives_hold_all_files(
         assert archive.namelist() == ["request.json", "workflow_params.json", "attachments/w.json"]
 
 
+async def test_an_archive_has_the_directories_that_outputs_list(
+    client: httpx.AsyncClient, workflows: Workflows, settings: Settings
+) -> None:
+    """Those that lie somewhere in one piece are there once."""
+    run_id = await submit(client)
+    folder = settings.data_dir / "wes/work" / run_id / "workdir"
+    (folder / "deep" / "d").mkdir(parents=True)
+    for name in ("top.txt", "deep/x.txt", "deep/d/y.txt"):
+        (folder / name).write_text(name)
+
+    def file(name: str) -> dict[str, str]:
+        return {"class": "File", "location": (folder / name).as_uri(), "basename": name.rpartition("/")[2]}
+
+    whole = {
+        "class": "Directory",
+        "basename": "d",
+        "location": (folder / "deep/d").as_uri(),
+        "listing": [file("deep/d/y.txt")],
+    }
+    outputs = {
+        "top.txt": file("top.txt"),
+        "deep": {"class": "Directory", "basename": "deep", "listing": [file("deep/x.txt"), whole]},
+    }
+    await end(workflows, run_id, await claimed(workflows, run_id), outputs)
+    answer = await client.get(f"{TESP}/runs/{run_id}/outputs.zip")
+    with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
+        assert archive.namelist() == ["outputs.json", "top.txt", "deep/x.txt", "deep/d/y.txt"]
+        assert archive.read("deep/d/y.txt") == b"deep/d/y.txt"
+
+
 async def test_names_that_are_not_utf8_are_told_escaped(
     client: httpx.AsyncClient, workflows: Workflows, settings: Settings
 ) -> None:
@@ -457,6 +488,27 @@ async def test_files_that_are_elsewhere_now_are_told_of(
         answer = await client.get(f"{TESP}/runs/{run.id}/{rest}")
         assert (answer.status_code, "wes.work_url" in answer.json()["msg"]) == (404, True), answer.text
     assert (await client.get(f"{WES}/runs/{run.id}")).status_code == 200
+
+
+@pytest.mark.parametrize("depth", [0, 300, 700])
+async def test_outputs_of_old_that_cannot_be_told(
+    client: httpx.AsyncClient, workflows: Workflows, depth: int
+) -> None:
+    value: Any = "\ud800"
+    for _ in range(depth):
+        value = [value]
+    run_id = await submit(client)
+    await end(workflows, run_id, await claimed(workflows, run_id), {"odd": value})
+    shown = await client.get(f"{WES}/runs/{run_id}")
+    assert shown.status_code == 200, shown.text
+    assert (shown.json()["state"], shown.json()["outputs"]) == ("COMPLETE", {})
+    told = shown.json()["run_log"]["system_logs"][-1]
+    assert told.startswith("the outputs of the workflow cannot be told as JSON: ")
+    archive = await client.get(f"{TESP}/runs/{run_id}/outputs.zip")
+    assert zipfile.ZipFile(io.BytesIO(archive.content)).read("outputs.json") == b"{}\n"
+    used = await client.post(f"{WES}/runs", json=WEB | {"workflow_params": {"x": f"run://{run_id}/odd"}})
+    assert used.status_code == 400
+    assert "cannot be told as JSON" in used.json()["msg"]
 
 
 async def test_only_an_ended_run_is_deleted(client: httpx.AsyncClient, workflows: Workflows) -> None:

@@ -1,4 +1,4 @@
-"""A live API over an embedded store, without a runner: the tests say what becomes of the tasks."""
+"""A live API over an embedded store, without a runner: the tests say what becomes of the tasks and runs."""
 
 import asyncio
 import threading
@@ -20,6 +20,7 @@ from tesp_api.settings import Settings
 from tesp_api.store.base import Changes, Job, Stream
 from tesp_api.store.sqlite import SqliteTaskStore
 from tesp_api.tes.states import State
+from tests.fakes.workshop import workflows_over
 
 T = TypeVar("T")
 
@@ -40,6 +41,7 @@ class LiveApi:
                     settings,
                     {},
                     next_destination=lambda *_: "local",
+                    workflows=workflows_over(self._store, settings),
                     lifespan=self._lifespan,
                 ),
                 port=0,

@@ -1,5 +1,6 @@
 """`tesp doctor`: what it finds, how to mend it, and its exit code."""
 
+import asyncio
 import json
 import os
 import socket
@@ -11,6 +12,9 @@ from typer.testing import CliRunner, Result
 
 from tesp_api.cli.main import app
 from tesp_api.store.folder_lock import FolderLock
+from tesp_api.store.sqlite import SqliteTaskStore
+from tesp_api.store.sqlite_runs import SqliteRunStore
+from tests.factories import make_run
 from tests.services.cwl_engine import engines_folder
 from tests.services.mongod import Mongod
 from tests.services.pulsar_rest import free_port
@@ -51,6 +55,21 @@ def test_all_is_well() -> None:
     assert result.exit_code == 0, result.output
     assert "podman of local: 4.3.1" in result.stdout
     assert "will be made at the first start" in result.stdout
+
+
+def test_runs_whose_files_are_elsewhere_are_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def store_a_run() -> None:
+        store = SqliteTaskStore(tmp_path / "data")
+        await store.open()
+        await SqliteRunStore(store).create(make_run(id="r1", work_url="file:///shared/runs/r1/"))
+        await store.aclose()
+
+    asyncio.run(store_a_run())
+    told = found(doctor("--json"), "workflow runs")
+    assert (told["level"], "file:///shared/runs/r1/" in told["found"]) == ("warn", True)
+    assert "set wes.work_url" in told["mend"]
+    monkeypatch.setenv("TESP_API_WES__WORK_URL", "/shared/runs")
+    assert found(doctor("--json"), "workflow runs")["level"] == "ok"
 
 
 def test_the_document_says_the_same(tmp_path: Path) -> None:

@@ -24,3 +24,16 @@ def test_names_stay_in_the_folder_and_apart() -> None:
     ]
     places = [path for _, path in files_among(found, Path("to"))]
     assert places == [Path("to/x"), Path("to/2/x"), Path("to/file"), Path("to/a b")]
+
+
+def test_directories_that_list_files_are_folders() -> None:
+    def file(name: str) -> dict[str, str]:
+        return {"class": "File", "location": f"http://s{HERE}/{name}", "basename": name.rpartition("/")[2]}
+
+    deep = {"class": "Directory", "basename": "../b", "listing": [file("a/b/x")]}
+    found = {
+        "a": {"class": "Directory", "basename": "a", "listing": [file("a/x"), deep]},
+        "d": {"class": "Directory", "location": f"http://s{HERE}/d", "listing": [file("d/x")]},
+    }
+    places = [path for _, path in files_among(found, Path("to"))]
+    assert places == [Path("to/a/x"), Path("to/a/b/x"), Path("to/d/x")]

@@ -9,6 +9,7 @@ from typing import Any, BinaryIO
 import pytest
 
 from tesp_api.errors import (
+    EngineDied,
     EngineUnusable,
     InvalidRequest,
     LimitReached,
@@ -22,10 +23,8 @@ from tesp_api.errors import (
 from tesp_api.runner.retention import Retention
 from tesp_api.runner.routing import Routing
 from tesp_api.settings import Settings
-from tesp_api.store.runs import RunQuery
-from tesp_api.tes.ids import new_task_id
+from tesp_api.store.runs import Run, RunQuery
 from tesp_api.tes.states import FINAL, State
-from tests.factories import make_run
 from tests.fakes.workshop import Workshop, eventually
 
 
@@ -107,6 +106,24 @@ async def test_an_engine_that_always_raises_ends_the_run(shop: Workshop) -> None
     assert "the workflow engine script failed: RuntimeError: oh no" in run.system_logs[-1]
 
 
+async def test_an_engine_that_dies_is_called_as_long_as_it_gets_on(shop: Workshop) -> None:
+    """It dies after each step that is new; then it does not get on, and that is the end."""
+    names = [f"s{number}" for number in range(8)]
+    shop.engine.died_at = set()
+    chain = [step(name, after=names[:number]) for number, name in enumerate(names)]
+    run = await shop.ended_run(run_id := await shop.submit(chain))
+    assert run.state is State.COMPLETE, run.system_logs
+    assert shop.engine.expansions[run_id] == 9
+    assert shop.player.begun == names
+    shop.engine.died_at = None
+    shop.engine.raises = [EngineDied("killed")] * 3
+    run = await shop.ended_run(await shop.submit(TWO))
+    assert (run.state, run.system_logs[-1]) == (
+        State.SYSTEM_ERROR,
+        "the workflow engine script failed: killed",
+    )
+
+
 async def test_runs_wait_for_an_engine_that_was_removed(settings: Settings) -> None:
     async with Workshop(settings) as first:
         begun = await first.submit([step("done"), step("going", "hang", after=["done"])])
@@ -125,7 +142,7 @@ async def test_runs_wait_for_an_engine_that_was_removed(settings: Settings) -> N
             await eventually(is_told)
         await second.runs.request_cancel(canceled, "by its owner")
         assert (await second.ended_run(canceled)).state is State.CANCELED
-        await asyncio.sleep(0.3)  # looks three times
+        await second.has_looked()
         assert (await second.runs.get(new)).state is State.QUEUED
         assert (await second.runs.get(begun)).state is State.RUNNING
         second.engine.installed = "1.1"
@@ -170,7 +187,7 @@ async def test_a_run_that_waits_is_canceled_at_once(shop: Workshop) -> None:
     busy = [await shop.submit([step("s", "hang")]) for _ in range(3)]
     waiting = await shop.submit([step("never")])
     await shop.until_begun(3)
-    await asyncio.sleep(0.3)
+    await shop.has_looked()
     assert (await shop.runs.get(waiting)).state is State.QUEUED
     await shop.runs.request_cancel(waiting, "why")
     assert (await shop.ended_run(waiting)).state is State.CANCELED
@@ -195,7 +212,7 @@ async def test_a_restart_repeats_no_step(settings: Settings) -> None:
         await first.until_begun(4)
         before = await first.steps(run_id)
     async with Workshop(settings) as second:
-        await asyncio.sleep(0.2)
+        await eventually(lambda: asyncio.sleep(0, second.engine.expansions))
         second.player.go()
         run = await second.ended_run(run_id)
         assert run.state is State.COMPLETE
@@ -210,39 +227,110 @@ def moved(settings: Settings, work_url: str) -> Settings:
 
 
 @pytest.mark.parametrize("place", ["s3://lab/runs/", "elsewhere"])
-async def test_a_run_whose_files_are_elsewhere_now_is_ended(settings: Settings, place: str) -> None:
+async def test_a_run_whose_files_are_elsewhere_now_waits(settings: Settings, place: str) -> None:
     async with Workshop(settings) as first:
-        run_id = await first.submit([step("going", "hang")])
-        await first.until_begun(1)
+        ended = await first.ended_run(await first.submit(TWO))
+        run_id = await first.submit([step("going", "hang"), step("last", after=["going"])])
+        await first.until_begun(3)
+        canceled = await first.submit([step("other", "hang")])
+        await first.until_begun(4)
+        await first.conductor.stop()
+        new = await first.submit(TWO)
     place = place if "://" in place else str(settings.data_dir / place)
     async with Workshop(moved(settings, place)) as second:
-        run = await second.ended_run(run_id)
-        assert run.state is State.SYSTEM_ERROR
-        assert run.work_url in run.system_logs[-1]
-        assert "wes.work_url" in run.system_logs[-1]
-        task_id = (await second.steps(run_id))["going"].task_id
-        assert await second.store.get_state(task_id) in FINAL | {State.CANCELING}
-        await second.runs.doom(run_id)
-        second.run_bell.ring(run_id)
+        for one in (run_id, new):
+            run = await second.until_told(one, "the run waits: the files of run ")
+            assert run.work_url in run.system_logs[-1]
+            assert "wes.work_url" in run.system_logs[-1]
+        await second.runs.request_cancel(canceled, "by its owner")
+        await second.runs.doom(ended.id)
+        assert (await second.ended_run(canceled)).state is State.CANCELED
+        here = await second.runs.list_to_do(limit=9)
+        assert {(one.id, one.state, one.is_claimed) for one in here} == {
+            (ended.id, State.COMPLETE, False),
+            (run_id, State.RUNNING, False),
+            (new, State.QUEUED, False),
+        }
+        assert second.engine.expansions == {}
+    async with Workshop(settings) as third:
+        third.player.go()
+        for one in (run_id, new):
+            run = await third.ended_run(one)
+            assert run.state is State.COMPLETE
+            assert len([line for line in run.system_logs if line.startswith("the run waits: ")]) == 1
+        assert sorted(third.player.begun) == ["a", "b", "last"]
 
         async def is_gone() -> bool:
-            return not [one for one in (await second.runs.list_runs(RunQuery())).items if one.id == run_id]
+            return not (settings.data_dir / "wes/work" / ended.id).exists()
 
         await eventually(is_gone)
-    assert (settings.data_dir / "wes/work" / run_id / "attachments/w.json").exists()
 
 
 async def test_files_that_were_in_s3_are_looked_for_nowhere_else(settings: Settings) -> None:
-    run_id = new_task_id()
     async with Workshop(settings) as shop:
-        run = make_run(id=run_id, work_url=f"s3://lab/runs/{run_id}/")
-        await shop.runs.create(run)
-        shop.run_bell.ring(run_id)
-        ended = await shop.ended_run(run_id)
-        assert (ended.state, "wes.work_url" in ended.system_logs[-1]) == (State.SYSTEM_ERROR, True)
-        for url in (run.work_url, "https://a.org/x", "file:///", settings.data_dir.as_uri()):
+        for url in ("s3://lab/runs/r/", "https://a.org/x", "file:///", settings.data_dir.as_uri()):
             with pytest.raises(StorageUnavailable, match="not in the folder of workflow runs"):
                 shop.files.local(url)
+
+
+async def test_an_end_that_was_stored_is_the_end(shop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The store's answer gets lost: nothing is expanded anew."""
+    transition = shop.runs.transition
+
+    async def lost(run_id: str, to: State, **more: Any) -> Run:
+        moved = await transition(run_id, to, **more)
+        if to is State.COMPLETE:
+            raise StoreUnavailable("the answer was lost")
+        return moved
+
+    monkeypatch.setattr(shop.runs, "transition", lost)
+    run = await shop.ended_run(run_id := await shop.submit(TWO))
+    assert run.state is State.COMPLETE
+    await eventually(lambda: asyncio.sleep(0, not shop.conductor._driven))
+    assert shop.engine.expansions[run_id] == 1
+
+
+async def test_a_run_says_what_it_waits_for(shop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = shop.settings.data_dir / "wes/runs"
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    folder.write_text("in the way")
+    run_id = await shop.submit(TWO)
+    run = await shop.until_told(run_id, "the run waits: the folder of run ")
+    assert run.state is State.INITIALIZING
+    folder.unlink()
+    run = await shop.ended_run(run_id)
+    assert run.state is State.COMPLETE
+    assert len([line for line in run.system_logs if line.startswith("the run waits: ")]) == 1
+
+
+async def test_a_cancel_does_not_wait_for_attachments(
+    shop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began = asyncio.Event()
+
+    async def hangs(*_: object) -> Any:
+        began.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(shop.conductor._folders, "prepare", hangs)
+    run_id = await shop.submit(TWO)
+    await began.wait()
+    await shop.runs.request_cancel(run_id, "why")
+    shop.run_bell.ring(run_id)
+    assert (await shop.ended_run(run_id)).state is State.CANCELED
+
+
+async def test_a_cancel_ends_a_pause(shop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def away(*_: object) -> Any:
+        raise StorageUnavailable("the bucket does not answer")
+
+    monkeypatch.setattr("tesp_api.wes.conductor._RETRY_MIN_S", 3600.0)
+    monkeypatch.setattr("tesp_api.wes.conductor._RETRY_MAX_S", 3600.0)
+    monkeypatch.setattr(shop.conductor._folders, "prepare", away)
+    run_id = await shop.submit(TWO)
+    await shop.until_told(run_id, "the run waits: the bucket")
+    await shop.runs.request_cancel(run_id, "why")
+    assert (await shop.ended_run(run_id)).state is State.CANCELED
 
 
 async def test_a_finished_step_is_kept_until_its_run_has_ended(settings: Settings) -> None:
@@ -489,7 +577,12 @@ async def test_a_cancel_goes_on_after_a_restart(settings: Settings) -> None:
         await eventually(lambda: first.steps(run_id))
         await first.runs.request_cancel(run_id, "canceled by alice")
         first.run_bell.ring(run_id)
-        await asyncio.sleep(0.2)
+
+        async def are_canceling() -> bool:
+            ids = [one.task_id for one in (await first.steps(run_id)).values()]
+            return {await first.store.get_state(one) for one in ids} == {State.CANCELING}
+
+        await eventually(are_canceling)
         assert (await first.runs.get(run_id)).state is State.CANCELING  # nobody ends its tasks
     async with Workshop(settings) as second:
         assert (await second.ended_run(run_id)).state is State.CANCELED

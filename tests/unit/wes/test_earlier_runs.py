@@ -17,8 +17,15 @@ FILE = {
     "basename": "x.bam",
     "secondaryFiles": [{"a": 1}],
 }
+TREE = {
+    "class": "Directory",
+    "basename": "tree",
+    "listing": [{"class": "Directory", "basename": "a", "listing": [FILE]}],
+}
 EARLIER = replace(
-    make_run(id="r1"), state=State.COMPLETE, outputs={"bam": FILE, "many": [FILE, 7], "n": 3, "null": None}
+    make_run(id="r1"),
+    state=State.COMPLETE,
+    outputs={"bam": FILE, "many": [FILE, 7], "n": 3, "null": None, "tree": TREE},
 )
 
 
@@ -50,16 +57,18 @@ async def test_values_take_the_place_of_texts() -> None:
     assert await resolved({"x": "run://r1/n", "y": ["run://r1/many/1"]}) == {"x": 3, "y": [7]}
     assert await resolved({"x": "run://r1/many"}) == {"x": [FILE, 7]}
     assert await resolved({"x": {"class": "File", "path": "run://r1/many/0"}}) == {"x": FILE}
+    assert await resolved({"x": "run://r1/tree/a/x.bam"}) == {"x": FILE}
 
 
 @pytest.mark.parametrize(
     ("text", "said"),
     [
         ("run://r2/bam", "there is no run 'r2'"),
-        ("run://r1/bai", "bam, many, n"),
+        ("run://r1/bai", "bam, many, n, null, tree"),
         ("run://r1", "no output"),
         ("run://r1/many/2", "no item"),
         ("run://r1/n/0", "no item"),
+        ("run://r1/tree/b", "no item"),
         ("run://running/x", "QUEUED"),
     ],
 )

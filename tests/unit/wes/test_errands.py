@@ -12,7 +12,7 @@ from tesp_api.errors import Fault, InvalidRequest, StoreUnavailable
 from tesp_api.settings import Settings
 from tesp_api.tes.states import State
 from tesp_api.wes.engines.base import EngineRun, Step, StepEnd
-from tesp_api.wes.engines.cwl.errands import Errands
+from tesp_api.wes.engines.errands import Errands
 from tests.fakes.run_host import FakeRunHost
 from tests.services.plain_run_host import engine_run
 

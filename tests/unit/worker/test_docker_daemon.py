@@ -1,5 +1,6 @@
 """Docker's daemon goes away while a container runs, or is restarted: as its command line tells of it."""
 
+import csv
 import json
 import socket
 import threading
@@ -14,7 +15,9 @@ import pytest
 from tesp_api.worker import process, runtimes
 from tesp_api.worker.cancellation import Cancellation
 from tesp_api.worker.errors import Canceled, SystemFailure
+from tesp_api.worker.mounts import Bind
 from tesp_api.worker.process import run_despite_daemon
+from tesp_api.worker.runtimes import docker_shared
 from tesp_api.worker.runtimes.base import Run
 from tesp_api.worker.runtimes.docker import Docker
 
@@ -149,3 +152,40 @@ def test_a_cancel_ends_the_wait_for_a_daemon(folder: Path) -> None:
     (folder / "cancel").touch()
     with pytest.raises(Canceled):
         chosen(folder, [])
+
+
+@pytest.mark.parametrize(
+    ("version", "is_beside", "mounts"),
+    [
+        ("1.45", True, True),
+        ("1.50", True, True),
+        ("2.0", True, True),
+        ("1.44", True, False),
+        ("1.45", False, False),
+    ],
+)
+def test_a_file_that_cannot_be_linked_is_mounted_out_of_its_directory_by_newer_dockers(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, version: str, is_beside: bool, mounts: bool
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(18, "Invalid cross-device link")
+
+    monkeypatch.setattr(docker_shared, "link", refuse)
+    (folder / "job" / "task").mkdir(parents=True)
+    (folder / "a,b").touch()
+    docker = Docker((), str(folder / "job" / "task"))
+    (folder / "said").write_text(f"WARNING: /root/.docker/config.json cannot be read\n{version}\n")
+    monkeypatch.setattr(docker._engine, "is_beside_us", lambda: is_beside)
+    bind = Bind("/in/x", str(folder / "a,b"), writable=False, is_file=True, is_shared=True)
+    why = docker.why_not_mounted(bind)
+    if not mounts:
+        assert why is not None and "cross-device" in why
+        return
+    assert why is None
+    (option,) = [one for one in docker.launch(a_run()._replace(binds=(bind,))).argv if "target=/in/x" in one]
+    fields = next(csv.reader([option.partition("=")[2]]))
+    assert {"type=volume", "source=tesp-job-0-file-0", "volume-subpath=a,b", "readonly"} <= set(fields)
+    (device,) = [field.rpartition("=")[2] for field in fields if "device=" in field]
+    assert Path(device).samefile(folder)
+    docker.remove(a_run())
+    assert [path.name for path in (folder / "job").iterdir()] == ["task"]

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from tesp_api.worker.beneath import open_beneath
 from tesp_api.worker.mounts import Bind
-from tesp_api.worker.view import View, open_beneath
+from tesp_api.worker.view import View
 
 
 @pytest.fixture

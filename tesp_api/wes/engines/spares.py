@@ -1,4 +1,4 @@
-"""A spare expander: one that has imported cwltool and waits for a run, so that a run begins at once."""
+"""A spare expander: one that has imported its engine and waits for a run, so that a run begins at once."""
 
 import asyncio
 import contextlib
@@ -6,7 +6,7 @@ import logging
 import secrets
 
 from tesp_api.errors import EngineUnusable
-from tesp_api.wes.engines.cwl.process import ExpanderProcess
+from tesp_api.wes.engines.process import ExpanderProcess
 from tesp_api.wes.engines.sandbox import Sandbox
 
 _log = logging.getLogger(__name__)

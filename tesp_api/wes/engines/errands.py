@@ -1,4 +1,4 @@
-"""What the expander asks for, done by way of the run's host. The server's side of the channel.
+"""What an expander asks for, done by way of the run's host. The server's side of the channel.
 
 What comes is not to be trusted: the one who wrote the workflow may have taken over the expander. It gets what
 the host gives the run's owner, and nothing else.
@@ -20,7 +20,7 @@ MOST_SUBMISSIONS = 16
 """Of one run at one time: the others wait."""
 
 _MOST_CALLS = 4
-"""Of other kinds, each of which may be long; our own expander makes one after the other."""
+"""Of other kinds, each of which may be long; our own expanders make few at one time."""
 
 _WRITE_MAX_BYTES = 16 * 1024**2
 _READ_MAX_BYTES = 1024**2

@@ -1,4 +1,4 @@
-"""The expander as a process, and the channel to it: a socket pair that is its standard input."""
+"""An expander as a process, and the channel to it: a socket pair that is its standard input."""
 
 import asyncio
 import contextlib

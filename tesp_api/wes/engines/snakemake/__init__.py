@@ -1,0 +1,1 @@
+"""The engine `snakemake`: Snakemake workflows, each job a task."""

@@ -1,0 +1,143 @@
+"""Runtimes that take paths only are given private places, in a mount namespace that nobody else is in.
+
+Apptainer is a script here that shows what it finds at the sources it is told; the kernel's part is real.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tesp_api.worker import beneath
+from tesp_api.worker.errors import SystemFailure
+from tesp_api.worker.mounts import Bind
+from tesp_api.worker.runtimes.apptainer import Apptainer
+from tesp_api.worker.runtimes.base import Run
+from tesp_api.worker.runtimes.shared import python_program
+
+MOUNTS_ARE_ALLOWED = (
+    subprocess.run(["unshare", "--mount", "true"], capture_output=True, check=False).returncode == 0
+)
+needs_mounts = pytest.mark.skipif(not MOUNTS_ARE_ALLOWED, reason="no mount namespaces may be made here")
+APPTAINER = """#!/bin/sh
+[ "$1" = --version ] && echo "apptainer version 1.3.0" && exit
+for option; do
+    case $option in type=bind,source=*)
+        source=${option#*source=}
+        find "${source%%,*}" -type f -exec cat {} +
+    esac
+done
+"""
+
+
+class Place:
+    """A shared folder, and one of the host to which `swap` leads."""
+
+    def __init__(self, path: Path) -> None:
+        self.root, self.host, self.scratch = path / "root", path / "host", path / "task"
+        self.scratch.mkdir()
+        for parent, text in ((self.root / "sub", "shared\n"), (self.host, "secret\n")):
+            (parent / "one").mkdir(parents=True)
+            (parent / "one" / "key").write_text(text)
+
+    def put_link(self) -> None:
+        (self.root / "sub").rename(self.root / "other")
+        (self.root / "sub").symlink_to(self.host)
+
+    def put_directory(self) -> None:
+        (self.root / "sub").rename(self.root / "other")
+        shutil.copytree(self.host, self.root / "sub")
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    return Place(tmp_path)
+
+
+def run_apptainer(place: Place, bind: Bind, between: Callable[[], object]) -> str:
+    program = place.scratch / "apptainer"
+    program.write_text(APPTAINER)
+    program.chmod(0o755)
+    before = os.environ["PATH"]
+    os.environ["PATH"] = f"{place.scratch}:{before}"
+    try:
+        engine = Apptainer((), str(place.scratch))
+    finally:
+        os.environ["PATH"] = before
+    image = place.scratch / "image.sif"
+    image.touch()
+    run = Run("tesp-j-0", {}, str(image), ("true",), None, {}, False, (bind,), "none", None, None)
+    engine._images[run.image] = run.image
+    launch = engine.launch(run)
+    between()
+    done = subprocess.run(launch.argv, capture_output=True, check=False, **launch.popen)
+    for descriptor in launch.descriptors:
+        os.close(descriptor)
+    engine.outcome(run, done.returncode, done.stderr)
+    return str(done.stdout, "utf-8")
+
+
+DIRECTORY = "/in/one", "sub/one", False
+FILE = "/in/key", "sub/one/key", True
+
+
+@needs_mounts
+@pytest.mark.parametrize("kind", [DIRECTORY, FILE])
+def test_apptainer_finds_what_is_shared(place: Place, kind: tuple[str, str, bool]) -> None:
+    target, source, is_file = kind
+    bind = Bind(target, str(place.root / source), is_file=is_file, is_shared=True)
+    assert run_apptainer(place, bind, lambda: None) == "shared\n"
+
+
+@needs_mounts
+@pytest.mark.parametrize("swap", [Place.put_link, Place.put_directory])
+@pytest.mark.parametrize("kind", [DIRECTORY, FILE])
+def test_apptainer_never_begins_where_it_was_swapped(
+    place: Place, kind: tuple[str, str, bool], swap: Callable[[Place], None]
+) -> None:
+    target, source, is_file = kind
+    bind = Bind(target, str(place.root / source), is_file=is_file, is_shared=True)
+    with pytest.raises(SystemFailure, match=r"Cannot mount .* was replaced"):
+        run_apptainer(place, bind, lambda: swap(place))
+
+
+@needs_mounts
+def test_nobody_else_sees_the_places(place: Place) -> None:
+    spot = place.scratch / "spot"
+    spot.mkdir()
+    status = (place.root / "sub" / "one").stat()
+    mounts = json.dumps([[str(place.root / "sub" / "one"), str(spot), status.st_dev, status.st_ino]])
+    argv = [*python_program(beneath, mounts, "9"), "sh", "-c", "cat spot/key; echo; read line"]
+    with subprocess.Popen(argv, cwd=place.scratch, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout and process.stdout.readline() == b"shared\n"
+        assert list(spot.iterdir()) == []
+        process.communicate(b"\n")
+
+
+@needs_mounts
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_an_ordinary_user_may_do_so_too(place: Place) -> None:
+    python = shutil.which("python3", path="/usr/bin")
+    if python is None:
+        pytest.skip("no Python that other users can read")
+    spot = place.scratch / "spot"
+    spot.mkdir()
+    opened = [place.scratch.parents[number] for number in range(len(place.scratch.parents) - 1)]
+    kept = [(path, path.stat().st_mode) for path in opened]
+    status = (place.root / "sub" / "one").stat()
+    mounts = json.dumps([[str(place.root / "sub" / "one"), str(spot), status.st_dev, status.st_ino]])
+    argv = [python, *python_program(beneath, mounts, "9")[1:], "sh", "-c", f"cat {spot}/key; id -u"]
+    try:
+        for path, mode in kept:
+            path.chmod(mode | 0o711)
+        done = subprocess.run(
+            argv, capture_output=True, check=False, user=12345, group=12345, extra_groups=[]
+        )
+    finally:
+        for path, mode in kept:
+            path.chmod(mode)
+    assert (done.stdout, done.stderr) == (b"shared\n12345\n", b"")
