@@ -19,7 +19,13 @@ from tesp_api.store.base import TaskStore
 from tests.integration.api.life import EVENTS, TES, V1, connect, create, finish, lines_of, start
 
 DOCUMENT = openapi_document("0")
-NOT_FOR_CLIENTS = {(path, "get") for path in ("/", "/docs", "/docs/oauth2-redirect", "/openapi.json")}
+NOT_FOR_CLIENTS = {
+    (path, "get")
+    for path in (
+        *("/", "/docs", "/docs/oauth2-redirect", "/openapi.json"),
+        *("/ui", "/ui/{address}", "/ui/assets/{version}/{name}"),
+    )
+}
 
 RICH: dict[str, Any] = {
     "name": "rich",
