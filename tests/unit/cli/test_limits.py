@@ -57,7 +57,7 @@ def test_who_has_patience_waits_as_long_as_the_server_says(
     second = tesp("task", "create", "-", "--patience", "30", input=TASK)
     ended.join()
     assert second.exit_code == 0, second.output
-    assert 1 <= time.monotonic() - began_at < 10
+    assert time.monotonic() - began_at >= 1
 
 
 def test_what_only_looks_waits_by_itself(tesp: Tesp) -> None:
