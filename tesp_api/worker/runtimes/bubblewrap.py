@@ -123,7 +123,8 @@ class Bubblewrap:
         argv = [*before, self._program, "--json-status-fd", str(status), "--args", str(arguments)]
         argv += [*self._extra, "--", *run.command]
         descriptors = (arguments, status, *opened.values())
-        popen = {"pass_fds": descriptors, "env": {}, **limits.popen()}
+        # What bwrap is not told of, it does not close: the program would have it, and with it all beneath.
+        popen = {"pass_fds": (arguments, status, *taken.values()), "env": {}, **limits.popen()}
         return Launch(argv, popen, limits.on_death(), descriptors, limits.launch_notes)
 
     def _takes_descriptors(self) -> bool:
