@@ -192,4 +192,6 @@ def plan_run(attempt: Attempt, number: int, executor: Executor) -> Run:
         confinement=order.site.confinement,
         cpus=min(cores, machine) if cores else None,
         memory_bytes=int(ram * 1e9) if ram else None,
+        guard=lambda commands, pid: attempt.watchdog.guard(commands, pid, attempt.runtime.reclaiming_program),
+        check=attempt.cancellation.check,
     )

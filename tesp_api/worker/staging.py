@@ -43,7 +43,7 @@ def rooted_binds(order: Order) -> list[Bind]:
 def settle_rooted(order: Order, runtime: Runtime, say: Callable[[str], None]) -> tuple[Order, list[Bind]]:
     """The binds of `rooted_binds` that the runtime can mount, and the order with all others as copied inputs.
 
-    Raises: StagingError; SystemFailure for a file that cannot be mounted and that the task may write to.
+    Raises: StagingError; SystemFailure for what cannot be mounted and that the task may write to.
     """
     binds, copied = [], list(order.resources.copied_inputs)
     for bind in rooted_binds(order):
@@ -52,8 +52,9 @@ def settle_rooted(order: Order, runtime: Runtime, say: Callable[[str], None]) ->
             binds.append(bind)
         elif bind.writable and os.access(bind.source, os.W_OK):
             raise SystemFailure(
-                f"The input {bind.target} cannot be mounted. {reason}. Give its directory as the input,"
-                " name it in the backend parameter copied_inputs, or set the `mount` of its file root to copy"
+                f"The input {bind.target} cannot be mounted. {reason}."
+                f"{' Give its directory as the input.' if bind.is_file else ''}"
+                " Name it in the backend parameter copied_inputs, or set the `mount` of its file root to copy"
             )
         else:
             say(f"The input {bind.target} is copied rather than mounted. {reason}")

@@ -6,7 +6,7 @@ import contextlib
 import os
 import shutil
 import signal
-from typing import Any, NamedTuple, Protocol, Sequence
+from typing import Any, Callable, NamedTuple, Protocol, Sequence
 
 from ..cancellation import Cancellation
 from ..errors import SystemFailure, Unusable
@@ -16,7 +16,11 @@ from ..process import run_command
 
 
 class Run(NamedTuple):
-    """One executor's container."""
+    """One executor's container.
+
+    What is made before its launch is told to `guard`, for the watchdog: the commands that undo it, and the
+    process that makes it. `check` raises `Canceled`; to be called while something is waited for.
+    """
 
     name: str
     labels: dict[str, str]
@@ -30,6 +34,8 @@ class Run(NamedTuple):
     cpus: float | None
     memory_bytes: int | None
     confinement: Confinement = Confinement()
+    guard: Callable[[list[list[str]], int | None], None] = lambda commands, pid: None
+    check: Callable[[], None] = lambda: None
 
 
 class Launch(NamedTuple):

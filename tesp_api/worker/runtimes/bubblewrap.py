@@ -33,7 +33,7 @@ from .base import (
     version_of,
 )
 from .limits import Limits
-from .shared import by_private_places, open_shared
+from .shared import by_private_places, open_shared, why_no_private_places
 
 HOST_SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
 HOST_FILES = (
@@ -93,8 +93,7 @@ class Bubblewrap:
         require_image_name(image)
 
     def why_not_mounted(self, bind: Bind) -> str | None:
-        """There is no such thing."""
-        return None
+        return None if self._takes_descriptors() else why_no_private_places()
 
     def check_captures(self, paths: Sequence[str]) -> None:
         """All that is written lands in the sandbox's root, and is found there."""
