@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tesp_api.worker.process import worker_is_dead, worker_label
+from tesp_api.worker.process import pid_started, worker_is_dead, worker_label
 from tesp_api.worker.runtimes.docker import Docker
 from tesp_api.worker.runtimes.docker_engine import Engine
 from tests.integration.test_worker_shared_folders import ALONE, nothing_is_left
@@ -65,10 +65,11 @@ def test_a_worker_that_is_killed_while_its_witness_starts_leaves_nothing(
     client.chmod(0o755)
     monkeypatch.setenv("PATH", f"{client.parent}:{os.environ['PATH']}")
     process = job.start(ALONE)
-    wait_until((tmp_path / "begun").exists)
+    client_pid = int(wait_until(lambda: (tmp_path / "begun").exists() and (tmp_path / "begun").read_text()))
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
     wait_until(lambda: not (job.directory / "task").exists())
+    wait_until(lambda: pid_started(client_pid) is None)  # else it would go on and make one
     assert nothing_is_left(job) and all_of_workers() <= before
 
 

@@ -50,7 +50,7 @@ class Apptainer:
             raise SystemFailure(f"Cannot pull the image {image}: {text[-1000:]}")
         self._images[image] = file
 
-    def why_not_mounted(self, bind: Bind) -> str | None:
+    def why_not_mounted(self, bind: Bind, trial: Run) -> str | None:
         return why_no_private_places()
 
     def check_captures(self, paths: Sequence[str]) -> None:

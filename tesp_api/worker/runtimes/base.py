@@ -71,10 +71,10 @@ class Runtime(Protocol):
     def check_image(self, image: str, cancellation: Cancellation) -> None:
         """See that the image is here, and pull it if it is not. Raises: SystemFailure, Canceled."""
 
-    def why_not_mounted(self, bind: Bind) -> str | None:
+    def why_not_mounted(self, bind: Bind, trial: Run) -> str | None:
         """Why this, of a shared folder, cannot be mounted here by more than its path; None if it can.
 
-        Raises: SystemFailure if it was replaced by a link.
+        `trial` is who may try it. Raises: SystemFailure if it was replaced by a link; Canceled.
         """
 
     def check_captures(self, paths: Sequence[str]) -> None:

@@ -92,7 +92,7 @@ class Bubblewrap:
     def check_image(self, image: str, cancellation: Cancellation) -> None:
         require_image_name(image)
 
-    def why_not_mounted(self, bind: Bind) -> str | None:
+    def why_not_mounted(self, bind: Bind, trial: Run) -> str | None:
         return None if self._takes_descriptors() else why_no_private_places()
 
     def check_captures(self, paths: Sequence[str]) -> None:

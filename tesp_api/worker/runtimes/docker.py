@@ -97,8 +97,8 @@ class Docker:
             [self._program, *mounting.before, *arguments], {"env": {**os.environ, **split.passed}}, on_death
         )
 
-    def why_not_mounted(self, bind: Bind) -> str | None:
-        return self._shared.why_not_mounted(bind)
+    def why_not_mounted(self, bind: Bind, trial: Run) -> str | None:
+        return self._shared.why_not_mounted(bind, trial)
 
     def _mount_shared(self, run: Run, opened: dict[str, int]) -> Mounting:
         return self._shared.mount(run, opened)

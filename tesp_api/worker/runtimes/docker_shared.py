@@ -12,14 +12,13 @@ from __future__ import annotations
 
 import os
 import re
-import time
 from types import MappingProxyType
 from typing import Mapping, Sequence
 
 from .. import ownership
 from ..errors import SystemFailure
 from ..mounts import Bind
-from ..process import run_command, worker_label
+from ..process import run_command
 from .base import Run, as_csv, mount_option
 from .docker_engine import Engine
 from .shared import Mounting, close_all, open_unmoved
@@ -41,11 +40,11 @@ class DockerShared:
         self._knows_parts: bool | None = None
         self._no_directories: str | None = None
 
-    def why_not_mounted(self, bind: Bind) -> str | None:
+    def why_not_mounted(self, bind: Bind, trial: Run) -> str | None:
         """As `Runtime.why_not_mounted`: tries to link a file, and to have the first directory witnessed."""
         if not bind.is_file:
             if self._no_directories is None:
-                self._no_directories = self._try_directory(bind)
+                self._no_directories = self._try_directory(bind, trial)
             return self._no_directories or None
         place = os.path.join(self._job, "linked")
         opened = open_unmoved([bind])
@@ -61,20 +60,18 @@ class DockerShared:
             close_all(opened.values())
         return None
 
-    def _try_directory(self, bind: Bind) -> str:
+    def _try_directory(self, bind: Bind, trial: Run) -> str:
         if self._relabels():
             return RELABELS
         if not self._engine.is_beside_us():
-            name, labels = f"tesp-try-{os.getpid()}-{time.time_ns()}", {"tesp.worker": worker_label()}
-            run = Run(name, labels, "", (), None, {}, False, (bind,), "none", None, None)
             opened = open_unmoved([bind])
             try:
-                self.mount(run, opened)
+                self.mount(trial._replace(binds=(bind,)), opened)
             except SystemFailure as error:
                 return str(error)
             finally:
                 close_all(opened.values())
-                self.unmount(run)
+                self.unmount(trial)
         return ""
 
     def _relabels(self) -> bool:

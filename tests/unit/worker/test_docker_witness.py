@@ -142,7 +142,7 @@ def settle(site: Site, *, mount: str) -> tuple[Any, list[Bind], list[str]]:
         site=SimpleNamespace(file_roots=(SimpleNamespace(path=str(site.shared), mount=mount),)),
     )
     order._replace = lambda resources: resources
-    resources, binds = staging.settle_rooted(cast(Any, order), site.docker, said.append)
+    resources, binds = staging.settle_rooted(cast(Any, order), site.docker, site.run(), said.append)
     return resources, binds, said
 
 
@@ -200,5 +200,5 @@ def test_nothing_is_left_open(site: Site) -> None:
     site.witness("exit 1")
     before = len(list(Path("/proc/self/fd").iterdir()))
     for _ in range(3):
-        assert site.docker._shared._try_directory(site.bind(writable=True))
+        assert site.docker._shared._try_directory(site.bind(writable=True), site.run())
     assert len(list(Path("/proc/self/fd").iterdir())) == before

@@ -84,6 +84,7 @@ def run_apptainer(place: Place, bind: Bind, between: Callable[[], object]) -> st
     return str(done.stdout, "utf-8")
 
 
+TRIAL = Run("tesp-j-try", {}, "", (), None, {}, False, (), "none", None, None)
 DIRECTORY = "/in/one", "sub/one", False
 FILE = "/in/key", "sub/one/key", True
 
@@ -118,10 +119,10 @@ def test_where_no_mounts_may_be_made_it_is_said_beforehand(
     monkeypatch.setenv("PATH", f"{place.scratch}:{os.environ['PATH']}")
     engine = Apptainer((), str(place.scratch))
     bind = Bind("/in/one", str(place.root / "sub" / "one"), is_shared=True)
-    assert (engine.why_not_mounted(bind) is None) == MOUNTS_ARE_ALLOWED
+    assert (engine.why_not_mounted(bind, TRIAL) is None) == MOUNTS_ARE_ALLOWED
     refusing = "import sys; sys.stderr.write('unshare: Operation not permitted'); sys.exit(1)"
     monkeypatch.setattr(shared, "python_program", lambda *_: [sys.executable, "-c", refusing])
-    assert "Operation not permitted" in str(engine.why_not_mounted(bind))
+    assert "Operation not permitted" in str(engine.why_not_mounted(bind, TRIAL))
 
 
 @pytest.mark.skipif(shutil.which("bwrap") is None, reason="no bubblewrap is here")
@@ -131,9 +132,9 @@ def test_an_old_bubblewrap_says_so_too(place: Place, monkeypatch: pytest.MonkeyP
     bind = Bind("/in/one", str(place.root / "sub" / "one"), is_shared=True)
     old = Bubblewrap((), str(place.scratch))
     monkeypatch.setattr(old, "_takes_descriptors", lambda: False)
-    assert "Operation not permitted" in str(old.why_not_mounted(bind))
+    assert "Operation not permitted" in str(old.why_not_mounted(bind, TRIAL))
     monkeypatch.setattr(old, "_takes_descriptors", lambda: True)
-    assert old.why_not_mounted(bind) is None
+    assert old.why_not_mounted(bind, TRIAL) is None
 
 
 @needs_mounts
