@@ -98,6 +98,18 @@ def test_apptainer_finds_what_is_shared(place: Place, kind: tuple[str, str, bool
 
 
 @needs_mounts
+@pytest.mark.parametrize("kind", [DIRECTORY, FILE])
+def test_apptainer_has_no_descriptor_of_what_is_shared(
+    place: Place, kind: tuple[str, str, bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.modules[__name__], "APPTAINER", f"{APPTAINER}readlink /proc/$$/fd/*\n")
+    target, source, is_file = kind
+    bind = Bind(target, str(place.root / source), is_file=is_file, is_shared=True)
+    said = run_apptainer(place, bind, lambda: None)
+    assert "pipe:" in said and str(place.root) not in said
+
+
+@needs_mounts
 @pytest.mark.parametrize("swap", [Place.put_link, Place.put_directory])
 @pytest.mark.parametrize("kind", [DIRECTORY, FILE])
 def test_apptainer_never_begins_where_it_was_swapped(
