@@ -78,7 +78,7 @@ def open_page(browser: Browser, server: TespServer, complaints: list[str]) -> It
     ) -> Any:
         context = browser.context(**options)
         contexts.append(context)
-        context.set_default_timeout(15_000)
+        context.set_default_timeout(60_000)
         page = context.new_page()
         page.on(
             "console",

@@ -23,7 +23,7 @@ def shell(script: str, **more: Any) -> dict[str, Any]:
 
 def until(what: Callable[[], Any]) -> None:
     """Wait until it is true. Playwright's own way evaluates text in the page, which its policy forbids."""
-    poll(what, timeout_s=15, why="the page does not show it", every_s=0.05)
+    poll(what, timeout_s=60, why="the page does not show it", every_s=0.05)
 
 
 def chip_count(page: Any, state: str) -> int:
