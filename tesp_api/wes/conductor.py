@@ -141,8 +141,11 @@ class Conductor:
         found = {name: await engine_fault(name, self.engines) for name in self.engines}
         faults = {name: fault for name, fault in found.items() if fault}
         if time.monotonic() >= self._tell_at:
-            await self._waiting.tell(faults)
             self._tell_at = time.monotonic() + _TELL_EVERY_S
+            try:
+                await self._waiting.tell(faults)
+            except Exception as error:  # who waits learns it later; who does not is claimed
+                _log.warning("runs that wait could not be told why: %s", error)
         return faults
 
     async def _lease_loop(self) -> None:

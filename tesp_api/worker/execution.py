@@ -10,13 +10,15 @@ from typing import Any, Callable
 
 from . import captures
 from .attempt import Attempt
+from .cancellation import Cancellation
 from .errors import SystemFailure
 from .job import make_directories, now
-from .order import Executor
+from .order import Executor, Order
 from .parallel import Background
 from .process import worker_label
-from .runtimes.base import Launch, Outcome, Run
+from .runtimes.base import Launch, Outcome, Run, Runtime
 from .streams import Streams
+from .watchdog import Watchdog
 
 KILLED_EXIT_CODE = 137
 KILL_TRIES = 20
@@ -175,13 +177,7 @@ def plan_run(attempt: Attempt, number: int, executor: Executor) -> Run:
     ram = order.resources.ram_gb
     return Run(
         name=f"tesp-{order.job_id}-{number}",
-        labels={
-            "tesp.task": order.task_id,
-            "tesp.attempt": str(order.attempt),
-            "tesp.job": order.job_id,
-            "tesp.worker": worker_label(),
-            **({"tesp.request": order.request_id} if order.request_id else {}),
-        },
+        labels=labels_of(order),
         image=executor.image,
         command=executor.command,
         workdir=executor.workdir,
@@ -192,4 +188,30 @@ def plan_run(attempt: Attempt, number: int, executor: Executor) -> Run:
         confinement=order.site.confinement,
         cpus=min(cores, machine) if cores else None,
         memory_bytes=int(ram * 1e9) if ram else None,
+        **attending(attempt.watchdog, attempt.runtime, attempt.cancellation),
     )
+
+
+def plan_trial(order: Order, watchdog: Watchdog, runtime: Runtime, cancellation: Cancellation) -> Run:
+    """What is no executor's container, but shows whether one could have its mounts."""
+    name, more = f"tesp-{order.job_id}-try", attending(watchdog, runtime, cancellation)
+    return Run(name, labels_of(order), "", (), None, {}, False, (), "none", None, None, **more)
+
+
+def labels_of(order: Order) -> dict[str, str]:
+    """By which containers are found."""
+    return {
+        "tesp.task": order.task_id,
+        "tesp.attempt": str(order.attempt),
+        "tesp.job": order.job_id,
+        "tesp.worker": worker_label(),
+        **({"tesp.request": order.request_id} if order.request_id else {}),
+    }
+
+
+def attending(watchdog: Watchdog, runtime: Runtime, cancellation: Cancellation) -> dict[str, Any]:
+    """Who sees to a `Run` that is prepared."""
+    return {
+        "guard": lambda commands, pid: watchdog.guard(commands, pid, runtime.reclaiming_program),
+        "check": cancellation.check,
+    }

@@ -122,4 +122,9 @@ def _walk(tree: str) -> Iterator[tuple[str, os.stat_result]]:
 
 def is_rootless(program: str) -> bool:
     """Whether a Docker daemon is an ordinary user's, whom it takes for the root of its containers."""
-    return "name=rootless" in run_command([program, "info", "--format", "{{.SecurityOptions}}"])[1]
+    return "name=rootless" in security_options(program)
+
+
+def security_options(program: str) -> str:
+    """What a Docker daemon says of how it confines containers."""
+    return run_command([program, "info", "--format", "{{.SecurityOptions}}"])[1]

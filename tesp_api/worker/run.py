@@ -10,7 +10,7 @@ from typing import Any
 from .attempt import Attempt
 from .cancellation import Cancellation
 from .errors import BadOrder, Canceled, NotPermitted, SystemFailure
-from .execution import run_executors
+from .execution import plan_trial, run_executors
 from .farewell import Farewell
 from .job import JobDirectory, now
 from .mounts import plan_mounts
@@ -138,7 +138,8 @@ def _prepare(
     warning = check_disk(order, job.path)
     for line in (*runtime.notes, *([warning] if warning else [])):
         record.message(line)
-    order, rooted = settle_rooted(order, runtime, record.message)
+    trial = plan_trial(order, watchdog, runtime, cancellation)
+    order, rooted = settle_rooted(order, runtime, trial, record.message)
     plan = plan_mounts(order, job.tree, rooted)
     runtime.check_captures((*plan.captures, *plan.capture_patterns))
     lender = _lender(order, cancellation, record)

@@ -13,7 +13,7 @@ from .mounts import TMP, Bind, MountPlan, mirrored
 from .order import Input, Order
 from .parallel import Background, run_together
 from .progress import Progress, Tally
-from .runtimes.base import Runtime
+from .runtimes.base import Run, Runtime
 from .transfer import Moved, Site, close_connections, transfer_for
 from .transfer.roots import resolve_in_roots
 from .urls import extend, scheme_of, shown
@@ -40,20 +40,23 @@ def rooted_binds(order: Order) -> list[Bind]:
     return binds
 
 
-def settle_rooted(order: Order, runtime: Runtime, say: Callable[[str], None]) -> tuple[Order, list[Bind]]:
+def settle_rooted(
+    order: Order, runtime: Runtime, trial: Run, say: Callable[[str], None]
+) -> tuple[Order, list[Bind]]:
     """The binds of `rooted_binds` that the runtime can mount, and the order with all others as copied inputs.
 
-    Raises: StagingError; SystemFailure for a file that cannot be mounted and that the task may write to.
+    Raises: StagingError; SystemFailure for what cannot be mounted and that the task may write to.
     """
     binds, copied = [], list(order.resources.copied_inputs)
     for bind in rooted_binds(order):
-        reason = runtime.why_not_mounted(bind)
+        reason = runtime.why_not_mounted(bind, trial)
         if reason is None:
             binds.append(bind)
         elif bind.writable and os.access(bind.source, os.W_OK):
             raise SystemFailure(
-                f"The input {bind.target} cannot be mounted. {reason}. Give its directory as the input,"
-                " name it in the backend parameter copied_inputs, or set the `mount` of its file root to copy"
+                f"The input {bind.target} cannot be mounted. {reason}."
+                f"{' Give its directory as the input.' if bind.is_file else ''}"
+                " Name it in the backend parameter copied_inputs, or set the `mount` of its file root to copy"
             )
         else:
             say(f"The input {bind.target} is copied rather than mounted. {reason}")

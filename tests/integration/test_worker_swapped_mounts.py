@@ -222,6 +222,17 @@ def test_unless_somebody_swaps_it_all_of_it_is_there(folder: Folder, engine: str
     check_untouched(folder)
 
 
+@pytest.mark.parametrize("kind", ["a directory", "a file"])
+@pytest.mark.parametrize("engine", ENGINES)
+def test_no_program_has_a_descriptor_of_the_host(folder: Folder, engine: str, kind: str) -> None:
+    """Through one of a directory it could go up, and out of what is mounted."""
+    bind, _ = KINDS[kind](folder, True)
+    look = 'for fd in /proc/self/fd/*; do n=${fd##*/}; [ "$n" -gt 2 ] && readlink $fd && echo " is $n"; done'
+    said, why = attempt(ENGINES[engine](folder), run_of(folder, bind, look), lambda: None)
+    assert (said, why) == (b"inside\n", "")
+    check_untouched(folder)
+
+
 def test_no_witness_is_believed_that_saw_another_folder(
     folder: Folder, monkeypatch: pytest.MonkeyPatch
 ) -> None:

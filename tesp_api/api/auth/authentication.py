@@ -24,6 +24,8 @@ _PUBLIC = frozenset(
         *("/docs/files/favicon-32x32.png", "/docs/files/swagger-ui.css", "/docs/files/swagger-ui-bundle.js"),
     }
 )
+_PASSWORD_MAX_BYTES = 8 * 1024
+"""Of the header: it is kept until the answer, which for what is wrong comes late."""
 _DASHBOARD = "/ui/"
 """Nothing but the dashboard's page and files is below it; what they show is asked for with credentials."""
 
@@ -85,6 +87,10 @@ class Authentication:
             raise NotAuthenticated(f"log in with {ways}", refused=False)
         if len(given) > 1:
             raise NotAuthenticated("the header Authorization is there several times")
+        if _can_be_guessed(given[0]) and len(given[0]) > _PASSWORD_MAX_BYTES:
+            raise NotAuthenticated(
+                f"the header Authorization has more than {_PASSWORD_MAX_BYTES} bytes: no password has"
+            )
         return given[0]
 
     async def _sender(self, scope: Scope, given: bytes) -> Identity:

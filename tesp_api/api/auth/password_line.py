@@ -39,12 +39,13 @@ class PasswordLine:
         self._waiting = 0
         self._typical_s = 0.1
         self._rests_until = 0.0
+        self._fault: AuthenticationBusy | None = None
 
     async def check(self, stored: str, password: str) -> bool:
         """Whether the hash is one of the password.
 
         Raises:
-            AuthenticationBusy: too many wait.
+            AuthenticationBusy: too many wait, or it cannot be made.
         """
         self._require_room()
         self._waiting += 1
@@ -58,7 +59,7 @@ class PasswordLine:
         """Take as long as `check` would.
 
         Raises:
-            AuthenticationBusy: too many wait; of those who pretend there may be any number.
+            AuthenticationBusy: too many wait, or the last check could not be made, as the next one could not.
         """
         self._require_room()
         async with self._turn:
@@ -66,6 +67,8 @@ class PasswordLine:
                 await self._check_for_nobody(password)
                 return
         await asyncio.sleep(self._typical_s)
+        if self._fault:
+            raise AuthenticationBusy(str(self._fault))
 
     def _require_room(self) -> None:
         if self._waiting >= _WAITING_MAX:
@@ -80,7 +83,15 @@ class PasswordLine:
             self._rests_until = ended_at + _REST * (ended_at - began_at)
 
     async def _run(self, stored: str, password: str) -> bool:
-        began_at = time.monotonic()
-        right = await asyncio.get_running_loop().run_in_executor(self._threads, self._check, stored, password)
+        began_at, loop = time.monotonic(), asyncio.get_running_loop()
+        try:
+            right = await loop.run_in_executor(self._threads, self._check, stored, password)
+        except AuthenticationBusy as error:
+            self._fault = error
+            raise
+        except RuntimeError as error:  # no thread can be started
+            self._fault = AuthenticationBusy(f"passwords cannot be checked now: {error}")
+            raise self._fault from error
+        self._fault = None
         self._typical_s += (time.monotonic() - began_at - self._typical_s) / 8
         return right

@@ -6,16 +6,19 @@ Source: RFC 9106; its second recommended set of parameters (64 MiB) is argon2-cf
 import asyncio
 import hashlib
 import hmac
+import logging
 import secrets
 import time
 from functools import cache
 
 from argon2 import PasswordHasher
-from argon2.exceptions import InvalidHashError, VerificationError
+from argon2.exceptions import Argon2Error, InvalidHashError, VerifyMismatchError
 
 from tesp_api.api.auth.guesses import GuessLimit
 from tesp_api.api.auth.password_line import PasswordLine
+from tesp_api.api.auth.password_turns import PasswordTurns
 from tesp_api.api.auth.recent import Recent
+from tesp_api.errors import AuthenticationBusy
 from tesp_api.settings_limits import LoginLimits
 
 LEAST_LENGTH = 8
@@ -23,6 +26,7 @@ MOST_BYTES = 1024
 _TOLD_EVERY_S = 2.0
 """So long after it came, or a multiple, is told what is wrong: longer than one place keeps the line busy."""
 
+_log = logging.getLogger(__name__)
 _hasher = PasswordHasher()
 
 
@@ -50,6 +54,7 @@ class PasswordChecker:
         self._wrong: Recent[bytes, str] = Recent()
         self._guesses = GuessLimit(limits)
         self._line = PasswordLine(_is_made_of)
+        self._turns = PasswordTurns()
 
     async def is_right(self, name: str, password: str, stored: str, *, place: str = "") -> bool:
         """Whether `stored` was made of the password; "" is no hash at all.
@@ -58,17 +63,24 @@ class PasswordChecker:
         no sooner than that the password is another one.
 
         Raises:
-            AuthenticationBusy: too many wait for it.
+            AuthenticationBusy: too many wait for it, or argon2 cannot work now.
         """
         came_at = time.monotonic()
-        if await self._find_out(name, password, stored, place):
-            return True
-        passed_s = time.monotonic() - came_at
-        await asyncio.sleep(_TOLD_EVERY_S - passed_s % _TOLD_EVERY_S)
+        async with self._turns.under_way(place, name) as turn:
+            digest = self._digest(name, password)
+            if stored and self._right.find(name) == (stored, digest):
+                guess = self._guesses.begin(place, name)
+                if guess:
+                    guess.end(True)
+                    return True
+            async with turn:
+                if await self._find_out(name, password, digest, stored, place):
+                    return True
+            passed_s = time.monotonic() - came_at
+            await asyncio.sleep(_TOLD_EVERY_S - passed_s % _TOLD_EVERY_S)
         return False
 
-    async def _find_out(self, name: str, password: str, stored: str, place: str) -> bool:
-        digest = self._digest(name, password)
+    async def _find_out(self, name: str, password: str, digest: bytes, stored: str, place: str) -> bool:
         is_known_wrong = self._wrong.find(digest) == stored
         guess = self._guesses.begin(place, name) if stored and not is_known_wrong else None
         if guess is None:
@@ -90,7 +102,11 @@ class PasswordChecker:
 
 
 def _is_made_of(stored: str, password: str) -> bool:
+    """Raises: AuthenticationBusy if argon2 finds neither: it has no memory, or no thread can be started."""
     try:
         return _hasher.verify(stored or _nobodys_hash(), password)
-    except (VerificationError, InvalidHashError):
+    except (VerifyMismatchError, InvalidHashError):
         return False
+    except (Argon2Error, MemoryError) as error:
+        _log.error("argon2 could not look at a password: %s", error or type(error).__name__)
+        raise AuthenticationBusy("passwords cannot be checked now: the server is short of memory") from error

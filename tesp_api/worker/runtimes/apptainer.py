@@ -11,7 +11,7 @@ from ..mounts import Bind
 from ..process import run_command
 from .base import Launch, Outcome, Run, find_program, kill_group, mount_option, require_image_name, version_of
 from .limits import Limits
-from .shared import by_private_places, open_shared
+from .shared import by_private_places, open_shared, why_no_private_places
 
 OWN_FAILURE = 255
 FATAL = b"FATAL:"
@@ -50,9 +50,8 @@ class Apptainer:
             raise SystemFailure(f"Cannot pull the image {image}: {text[-1000:]}")
         self._images[image] = file
 
-    def why_not_mounted(self, bind: Bind) -> str | None:
-        """There is no such thing."""
-        return None
+    def why_not_mounted(self, bind: Bind, trial: Run) -> str | None:
+        return why_no_private_places()
 
     def check_captures(self, paths: Sequence[str]) -> None:
         if paths:

@@ -6,7 +6,7 @@ import contextlib
 import os
 import shutil
 import signal
-from typing import Any, NamedTuple, Protocol, Sequence
+from typing import Any, Callable, NamedTuple, Protocol, Sequence
 
 from ..cancellation import Cancellation
 from ..errors import SystemFailure, Unusable
@@ -16,7 +16,11 @@ from ..process import run_command
 
 
 class Run(NamedTuple):
-    """One executor's container."""
+    """One executor's container.
+
+    What is made before its launch is told to `guard`, for the watchdog: the commands that undo it, and the
+    process that makes it. `check` raises `Canceled`; to be called while something is waited for.
+    """
 
     name: str
     labels: dict[str, str]
@@ -30,6 +34,8 @@ class Run(NamedTuple):
     cpus: float | None
     memory_bytes: int | None
     confinement: Confinement = Confinement()
+    guard: Callable[[list[list[str]], int | None], None] = lambda commands, pid: None
+    check: Callable[[], None] = lambda: None
 
 
 class Launch(NamedTuple):
@@ -65,10 +71,10 @@ class Runtime(Protocol):
     def check_image(self, image: str, cancellation: Cancellation) -> None:
         """See that the image is here, and pull it if it is not. Raises: SystemFailure, Canceled."""
 
-    def why_not_mounted(self, bind: Bind) -> str | None:
+    def why_not_mounted(self, bind: Bind, trial: Run) -> str | None:
         """Why this, of a shared folder, cannot be mounted here by more than its path; None if it can.
 
-        Raises: SystemFailure if it was replaced by a link.
+        `trial` is who may try it. Raises: SystemFailure if it was replaced by a link; Canceled.
         """
 
     def check_captures(self, paths: Sequence[str]) -> None:

@@ -33,7 +33,7 @@ from .base import (
     version_of,
 )
 from .limits import Limits
-from .shared import by_private_places, open_shared
+from .shared import by_private_places, open_shared, why_no_private_places
 
 HOST_SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
 HOST_FILES = (
@@ -92,9 +92,8 @@ class Bubblewrap:
     def check_image(self, image: str, cancellation: Cancellation) -> None:
         require_image_name(image)
 
-    def why_not_mounted(self, bind: Bind) -> str | None:
-        """There is no such thing."""
-        return None
+    def why_not_mounted(self, bind: Bind, trial: Run) -> str | None:
+        return None if self._takes_descriptors() else why_no_private_places()
 
     def check_captures(self, paths: Sequence[str]) -> None:
         """All that is written lands in the sandbox's root, and is found there."""
@@ -123,7 +122,8 @@ class Bubblewrap:
         argv = [*before, self._program, "--json-status-fd", str(status), "--args", str(arguments)]
         argv += [*self._extra, "--", *run.command]
         descriptors = (arguments, status, *opened.values())
-        popen = {"pass_fds": descriptors, "env": {}, **limits.popen()}
+        # What bwrap is not told of, it does not close: the program would have it, and with it all beneath.
+        popen = {"pass_fds": (arguments, status, *taken.values()), "env": {}, **limits.popen()}
         return Launch(argv, popen, limits.on_death(), descriptors, limits.launch_notes)
 
     def _takes_descriptors(self) -> bool:

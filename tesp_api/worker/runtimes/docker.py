@@ -97,8 +97,8 @@ class Docker:
             [self._program, *mounting.before, *arguments], {"env": {**os.environ, **split.passed}}, on_death
         )
 
-    def why_not_mounted(self, bind: Bind) -> str | None:
-        return self._shared.why_not_mounted(bind)
+    def why_not_mounted(self, bind: Bind, trial: Run) -> str | None:
+        return self._shared.why_not_mounted(bind, trial)
 
     def _mount_shared(self, run: Run, opened: dict[str, int]) -> Mounting:
         return self._shared.mount(run, opened)
@@ -174,11 +174,13 @@ class Docker:
     def remove(self, run: Run) -> None:
         """Raises: SystemFailure if the container is still there."""
         close_all(self._held.pop(run.name, ()))
-        if not self._is_removed(run.name):
-            code, text = run_despite_daemon(self._remove_command(run.name))
-            if code != 0 and "o such container" not in text:
-                raise SystemFailure(f"Cannot remove the container {run.name}: {text[-300:]}")
-        self._unmount_shared(run)
+        try:
+            if not self._is_removed(run.name):
+                code, text = run_despite_daemon(self._remove_command(run.name))
+                if code != 0 and "o such container" not in text:
+                    raise SystemFailure(f"Cannot remove the container {run.name}: {text[-300:]}")
+        finally:
+            self._unmount_shared(run)
 
     def _unmount_shared(self, run: Run) -> None:
         self._shared.unmount(run)
@@ -196,6 +198,10 @@ class Docker:
         ownership.reclaim_by_docker(self._program, tree)
 
     def leftovers(self) -> list[tuple[str, str]]:
+        """Also volumes, after all containers, since these hold them."""
+        return [*self._containers(), *self._shared.leftovers()]
+
+    def _containers(self) -> list[tuple[str, str]]:
         with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
             wanted = quote(json.dumps({"label": ["tesp.worker"]}))
             found = self._engine.get(f"/containers/json?all=1&filters={wanted}")
@@ -209,7 +215,8 @@ class Docker:
         return [(container, label) for container, label in pairs]
 
     def remove_leftover(self, container: str) -> None:
-        run_command(self._remove_command(container))
+        kind, _, name = container.rpartition(" ")
+        run_command([self._program, kind, "rm", name] if kind else self._remove_command(name))
 
 
 def run_arguments(

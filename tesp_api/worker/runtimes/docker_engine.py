@@ -30,13 +30,18 @@ class Engine:
         return json.loads(self.ask("GET", path)[1])
 
     def is_beside_us(self) -> bool:
-        """Whether the daemon sees our mounts and processes: not if one of us is in a container."""
+        """Whether the daemon sees our mounts and processes: not if one of us is in a container.
+
+        Who holds the socket may be a forwarder to one that does not.
+        """
         with contextlib.suppress(OSError, ValueError), self._connected() as connection:
             credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
             pid = int.from_bytes(credentials[:4], sys.byteorder)
             if pid == 1:  # systemd made the socket
                 with open(PID_FILE, encoding="ascii") as file:
                     pid = int(file.read())
+            if not is_daemon(pid):
+                return False
             # In another namespace, even a copy of ours, all mounts have other numbers.
             return pid > 0 and not mounts_of(str(pid)).keys().isdisjoint(mounts_of("self"))
         return False
@@ -66,6 +71,15 @@ class Engine:
             connection.close()
             raise
         return connection
+
+
+def is_daemon(pid: int) -> bool:
+    """Whether a process is Docker's daemon, by its name or by its own file. Raises: OSError, ValueError."""
+    with open(f"/proc/{pid}/comm", encoding="ascii", errors="replace") as file:
+        if file.read().strip() == "dockerd":
+            return True
+    with open(PID_FILE, encoding="ascii") as file:
+        return int(file.read()) == pid
 
 
 def mounts_of(process: str) -> dict[str, str]:

@@ -12,8 +12,10 @@ from __future__ import annotations
 
 import os
 import re
+from types import MappingProxyType
 from typing import Mapping, Sequence
 
+from .. import ownership
 from ..errors import SystemFailure
 from ..mounts import Bind
 from ..process import run_command
@@ -23,6 +25,7 @@ from .shared import Mounting, close_all, open_unmoved
 
 PARTS_SINCE = 1, 45
 """The API that has `volume-subpath`."""
+RELABELS = "This Docker (SELinux) would give new labels to all files in a volume"
 
 
 class DockerShared:
@@ -35,11 +38,14 @@ class DockerShared:
         self._undo: dict[str, list[list[str]]] = {}
         self._folders: dict[str, list[int]] = {}
         self._knows_parts: bool | None = None
+        self._no_directories: str | None = None
 
-    def why_not_mounted(self, bind: Bind) -> str | None:
-        """As `Runtime.why_not_mounted`: tries to link a file."""
+    def why_not_mounted(self, bind: Bind, trial: Run) -> str | None:
+        """As `Runtime.why_not_mounted`: tries to link a file, and to have the first directory witnessed."""
         if not bind.is_file:
-            return None
+            if self._no_directories is None:
+                self._no_directories = self._try_directory(bind, trial)
+            return self._no_directories or None
         place = os.path.join(self._job, "linked")
         opened = open_unmoved([bind])
         try:
@@ -54,13 +60,31 @@ class DockerShared:
             close_all(opened.values())
         return None
 
+    def _try_directory(self, bind: Bind, trial: Run) -> str:
+        if self._relabels():
+            return RELABELS
+        if not self._engine.is_beside_us():
+            opened = open_unmoved([bind])
+            try:
+                self.mount(trial._replace(binds=(bind,)), opened)
+            except SystemFailure as error:
+                return str(error)
+            finally:
+                close_all(opened.values())
+                self.unmount(trial)
+        return ""
+
+    def _relabels(self) -> bool:
+        is_without = self._engine.is_beside_us() and not os.path.isdir("/sys/fs/selinux")
+        return not is_without and "name=selinux" in ownership.security_options(self._program)
+
     def _mounts_parts(self) -> bool:
         """Whether a volume's files can be mounted one by one, which is so from Docker 26 on."""
         if self._knows_parts is None:
             code, text = run_command([self._program, "version", "--format", "{{.Client.APIVersion}}"])
             found = re.search(r"^(\d+)\.(\d+)\Z", text, re.MULTILINE)  # warnings may come first
             is_new = code == 0 and found is not None and (int(found[1]), int(found[2])) >= PARTS_SINCE
-            self._knows_parts = is_new and self._engine.is_beside_us()
+            self._knows_parts = is_new and self._engine.is_beside_us() and not self._relabels()
         return self._knows_parts
 
     def mount(self, run: Run, opened: Mapping[str, int]) -> Mounting:
@@ -82,7 +106,7 @@ class DockerShared:
 
             witness = Witness(self._program, run, directories)
             undo += witness.undo
-            return {**options, **witness.testify(opened)}
+            return {**options, **witness.testify(opened, lambda pid: run.guard(undo, pid))}
         return {
             **options,
             **{bind.target: descriptor_option(bind, opened[bind.target]) for bind in directories},
@@ -93,6 +117,13 @@ class DockerShared:
         close_all(self._folders.pop(run.name, ()))
         for command in self._undo.pop(run.name, ()):
             run_command(command)
+
+    def leftovers(self) -> list[tuple[str, str]]:
+        """Volumes with names, as `Runtime.leftovers`."""
+        argv = [self._program, "volume", "ls", "--filter=label=tesp.worker"]
+        code, text = run_command([*argv, '--format=volume {{.Name}}\t{{.Label "tesp.worker"}}'])
+        rows = [line.split("\t") for line in text.splitlines()] if code == 0 else []
+        return [(row[0], row[1]) for row in rows if len(row) == 2]
 
     def _link(
         self, files: Sequence[Bind], run: Run, opened: Mapping[str, int], undo: list[list[str]]
@@ -115,7 +146,7 @@ class DockerShared:
                 undo.append([self._program, "volume", "rm", "--force", volume])
                 folders = open_unmoved([bind._replace(source=os.path.dirname(bind.source))])
                 self._folders.setdefault(run.name, []).extend(folders.values())
-                options[bind.target] = part_option(bind, folders[bind.target], volume)
+                options[bind.target] = part_option(bind, folders[bind.target], volume, run)
         return options
 
 
@@ -136,14 +167,16 @@ def descriptor_option(bind: Bind, descriptor: int) -> str:
     )  # without a name, it cannot be `readonly`
 
 
-def part_option(bind: Bind, folder: int, volume: str) -> str:
+def part_option(bind: Bind, folder: int, volume: str, run: Run) -> str:
     """A file in a directory that is open in this process: the daemon follows no link to it."""
-    option = volume_option(bind, f"/proc/{os.getpid()}/fd/{folder}", name=volume)
+    option = volume_option(bind, f"/proc/{os.getpid()}/fd/{folder}", name=volume, labels=run.labels)
     more = [f"volume-subpath={os.path.basename(bind.source)}", *([] if bind.writable else ["readonly"])]
     return f"{option},{as_csv(bind, more)}"
 
 
-def volume_option(bind: Bind, device: str, more: str = "", name: str = "") -> str:
+def volume_option(
+    bind: Bind, device: str, more: str = "", name: str = "", labels: Mapping[str, str] = MappingProxyType({})
+) -> str:
     """A volume that is `device` with all that is mounted in it; the host's own mounts outlive it."""
     fields = [
         "type=volume",
@@ -151,5 +184,6 @@ def volume_option(bind: Bind, device: str, more: str = "", name: str = "") -> st
         f"target={bind.target}",
         "volume-nocopy=true",
     ]
+    fields += [f"volume-label={key}={value}" for key, value in labels.items()]
     fields += ["volume-driver=local", "volume-opt=type=none", f"volume-opt=device={device}"]
     return as_csv(bind, [*fields, f"volume-opt=o=rbind,rprivate{more}"])

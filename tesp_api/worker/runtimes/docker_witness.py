@@ -8,18 +8,21 @@ the witness sees is what the next one gets, as long as the witness stays.
 from __future__ import annotations
 
 import os
+import re
 import select
 import subprocess
-from typing import Mapping, Sequence
+import time
+from typing import Callable, Mapping, Sequence
 
 from .. import ownership
 from ..errors import SystemFailure
 from ..mounts import Bind
 from .base import Run, as_csv
 from .docker_shared import volume_option
-from .shared import identity
+from .shared import close_all, identity, open_unmoved
 
-PATIENCE_MS = 60_000
+PATIENCE_S = 60.0
+LINE = re.compile(rb"^(\d+ \d+)\n", re.MULTILINE)
 SCRIPT = 'stat -c "%d %i" "$@"; exec sleep 2147483647'
 
 
@@ -37,43 +40,66 @@ class Witness:
             [program, "volume", "rm", "--force", *self._volumes.values()],
         ]
 
-    def testify(self, opened: Mapping[str, int]) -> dict[str, str]:
+    def testify(self, opened: Mapping[str, int], guard: Callable[[int | None], None]) -> dict[str, str]:
         """Start it; returns values of `--mount` by target for what has the identity of what is open.
 
-        Raises: SystemFailure if that is not so of every directory.
+        `guard` is told that now there is something to undo, and which process makes it.
+
+        Raises: SystemFailure if that is not so of every directory, or no witness starts; Canceled.
         """
         ownership.make_helper_image(self._program)
-        said = self._hear()
-        if said.splitlines() != ["{} {}".format(*identity(opened[target])) for target in self._volumes]:
-            targets = " or ".join(self._volumes)
-            raise SystemFailure(
-                f"What is mounted at {targets} was replaced, or Docker sees another: {said[-500:]}"
-            )
+        said = self._hear(guard)
+        for number, bind in enumerate(self._directories):
+            device_inode = identity(opened[bind.target])
+            if said[number].decode() != "{} {}".format(*device_inode):
+                again = open_unmoved([bind])
+                is_there = identity(again[bind.target]) == device_inode
+                close_all(again.values())
+                why = f"is another one to Docker, to which the path {bind.source} leads elsewhere"
+                raise SystemFailure(f"What is mounted at {bind.target} {why if is_there else 'was replaced'}")
         return {bind.target: self._option(bind) for bind in self._directories}
 
     def _option(self, bind: Bind) -> str:
         fields = ["type=volume", f"source={self._volumes[bind.target]}", f"target={bind.target}"]
         return as_csv(bind, [*fields, "volume-nocopy=true", *([] if bind.writable else ["readonly"])])
 
-    def _hear(self) -> str:
-        """A line of each directory: its device and its inode; less if the witness does not start."""
-        process = subprocess.Popen(
-            [self._program, *self._arguments()],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-        assert process.stdout  # noqa: S101 - it was asked for
-        with process.stdout as stdout:
-            poll, said = select.poll(), b""
-            poll.register(stdout)
-            while said.count(b"\n") < len(self._directories) and poll.poll(PATIENCE_MS):
-                data = os.read(stdout.fileno(), 4096)
-                if not data:
-                    break
-                said += data
-        return said.decode("utf-8", "replace")
+    def _hear(self, guard: Callable[[int | None], None]) -> list[bytes]:
+        """The device and the inode of each directory."""
+        said, end = b"", time.monotonic() + PATIENCE_S
+        poll = select.poll()
+        guard(None)
+        with (
+            open(os.memfd_create("stderr"), "w+b") as stderr,
+            subprocess.Popen(
+                [self._program, *self._arguments()],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+                start_new_session=True,
+            ) as process,
+        ):
+            try:
+                guard(process.pid)
+                assert process.stdout  # noqa: S101 - it was asked for
+                poll.register(process.stdout)
+                while len(LINE.findall(said)) < len(self._directories) and time.monotonic() < end:
+                    self._run.check()
+                    if poll.poll(1000):
+                        data = os.read(process.stdout.fileno(), 4096)
+                        if not data:
+                            break
+                        said += data
+            finally:  # a container that has started needs its client no more
+                process.kill()
+                process.wait()
+                guard(None)
+            found: list[bytes] = LINE.findall(said)
+            if len(found) < len(self._directories):
+                stderr.seek(0)
+                why = (said + stderr.read())[-500:].decode("utf-8", "replace").strip()
+                why = why or f"it says nothing for {PATIENCE_S:g} s"
+                raise SystemFailure(f"No container starts that says what Docker has mounted: {why}")
+        return found
 
     def _arguments(self) -> list[str]:
         arguments = ["run", "--rm", f"--name={self._name}", "--network=none", "--user=0", "--log-driver=none"]
@@ -83,5 +109,6 @@ class Witness:
         for bind in self._directories:
             places.append(f"/tree/{len(places)}")
             seen = bind._replace(target=places[-1])
-            arguments.append(f"--mount={volume_option(seen, bind.source, name=self._volumes[bind.target])}")
+            volume = volume_option(seen, bind.source, "", self._volumes[bind.target], self._run.labels)
+            arguments.append(f"--mount={volume}")
         return [*arguments, ownership.HELPER_IMAGE, "/bin/sh", "-c", SCRIPT, "sh", *places]

@@ -40,7 +40,7 @@ class Podman(Docker):
             launch.on_death.append(self._take_over(self._scratch))
         return launch
 
-    def why_not_mounted(self, bind: Bind) -> str | None:
+    def why_not_mounted(self, bind: Bind, trial: Run) -> str | None:
         """There is no such thing."""
         return None
 

@@ -16,6 +16,7 @@ from typing import Iterable, NamedTuple
 from .. import beneath
 from ..errors import SystemFailure
 from ..mounts import Bind
+from ..process import run_command
 from .base import Run
 
 
@@ -71,6 +72,12 @@ def python_program(module: ModuleType, *arguments: str) -> list[str]:
     """The command that runs a module of the worker by itself, wherever the worker came from."""
     source = module.__loader__.get_source(module.__name__)  # type: ignore[union-attr]
     return [sys.executable or "python3", "-I", "-S", "-c", source, *arguments]
+
+
+def why_no_private_places() -> str | None:
+    """Why `by_private_places` cannot work here, if so."""
+    code, text = run_command([*python_program(beneath, "[]", "1"), "true"])
+    return text[-300:] if code != 0 else None
 
 
 def by_private_places(

@@ -129,6 +129,13 @@ async def test_two_credentials_are_refused(client: httpx.AsyncClient, guarded: G
     assert (await client.get(f"{TES}/tasks", headers=both)).status_code == 401
 
 
+async def test_a_password_that_is_too_long_for_one_is_not_read(client: httpx.AsyncClient) -> None:
+    header = "Basic " + base64.b64encode(b"alice:" + b"x" * 12_000).decode()
+    answer = await client.get(f"{TES}/tasks", headers={"Authorization": header})
+    assert answer.status_code == 401
+    assert "Authorization has more than 8192 bytes" in answer.text
+
+
 async def test_what_is_withdrawn_ends_within_the_time(client: httpx.AsyncClient, guarded: Guarded) -> None:
     by_token = {"Authorization": f"Bearer {guarded.token}"}
     assert (await client.get(f"{TES}/tasks", headers=by_token)).status_code == 200

@@ -73,6 +73,21 @@ async def test_each_step_is_a_task(shop: Workshop) -> None:
     await eventually(is_tidy)
 
 
+async def test_runs_are_claimed_though_those_that_wait_cannot_be_told_why(
+    shop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[object] = []
+
+    async def fail(faults: object) -> None:
+        asked.append(faults)
+        raise ValueError("a row that nobody understands")
+
+    monkeypatch.setattr(shop.conductor._waiting, "tell", fail)
+    shop.conductor._tell_at = 0.0
+    assert (await shop.ended_run(await shop.submit([step("a")]))).state is State.COMPLETE
+    assert len(asked) == 1, "it is tried now and then, not at each look"
+
+
 async def test_a_failed_step_fails_the_run(shop: Workshop) -> None:
     run = await shop.ended_run(await shop.submit([step("a"), step("b", "false", after=["a"])]))
     assert (run.state, run.exit_code) == (State.EXECUTOR_ERROR, 1)

@@ -177,7 +177,7 @@ def test_a_file_that_cannot_be_linked_is_mounted_out_of_its_directory_by_newer_d
     (folder / "said").write_text(f"WARNING: /root/.docker/config.json cannot be read\n{version}\n")
     monkeypatch.setattr(docker._engine, "is_beside_us", lambda: is_beside)
     bind = Bind("/in/x", str(folder / "a,b"), writable=False, is_file=True, is_shared=True)
-    why = docker.why_not_mounted(bind)
+    why = docker.why_not_mounted(bind, a_run())
     if not mounts:
         assert why is not None and "cross-device" in why
         return

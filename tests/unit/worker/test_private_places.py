@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,8 +16,10 @@ import pytest
 from tesp_api.worker import beneath
 from tesp_api.worker.errors import SystemFailure
 from tesp_api.worker.mounts import Bind
+from tesp_api.worker.runtimes import shared
 from tesp_api.worker.runtimes.apptainer import Apptainer
 from tesp_api.worker.runtimes.base import Run
+from tesp_api.worker.runtimes.bubblewrap import Bubblewrap
 from tesp_api.worker.runtimes.shared import python_program
 
 MOUNTS_ARE_ALLOWED = (
@@ -81,6 +84,7 @@ def run_apptainer(place: Place, bind: Bind, between: Callable[[], object]) -> st
     return str(done.stdout, "utf-8")
 
 
+TRIAL = Run("tesp-j-try", {}, "", (), None, {}, False, (), "none", None, None)
 DIRECTORY = "/in/one", "sub/one", False
 FILE = "/in/key", "sub/one/key", True
 
@@ -94,6 +98,18 @@ def test_apptainer_finds_what_is_shared(place: Place, kind: tuple[str, str, bool
 
 
 @needs_mounts
+@pytest.mark.parametrize("kind", [DIRECTORY, FILE])
+def test_apptainer_has_no_descriptor_of_what_is_shared(
+    place: Place, kind: tuple[str, str, bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.modules[__name__], "APPTAINER", f"{APPTAINER}readlink /proc/$$/fd/*\n")
+    target, source, is_file = kind
+    bind = Bind(target, str(place.root / source), is_file=is_file, is_shared=True)
+    said = run_apptainer(place, bind, lambda: None)
+    assert "pipe:" in said and str(place.root) not in said
+
+
+@needs_mounts
 @pytest.mark.parametrize("swap", [Place.put_link, Place.put_directory])
 @pytest.mark.parametrize("kind", [DIRECTORY, FILE])
 def test_apptainer_never_begins_where_it_was_swapped(
@@ -103,6 +119,34 @@ def test_apptainer_never_begins_where_it_was_swapped(
     bind = Bind(target, str(place.root / source), is_file=is_file, is_shared=True)
     with pytest.raises(SystemFailure, match=r"Cannot mount .* was replaced"):
         run_apptainer(place, bind, lambda: swap(place))
+
+
+def test_where_no_mounts_may_be_made_it_is_said_beforehand(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Here by a kernel that refuses, as far as the program can tell."""
+    program = place.scratch / "apptainer"
+    program.write_text(APPTAINER)
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{place.scratch}:{os.environ['PATH']}")
+    engine = Apptainer((), str(place.scratch))
+    bind = Bind("/in/one", str(place.root / "sub" / "one"), is_shared=True)
+    assert (engine.why_not_mounted(bind, TRIAL) is None) == MOUNTS_ARE_ALLOWED
+    refusing = "import sys; sys.stderr.write('unshare: Operation not permitted'); sys.exit(1)"
+    monkeypatch.setattr(shared, "python_program", lambda *_: [sys.executable, "-c", refusing])
+    assert "Operation not permitted" in str(engine.why_not_mounted(bind, TRIAL))
+
+
+@pytest.mark.skipif(shutil.which("bwrap") is None, reason="no bubblewrap is here")
+def test_an_old_bubblewrap_says_so_too(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    refusing = "import sys; sys.stderr.write('unshare: Operation not permitted'); sys.exit(1)"
+    monkeypatch.setattr(shared, "python_program", lambda *_: [sys.executable, "-c", refusing])
+    bind = Bind("/in/one", str(place.root / "sub" / "one"), is_shared=True)
+    old = Bubblewrap((), str(place.scratch))
+    monkeypatch.setattr(old, "_takes_descriptors", lambda: False)
+    assert "Operation not permitted" in str(old.why_not_mounted(bind, TRIAL))
+    monkeypatch.setattr(old, "_takes_descriptors", lambda: True)
+    assert old.why_not_mounted(bind, TRIAL) is None
 
 
 @needs_mounts

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 
 import argon2
 import pytest
+from argon2.exceptions import HashingError, VerificationError
 
-from tesp_api.api.auth import password_line, passwords, recent
+from tesp_api.api.auth import password_line, password_turns, passwords, recent
 from tesp_api.api.auth.passwords import PasswordChecker, hash_password
 from tesp_api.errors import AuthenticationBusy
 from tesp_api.settings_limits import LoginLimits
@@ -160,6 +161,87 @@ async def test_a_flood_of_passwords_is_turned_away(monkeypatch: pytest.MonkeyPat
     checks.go_on.set()
     assert all(await asyncio.gather(*waiting))
     assert await checker.is_right("alice", "mine", stored)
+
+
+class Failing:
+    """An argon2 that has no memory for a while."""
+
+    def __init__(self, fault: Exception) -> None:
+        self._fault = fault
+
+    def verify(self, stored: str, password: str) -> bool:
+        raise self._fault
+
+    def hash(self, password: str) -> str:
+        raise self._fault
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [VerificationError("Memory allocation error"), HashingError("Threading failure"), MemoryError()],
+    ids=lambda fault: type(fault).__name__,
+)
+async def test_a_check_that_cannot_be_made_makes_no_password_wrong(
+    monkeypatch: pytest.MonkeyPatch, fault: Exception
+) -> None:
+    """Nor does it count as a guess; and names that nobody has are answered alike."""
+    checker, stored = PasswordChecker(LoginLimits(per_user=1, per_address=1)), hash_password("mine")
+    with monkeypatch.context() as patch:
+        patch.setattr(passwords, "_hasher", Failing(fault))
+        for name, hashed in (("alice", stored), ("nobody", ""), ("alice", stored), ("nobody", "")):
+            with pytest.raises(AuthenticationBusy, match="memory"):
+                await checker.is_right(name, "mine", hashed, place=HERE)
+    assert await checker.is_right("alice", "mine", stored, place=HERE)
+    assert not await checker.is_right("nobody", "mine", "", place=HERE)
+
+
+async def test_of_one_name_from_one_place_one_password_is_in_the_line(checks: Checks) -> None:
+    """So it keeps the others waiting for one check, as it would if there was no such name."""
+    checker, stored = PasswordChecker(LIMITS), hash_password("mine")
+    checks.began.clear()
+    checks.go_on.clear()
+    guesses = [asyncio.create_task(checker.is_right("alice", f"{n}", stored, place=HERE)) for n in range(5)]
+    await begun(checks)
+    bob = asyncio.create_task(checker.is_right("bob", "bobs", hash_password("bobs"), place=HERE))
+    await asyncio.sleep(0.01)
+    checks.go_on.set()
+    assert await bob
+    assert checks.asked.index("bobs") <= 2
+    assert not any(await asyncio.gather(*guesses))
+
+
+async def test_many_passwords_for_a_name_that_nobody_has_take_as_long_as_for_a_user(
+    monkeypatch: pytest.MonkeyPatch, checks: Checks
+) -> None:
+    monkeypatch.setattr(password_line, "_REST", 10**6)
+    checker = PasswordChecker(LIMITS)
+    checker._line._typical_s = 0.2
+    began_at = time.monotonic()
+    assert not any(
+        await asyncio.gather(*(checker.is_right("nobody", f"{n}", "", place=HERE) for n in range(6)))
+    )
+    assert time.monotonic() - began_at >= 5 * 0.2 * 7 / 8  # one was checked for, in no time
+
+
+@pytest.mark.parametrize("bound", ["_TOGETHER_MAX", "_OF_PLACE_MAX", "_OF_NAME_MAX"])
+async def test_those_who_wait_for_an_answer_are_bounded(
+    monkeypatch: pytest.MonkeyPatch, checks: Checks, bound: str
+) -> None:
+    """Whatever their names are; nothing is left of them once they are answered."""
+    monkeypatch.setattr(password_turns, bound, 2)
+    checker, stored = PasswordChecker(LIMITS), hash_password("mine")
+    checks.began.clear()
+    checks.go_on.clear()
+    waiting = [asyncio.create_task(checker.is_right("alice", f"{n}", "", place=HERE)) for n in range(2)]
+    await begun(checks)
+    for hashed in ("", stored):
+        with pytest.raises(AuthenticationBusy):
+            await checker.is_right("alice", "mine", hashed, place=HERE)
+    checks.go_on.set()
+    assert not any(await asyncio.gather(*waiting))
+    assert await checker.is_right("alice", "mine", stored, place=HERE)
+    turns = checker._turns
+    assert (turns._together, len(turns._of_place), len(turns._of_name), len(turns._locks)) == (0, 0, 0, 0)
 
 
 def test_the_parameters_are_those_of_the_standard() -> None:
