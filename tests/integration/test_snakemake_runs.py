@@ -5,7 +5,7 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 import pytest
 
@@ -61,7 +61,9 @@ def wrote(texts: Mapping[str, str]) -> Any:
             name = output["path"].removeprefix(f"{W}/")
             below = [one for one in texts if one.startswith(f"{name}/")]
             for one in below if output["type"] == "DIRECTORY" else [name]:
-                url = f"{output['url']}{one.removeprefix(f'{name}/')}" if one != name else output["url"]
+                url = (
+                    f"{output['url']}{quote(one.removeprefix(f'{name}/'))}" if one != name else output["url"]
+                )
                 text = texts.get(one, f"{one}\n")
                 path_of(url).parent.mkdir(parents=True, exist_ok=True)
                 path_of(url).write_text(text)
@@ -202,6 +204,71 @@ async def test_the_same_jobs_come_to_the_same_steps(settings: Settings, tmp_path
     firsts = [[step.key.partition("-")[0] for step in one.steps] for one in (host, anew)]
     assert firsts[0] == firsts[1]
     assert host.steps[0].key != anew.steps[0].key
+
+
+CHANGING = """
+import time
+now = time.time_ns()
+
+rule all:
+    input: f"b-{now}.txt"
+
+rule a:
+    output: f"a-{now}.txt", directory(f"a-{now}"), *[f"more-{n}" for n in range(config["more"])]
+    shell: "make"
+
+rule b:
+    input: f"a-{now}.txt", f"a-{now}"
+    output: f"b-{now}.txt"
+    shell: "make"
+"""
+
+
+async def test_outputs_that_are_called_otherwise_each_time(settings: Settings, tmp_path: Path) -> None:
+    """What a step has made is found under the name that it has after a restart, where it lies."""
+    ended = wrote({})
+    outcome, host = await expanded(tmp_path, CHANGING, settings, ended, params={"more": 0})
+    assert outcome.state == State.COMPLETE, (outcome, host.logs)
+    made = document(host, "a")["outputs"]
+    del host.steps[1]
+    run = snakemake_run(tmp_path / "run-1", {"Snakefile": CHANGING}, {"more": 0})
+    again = await SnakemakeEngine(settings).execute(run, host)
+    assert again.state == State.COMPLETE, (again, host.logs)
+    inputs = document(host, "b")["inputs"]
+    assert {one["url"] for one in inputs} == {one["url"] for one in made}
+    assert not {one["path"] for one in inputs} & {one["path"] for one in made}
+    run = snakemake_run(tmp_path / "run-1", {"Snakefile": CHANGING}, {"more": 1})
+    refused = await SnakemakeEngine(settings).execute(run, host)
+    assert refused.state == State.EXECUTOR_ERROR
+    assert "its task was made when the rule had other outputs (2, now 3)" in refused.reason
+
+
+ODD_NAMES = ["a=b", "a b", "a+b", "a:b", "\N{LATIN SMALL LETTER E WITH ACUTE}", "100%25"]
+
+
+async def test_files_in_directories_may_have_any_name(settings: Settings, tmp_path: Path) -> None:
+    snakefile = """
+def names(wildcards):
+    return sorted(glob_wildcards(checkpoints.split.get().output[0] + "/{name}.txt").name)
+
+rule all:
+    input: "all.txt"
+
+checkpoint split:
+    output: directory("parts")
+    shell: "split"
+
+rule gather:
+    input: lambda wildcards: expand("parts/{name}.txt", name=names(wildcards))
+    output: "all.txt"
+    params: text=lambda _, input: open(input[0]).read()
+    shell: "cat {params.text} > {output}"
+"""
+    texts = {f"parts/{name}.txt": "hello" for name in ODD_NAMES}
+    outcome, host = await expanded(tmp_path, snakefile, settings, wrote(texts))
+    assert outcome.state == State.COMPLETE, (outcome, host.logs)
+    inputs = {one["path"] for one in document(host, "gather")["inputs"]}
+    assert inputs == {f"{W}/parts/{name}.txt" for name in ODD_NAMES}
 
 
 async def test_what_cannot_be_had_is_said_before_anything_runs(settings: Settings, tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -16,7 +16,7 @@ from ...inside.channel import Answer, Channel, Refused
 from .checks import check_jobs
 from .keys import StepKeys
 from .steps import Steps
-from .workspace import Place, Workspace
+from .workspace import Place, Workspace, path_below
 
 NAME = "tesp"
 common_settings = CommonSettings(
@@ -118,7 +118,7 @@ class TaskExecutor(RealExecutor):
             self._fail(info, f"{name} ended with exit code {exit_code}{_last_lines(log)}")
             return
         try:
-            self._add_outputs(end["document"] or step["document"], step["key"], log)
+            self._add_outputs(step, end["document"] or step["document"], log)
             if info.job.benchmark:
                 self.expansion.workspace.add_text(str(info.job.benchmark), _BENCHMARK + _measured(log))
         except (OSError, ValueError, Refused) as error:
@@ -126,22 +126,25 @@ class TaskExecutor(RealExecutor):
             return
         self.report_job_success(info)
 
-    def _add_outputs(self, document: Mapping[str, Any], key: str, log: Mapping[str, Any]) -> None:
-        """Make what the task has sent known, by the paths that it has in the task."""
+    def _add_outputs(
+        self, step: Mapping[str, Any], document: Mapping[str, Any], log: Mapping[str, Any]
+    ) -> None:
+        """Make what the task has sent known, by the paths that Snakemake has for it now.
+
+        The `document` is that of the task: an earlier expansion may have had other names for its outputs.
+        Raises: ValueError if it had other outputs.
+        """
         sizes = {one["url"]: int(one["size_bytes"]) for one in log.get("outputs") or ()}
-        root = self.expansion.workspace.root
-        for output in document["outputs"]:
-            path, url = output["path"], output["url"]
-            identity = f"{key} {path.removeprefix(root)}"
+        workspace = self.expansion.workspace
+        for path, output in _paired(step["document"]["outputs"], document["outputs"]):
+            url = output["url"]
+            identity = f"{step['key']} {output['path'].removeprefix(workspace.root)}"
             if output["type"] == "DIRECTORY":
-                files = {
-                    one.removeprefix(url): Place(one, size, f"{identity} {one.removeprefix(url)}")
-                    for one, size in sizes.items()
-                    if one.startswith(url)
-                }
-                self.expansion.workspace.add_folder(path, Place(url, None, identity), files)
+                below = {path_below(url, one): one for one in sizes if one.startswith(url)}
+                files = {name: Place(one, sizes[one], f"{identity} {name}") for name, one in below.items()}
+                workspace.add_folder(path, Place(url, None, identity), files)
             elif url in sizes:
-                self.expansion.workspace.add(path, Place(url, sizes[url], identity))
+                workspace.add(path, Place(url, sizes[url], identity))
 
     def _fail(self, info: SubmittedJobInfo, reason: str, *, is_final: bool = False) -> None:
         if is_final or info.job.restart_times <= info.job.attempt - 1:
@@ -157,6 +160,20 @@ def executor_for(expansion: Expansion) -> Any:
 
     Plugin.common_settings = common_settings  # type: ignore[attr-defined]
     return Plugin
+
+
+def _paired(wanted: Sequence[Any], made: Sequence[Any]) -> list[tuple[str, Mapping[str, Any]]]:
+    """The path of each output that is wanted, and the output as the task has it, in the order of the rule.
+
+    Raises: ValueError if they are not the same outputs.
+    """
+    kinds = [[one["type"] for one in outputs] for outputs in (wanted, made)]
+    if kinds[0] != kinds[1]:
+        raise ValueError(
+            f"its task was made when the rule had other outputs ({len(made)}, now {len(wanted)}): a rule "
+            "must have the same ones each time that the workflow is read"
+        )
+    return [(one["path"], other) for one, other in zip(wanted, made, strict=True)]
 
 
 def _exit_code(log: Mapping[str, Any]) -> int | None:

@@ -67,7 +67,7 @@ class Workspace:
         except FileNotFoundError:
             return
         for url, size_bytes in found:
-            path = f"{self.root}/{_path_below(self._attachments_url, url)}"
+            path = f"{self.root}/{path_below(self._attachments_url, url)}"
             self.add(path, Place(url, size_bytes, is_attached=True))
             total_bytes += size_bytes or 0
             if (size_bytes or 0) <= AT_ONCE_MAX_BYTES and total_bytes <= AT_ONCE_TOTAL_BYTES:
@@ -80,7 +80,7 @@ class Workspace:
             self.add(path, Place(url, size_bytes))
             return
         folder = f"{url.rstrip('/')}/"
-        below = {_path_below(folder, one): (one, size) for one, size in self._walk(folder)}
+        below = {path_below(folder, one): (one, size) for one, size in self._walk(folder)}
         self.add_folder(path, Place(folder, None), {})
         for name, (one, size) in below.items():
             self.add(f"{path}/{name}", Place(one, size))
@@ -192,7 +192,8 @@ def _below(folder: str, path: str) -> str:
     return folder + (path if folder.startswith("s3://") else quote(path, errors="surrogateescape"))
 
 
-def _path_below(folder: str, url: str) -> str:
+def path_below(folder: str, url: str) -> str:
+    """The path of what is in a folder, by their URLs."""
     path = url[len(folder) :]
     return path if folder.startswith("s3://") else unquote(path, errors="surrogateescape")
 
