@@ -25,6 +25,7 @@ from tesp_api.runner.routing import Routing
 from tesp_api.settings import Settings
 from tesp_api.store.runs import Run, RunQuery
 from tesp_api.tes.states import FINAL, State
+from tesp_api.wes import conductor
 from tests.fakes.workshop import Workshop, eventually
 
 
@@ -122,6 +123,26 @@ async def test_an_engine_that_dies_is_called_as_long_as_it_gets_on(shop: Worksho
         State.SYSTEM_ERROR,
         "the workflow engine script failed: killed",
     )
+
+
+async def test_an_engine_may_not_die_for_ever(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not even if there is one more step each time; what happened before a restart counts."""
+    monkeypatch.setattr(conductor, "_DEATHS_MAX", 4)
+    names = ["a", "b", "c"]
+    chain = [step(name, "hang" if name == "c" else "true", after=names[:n]) for n, name in enumerate(names)]
+    async with Workshop(settings) as first:
+        first.engine.died_at = set()
+        run_id = await first.submit(chain)
+        await first.until_begun(3)
+        await eventually(lambda: asyncio.sleep(0, first.engine.expansions[run_id] == 4))
+    again = Workshop(settings)
+    again.engine.died_at = set()
+    async with again as second:
+        run = await second.ended_run(run_id)
+        assert second.engine.expansions[run_id] == 1
+        assert run.state is State.SYSTEM_ERROR
+        assert run.system_logs[-1] == "the workflow engine script failed: killed at a"
+        assert "the workflow engine failed, and is called again: killed at c" in run.system_logs
 
 
 async def test_runs_wait_for_an_engine_that_was_removed(settings: Settings) -> None:
