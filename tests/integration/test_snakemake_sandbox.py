@@ -188,3 +188,10 @@ async def test_an_expander_without_a_last_word_is_told_of(
 ) -> None:
     with pytest.raises(EngineDied, match="has died"):
         await evaluate(code, settings, tmp_path)
+
+
+async def test_one_that_sleeps_is_not_waited_for(tmp_path: Path) -> None:
+    impatient = snakemake_settings(tmp_path / "data", wes={"engine_silence_s": 3})
+    outcome, _ = await evaluate("import time; time.sleep(10_000)", impatient, tmp_path)
+    assert outcome.state is State.SYSTEM_ERROR
+    assert "wes.engine_silence_s" in outcome.reason

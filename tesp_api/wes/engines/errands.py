@@ -7,6 +7,7 @@ the host gives the run's owner, and nothing else.
 import asyncio
 import base64
 import hashlib
+import time
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from pathlib import Path
 from typing import Any, Self
@@ -39,6 +40,7 @@ class Errands:
         self._run = run
         self._host = host
         self._running: set[asyncio.Task[None]] = set()
+        self._heard_at = time.monotonic()
         self._submitting = asyncio.Semaphore(MOST_SUBMISSIONS)
         self._calling = asyncio.Semaphore(_MOST_CALLS)
         self._calls: Mapping[str, Callable[[Message], Awaitable[Any]]] = {
@@ -64,12 +66,18 @@ class Errands:
         if self.failed.done():
             self.failed.exception()
 
+    @property
+    def quiet_s(self) -> float:
+        """How long nothing was asked and nothing done; 0 while a step runs."""
+        return 0.0 if self._running else time.monotonic() - self._heard_at
+
     async def start(self, message: Message, send: Send) -> None:
         """Do it meanwhile, and send the answer.
 
         Where enough is being done it waits here, and no further message should be read: lines for the log
         wait for those before them, steps until some have been submitted.
         """
+        self._heard_at = time.monotonic()
         if message.get("call") == "log":
             name: LogName = "stdout" if message.get("name") == "stdout" else "stderr"
             text = str(message.get("text", ""))[:_LOG_MAX_CHARACTERS]
@@ -79,7 +87,7 @@ class Errands:
         await (self._submitting if is_step else self._calling).acquire()
         task = asyncio.create_task(self._do(message, send))
         self._running.add(task)
-        task.add_done_callback(self._running.discard)
+        task.add_done_callback(self._done)
         if not is_step:
             task.add_done_callback(lambda _: self._calling.release())
 
@@ -94,6 +102,10 @@ class Errands:
             await send({"id": message.get("id"), **await self._answer(message)})
         except Exception as error:
             self._fail(error)
+
+    def _done(self, task: "asyncio.Task[None]") -> None:
+        self._running.discard(task)
+        self._heard_at = time.monotonic()
 
     def _fail(self, error: Exception) -> None:
         if not self.failed.done():

@@ -36,6 +36,7 @@ class CwlEngine:
         self._environment = cwl_environment(settings)
         self._sandbox = Sandbox(self._environment, settings.wes.sandbox)
         self._spares = Spares(self._sandbox)
+        self._silence_s = settings.wes.engine_silence_s
         self._keeps_spare = settings.wes.cwl.spare
         self.parameters: Mapping[str, str] = MappingProxyType(
             {"on_error": "stop", "default_image": settings.wes.cwl.default_image, "eval_timeout_s": "60"}
@@ -82,7 +83,7 @@ class CwlEngine:
             process = await self._spares.take()
         except ValueError as error:
             return EngineOutcome(State.EXECUTOR_ERROR, 1, reason=str(error))
-        return await expand(process, run, host, parameters)
+        return await expand(process, run, host, parameters, silence_s=self._silence_s)
 
     def _parameters_of(self, run: EngineRun) -> dict[str, str]:
         """Those of the run over the defaults. Raises: ValueError naming one that does not fit."""

@@ -48,6 +48,7 @@ class SnakemakeEngine:
         workspace = Workspace(PurePosixPath(WORKDIR), _WORKSPACE_BYTES)
         self._sandbox = Sandbox(self._environment, settings.wes.sandbox, workspace)
         self._spares = Spares(self._sandbox)
+        self._silence_s = settings.wes.engine_silence_s
         self._keeps_spare = settings.wes.snakemake.spare
         self.parameters: Mapping[str, str] = MappingProxyType(
             {
@@ -105,7 +106,8 @@ class SnakemakeEngine:
             parameters = self._parameters_of(run)
         except ValueError as error:
             return EngineOutcome(State.EXECUTOR_ERROR, 1, reason=str(error))
-        return await expand(await self._spares.take(), run, host, parameters)
+        process = await self._spares.take()
+        return await expand(process, run, host, parameters, silence_s=self._silence_s)
 
     def _parameters_of(self, run: EngineRun) -> dict[str, str]:
         """Those of the run over the defaults. Raises: ValueError naming one that does not fit."""
