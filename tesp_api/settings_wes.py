@@ -29,6 +29,7 @@ class WesSettings(Table):
         "unless set, and none where nobody logs in",
     )
     live_max: int = Field(100, ge=1, description="runs of one user that have not ended")
+    steps_max: int = Field(100_000, ge=1, description="steps of one run; one with more ends")
     engine_silence_s: Seconds = Field(
         3600.0,
         description="a run ends if none of its steps runs and its engine says nothing for so many seconds",

@@ -8,6 +8,7 @@ import asyncio
 import base64
 import hashlib
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from pathlib import Path
 from typing import Any, Self
@@ -28,6 +29,10 @@ _READ_MAX_BYTES = 1024**2
 _LOG_MAX_CHARACTERS = 256 * 1024
 _LOG_LINES_MAX = 100
 _NAME_MAX_CHARACTERS = 200
+_KEY_MAX_CHARACTERS = 200
+_WAITERS_MAX = 4
+"""For one step; our own expanders wait for each once."""
+
 
 Message = MutableMapping[str, Any]
 Send = Callable[[Mapping[str, Any]], Awaitable[None]]
@@ -41,6 +46,7 @@ class Errands:
         self._host = host
         self._running: set[asyncio.Task[None]] = set()
         self._heard_at = time.monotonic()
+        self._waiters: Counter[str] = Counter()
         self._submitting = asyncio.Semaphore(MOST_SUBMISSIONS)
         self._calling = asyncio.Semaphore(_MOST_CALLS)
         self._calls: Mapping[str, Callable[[Message], Awaitable[Any]]] = {
@@ -183,7 +189,13 @@ class Errands:
             task_id = await self._host.submit(_step_of(message))
         finally:
             self._submitting.release()
-        end = await self._host.wait(task_id)
+        if self._waiters[task_id] >= _WAITERS_MAX:
+            raise ValueError("the step is waited for already")
+        self._waiters[task_id] += 1
+        try:
+            end = await self._host.wait(task_id)
+        finally:
+            self._waiters[task_id] -= 1
         return {
             "task_id": end.task_id,
             "state": str(end.state),
@@ -209,8 +221,10 @@ def _step_of(message: Message) -> Step:
     codes = message["success_codes"]
     if not isinstance(codes, list) or not all(isinstance(code, int) for code in codes):
         raise TypeError("success_codes must be a list of integers")
-    name = _text(message, "name")[:_NAME_MAX_CHARACTERS]
-    return Step(_text(message, "key"), name, document, frozenset(codes))
+    key, name = _text(message, "key"), _text(message, "name")[:_NAME_MAX_CHARACTERS]
+    if len(key) > _KEY_MAX_CHARACTERS:
+        raise ValueError(f"key may have at most {_KEY_MAX_CHARACTERS} characters")
+    return Step(key, name, document, frozenset(codes))
 
 
 def _as_json(stat: FileStat) -> dict[str, Any]:

@@ -90,7 +90,33 @@ async def test_a_step_that_is_no_task_fails_the_run(shop: Workshop) -> None:
     run = await shop.ended_run(await shop.submit([step("a", outputs={"not/absolute": "x"})]))
     assert run.state is State.SYSTEM_ERROR
     assert run.system_logs[-1].startswith("a step cannot run here: outputs[0].path: ")
+    assert await shop.steps(run.id) == {}
     assert shop.engine.expansions[run.id] == 1
+
+
+async def test_a_run_has_no_more_steps_than_it_may(settings: Settings) -> None:
+    few = settings.model_copy(update={"wes": settings.wes.model_copy(update={"steps_max": 3})})
+    async with Workshop(few) as shop:
+        assert (await shop.ended_run(await shop.submit([step("s", scatter=3)]))).state is State.COMPLETE
+        run = await shop.ended_run(await shop.submit([step("s", scatter=4)]))
+        assert run.state is State.SYSTEM_ERROR
+        assert "as many as it may have (wes.steps_max)" in run.system_logs[-1]
+        assert len(await shop.steps(run.id)) == 3
+
+
+async def test_a_step_that_has_its_task_is_not_checked_anew(settings: Settings) -> None:
+    """What would be refused now was admitted once: it is found, and what follows is checked."""
+    async with Workshop(settings) as first:
+        run_id = await first.submit([step("done"), step("going", "hang", after=["done"])])
+        await first.until_begun(2)
+    again = Workshop(settings)
+    again.engine.image = ""
+    async with again as second:
+        await eventually(lambda: asyncio.sleep(0, second.engine.expansions))
+        second.player.go()
+        assert (await second.ended_run(run_id)).state is State.COMPLETE
+        refused = await second.ended_run(await second.submit([step("new")]))
+        assert "executors[0].image" in refused.system_logs[-1]
 
 
 async def test_an_engine_that_raises_is_tried_again(shop: Workshop) -> None:
