@@ -624,3 +624,26 @@ rule all:
     host = FakeRunHost(run, settings, wrote({}))
     assert (await SnakemakeEngine(settings).execute(run, host)).state == State.COMPLETE
     assert host.steps[0].document["executors"][0]["command"][-1] == "echo 100 none"
+
+
+async def test_many_files_are_read(settings: Settings, tmp_path: Path) -> None:
+    """More in all than there is room for."""
+    snakefile = """
+with open("large", "wb") as file:
+    for _ in range(215):
+        file.write(bytes(1024**2))
+NAMES = [f"{n}.bin" for n in range(3)]
+for name in [*NAMES, NAMES[0]]:
+    assert len(open(name, "rb").read()) == 15 * 1024**2
+
+rule all:
+    output: "b.txt"
+    shell: "true"
+"""
+    run = snakemake_run(tmp_path / "run-1", {"Snakefile": snakefile})
+    for number in range(3):
+        with (run.attachments / f"{number}.bin").open("wb") as file:
+            file.truncate(15 * 1024**2)
+    host = FakeRunHost(run, settings, wrote({}))
+    outcome = await SnakemakeEngine(settings).execute(run, host)
+    assert outcome.state == State.COMPLETE, (outcome, host.logs)
