@@ -1,5 +1,6 @@
 """What Snakemake has done for a run, and how the run ends; its steps end as each test says."""
 
+import json
 import shutil
 import subprocess
 from collections.abc import Mapping
@@ -584,6 +585,9 @@ rule b:
         State.EXECUTOR_ERROR,
         "the engine parameter jobs must be a number of tasks",
     )
+    wrong, host = await expanded(tmp_path, snakefile, settings, targets="it's")
+    assert wrong.state == State.EXECUTOR_ERROR
+    assert wrong.reason.startswith("the engine parameter targets must be words") and not host.steps
 
 
 async def test_a_server_that_says_no(settings: Settings, tmp_path: Path) -> None:
@@ -601,6 +605,65 @@ async def test_a_server_that_says_no(settings: Settings, tmp_path: Path) -> None
     outcome, _ = await expanded(tmp_path, snakefile, settings, broken)
     assert outcome.state == State.SYSTEM_ERROR
     assert "step a (task task-1) ended SYSTEM_ERROR: the site is on fire" in outcome.reason
+
+
+ENSURED = """
+rule all:
+    input: "a.txt", "c.txt"
+rule a:
+    output: ensure("a.txt", non_empty=True)
+    shell: "touch {output}"
+rule c:
+    input: "b.txt"
+    output: "c.txt"
+    shell: "touch {output}"
+rule b:
+    output: "b.txt"
+    retries: 1
+    shell: "touch {output}"
+"""
+
+
+async def test_scripts_get_the_numbers_of_numpy(settings: Settings, tmp_path: Path) -> None:
+    snakefile = """
+import numpy
+
+rule count:
+    output: "a.txt"
+    params: n=numpy.int64(3), many=numpy.arange(2), half=numpy.float32(0.5)
+    script: "count.py"
+"""
+    outcome, host = await expanded(tmp_path, snakefile, settings, wrote({}), files={"count.py": ""})
+    assert outcome.state == State.COMPLETE, outcome
+    [told] = [one["content"] for one in host.steps[0].document["inputs"] if one["path"].endswith(".json")]
+    assert json.loads(told)["params"]["items"] == [3, [0, 1], 0.5]
+
+
+async def test_what_snakemake_does_not_take_for_done_is_told(settings: Settings, tmp_path: Path) -> None:
+    """And what was mended by another attempt is not: here the site fails, once."""
+    seen: list[str] = []
+
+    def ends(step: Step) -> StepEnd:
+        seen.append(step.name)
+        if step.name == "b" and seen.count("b") == 1:
+            return StepEnd("task-1", State.SYSTEM_ERROR, {"system_logs": ["the site is on fire"]})
+        ended: StepEnd = wrote({"a.txt": ""})(step)
+        return ended
+
+    outcome, _ = await expanded(tmp_path, ENSURED, settings, ends, keep_going="true")
+    assert outcome.state == State.EXECUTOR_ERROR, outcome
+    assert "empty output files" in outcome.reason and "a.txt (rule a" in outcome.reason
+    assert "on fire" not in outcome.reason
+    assert seen.count("b") == 2
+    gone = ENSURED.replace('ensure("a.txt", non_empty=True)', '"a.txt", "other.txt"')
+
+    def forgetful(step: Step) -> StepEnd:
+        ended: StepEnd = wrote({})(step)
+        return StepEnd("t", ended.state, {**ended.log, "outputs": ended.log["outputs"][:1]}, ended.document)
+
+    outcome, _ = await expanded(tmp_path / "2", gone, settings, forgetful)
+    assert outcome.state == State.EXECUTOR_ERROR
+    assert "MissingOutputException" in outcome.reason and "other.txt" in outcome.reason
 
 
 async def test_a_large_file_is_not_read(settings: Settings, tmp_path: Path) -> None:

@@ -190,6 +190,13 @@ async def test_an_expander_without_a_last_word_is_told_of(
         await evaluate(code, settings, tmp_path)
 
 
+@pytest.mark.parametrize("code", ["sys.stdout.close()", "sys.stdout = None"])
+async def test_a_closed_stdout_hides_no_reason(code: str, settings: Settings, tmp_path: Path) -> None:
+    outcome, _ = await evaluate(f"import sys\n{code}\nraise ValueError('mine')", settings, tmp_path)
+    assert outcome.state == State.EXECUTOR_ERROR
+    assert "mine" in outcome.reason
+
+
 async def test_one_that_sleeps_is_not_waited_for(tmp_path: Path) -> None:
     impatient = snakemake_settings(tmp_path / "data", wes={"engine_silence_s": 3})
     outcome, _ = await evaluate("import time; time.sleep(10_000)", impatient, tmp_path)

@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import shlex
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
@@ -28,6 +29,7 @@ _FORMS = {
     "default_image": (r"[^\s-]\S*", "the name of an image"),
     "snakemake_image": (r"|[^\s-]\S*", "the name of an image"),
 }
+_WORDS = ("targets", "configfiles", "default_resources", "until", "omit_from")
 _WORKSPACE_BYTES = 256 * 1024**2
 
 
@@ -120,4 +122,10 @@ class SnakemakeEngine:
         for name, (form, said) in _FORMS.items():
             if not re.fullmatch(form, found[name]):
                 raise ValueError(f"the engine parameter {name} must be {said}")
+        for name in _WORDS:
+            try:
+                shlex.split(found[name])
+            except ValueError as error:
+                said = f"the engine parameter {name} must be words, quoted as in a shell"
+                raise ValueError(f"{said}: {error}") from error
         return {**found, "image_is_chosen": "true" if "default_image" in asked else "false"}

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import queue
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from snakemake.logging import logger
 from snakemake_interface_executor_plugins.executors.base import SubmittedJobInfo
 from snakemake_interface_executor_plugins.executors.real import RealExecutor
 from snakemake_interface_executor_plugins.settings import CommonSettings, ExecMode
@@ -45,6 +47,22 @@ class Expansion:
         self.has_system_failure = False
 
 
+class _LastError(logging.Handler):
+    """What Snakemake itself said last in this thread: of a job that it does not take for done."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self._said = threading.local()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._said.text = record.getMessage().strip()
+
+    def take(self) -> str:
+        text = getattr(self._said, "text", "")
+        self._said.text = ""
+        return text
+
+
 class TaskExecutor(RealExecutor):
     """Made by Snakemake when all jobs are known; see `executor_for`."""
 
@@ -57,6 +75,9 @@ class TaskExecutor(RealExecutor):
         self._ended: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._tell_ends, name="ended jobs", daemon=True)
         self._thread.start()
+        self._last_error = _LastError()
+        logger.addHandler(self._last_error)
+        self._failed: set[Any] = set()
 
     def run_job(self, job: Any) -> None:
         """Submit it, and return."""
@@ -74,6 +95,15 @@ class TaskExecutor(RealExecutor):
             self._ended.put(lambda: self._end(info, step, answer))
 
         self.expansion.server.run_step(step, ended)
+
+    def handle_job_error(self, job: Any) -> None:
+        """Note why Snakemake does not take a job for done whose task ended well: an output is missing, say."""
+        said = self._last_error.take()
+        if job in self._failed:
+            self._failed.discard(job)
+        elif job.restart_times <= job.attempt - 1:
+            self.expansion.failures.append(said or f"rule {job.name}: Snakemake does not take it for done")
+        super().handle_job_error(job)
 
     def shutdown(self) -> None:
         self._ended.put(None)
@@ -110,9 +140,8 @@ class TaskExecutor(RealExecutor):
         exit_code = _exit_code(log)
         if end["state"] not in ("COMPLETE", "EXECUTOR_ERROR") or exit_code is None:
             is_ours = end["state"] not in ("COMPLETE", "EXECUTOR_ERROR", "CANCELED")
-            self.expansion.has_system_failure |= is_ours
             said = (log.get("system_logs") or ["for a reason that its log does not tell"])[-1]
-            self._fail(info, f"{name} ended {end['state']}: {said}")
+            self._fail(info, f"{name} ended {end['state']}: {said}", is_ours=is_ours)
             return
         if end["state"] != "COMPLETE" or exit_code != 0:
             self._fail(info, f"{name} ended with exit code {exit_code}{_last_lines(log)}")
@@ -146,9 +175,13 @@ class TaskExecutor(RealExecutor):
             elif url in sizes:
                 workspace.add(path, Place(url, sizes[url], identity))
 
-    def _fail(self, info: SubmittedJobInfo, reason: str, *, is_final: bool = False) -> None:
+    def _fail(
+        self, info: SubmittedJobInfo, reason: str, *, is_final: bool = False, is_ours: bool = False
+    ) -> None:
+        self._failed.add(info.job)
         if is_final or info.job.restart_times <= info.job.attempt - 1:
             self.expansion.failures.append(reason)
+            self.expansion.has_system_failure |= is_ours
         self.report_job_error(info, msg=reason)
 
 
