@@ -148,7 +148,7 @@ class Conductor:
         found = {name: await engine_fault(name, self.engines) for name in self.engines}
         faults = {name: fault for name, fault in found.items() if fault}
         if time.monotonic() >= self._tell_at:
-            await self._waiting.tell(faults)
+            await self._waiting.tell(faults, self._driven)
             self._tell_at = time.monotonic() + _TELL_EVERY_S
         return faults
 

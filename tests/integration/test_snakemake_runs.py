@@ -373,6 +373,9 @@ rule all:
         f"{W}/data/table.tsv": ("table.tsv", "FILE"),
     }
     assert step.document["executors"][0]["command"][-1].endswith("echo hello")
+    (lab / "many/x.txt").write_text("more")
+    _, other = await expanded(tmp_path / "2", snakefile, generous, wrote({}), params=params, files=files)
+    assert other.steps[0].key != step.key
     refused, _ = await expanded(tmp_path, snakefile, settings, params=params, files=files)
     assert refused.state == State.EXECUTOR_ERROR
     assert "workflow_params.reads" in refused.reason and "outside the directories" in refused.reason

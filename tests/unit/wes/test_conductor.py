@@ -202,6 +202,22 @@ async def test_runs_wait_for_an_engine_that_was_removed(settings: Settings) -> N
         assert second.player.begun == ["a", "b"]
 
 
+async def test_a_run_that_waits_says_so_beside_one_that_goes_on(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What this server drives of that engine, it began before."""
+    monkeypatch.setattr(conductor, "_TELL_EVERY_S", 0.0)
+    async with Workshop(settings) as shop:
+        begun = await shop.submit([step("going", "hang")])
+        await shop.until_begun(1)
+        shop.engine.installed = None
+        await shop.has_looked()
+        new = await shop.submit(TWO)
+        await shop.until_told(new, "the run waits: ")
+        assert (await shop.runs.get(begun)).state is State.RUNNING
+        shop.player.go()
+
+
 async def test_a_run_waits_for_an_engine_that_is_removed_under_way(shop: Workshop) -> None:
     shop.engine.raises = [EngineUnusable("there is no sandbox")]
     run = await shop.ended_run(await shop.submit(TWO))

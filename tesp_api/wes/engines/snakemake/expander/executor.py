@@ -97,7 +97,7 @@ class TaskExecutor(RealExecutor):
         self.expansion.server.run_step(step, ended)
 
     def handle_job_error(self, job: Any) -> None:
-        """Note why Snakemake does not take a job for done whose task ended well: an output is missing, say."""
+        """Note why Snakemake does not take a job for done whose task ended well: no output, say."""
         said = self._last_error.take()
         if job in self._failed:
             self._failed.discard(job)

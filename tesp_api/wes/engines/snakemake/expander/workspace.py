@@ -91,7 +91,8 @@ class Workspace:
             return
         folder = f"{url.rstrip('/')}/"
         below = {path_below(folder, one): (one, size) for one, size in self._walk(folder)}
-        self.add_folder(path, Place(folder, None), {})
+        told = sorted((name, size) for name, (_, size) in below.items())
+        self.add_folder(path, Place(folder, None, f"{folder} {told}"), {})
         for name, (one, size) in below.items():
             self.add(f"{path}/{name}", Place(one, size))
 
