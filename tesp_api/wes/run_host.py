@@ -185,16 +185,18 @@ class StoreRunHost:
         """The task of the same step in the run that is resumed, if that has succeeded, and whose it was."""
         if not self._run.resumes:
             return None
-        earlier = await self._parts.runs.find_step_by_key(self._run.resumes, step.key)
-        if earlier is None:
-            return None
+        for key in (step.key, *step.later_keys):
+            earlier = await self._parts.runs.find_step_by_key(self._run.resumes, key)
+            if earlier is not None and await self._has_succeeded(earlier.task_id, step):
+                return earlier.task_id, earlier.reused_from or self._run.resumes
+        return None
+
+    async def _has_succeeded(self, task_id: str, step: Step) -> bool:
         try:
-            task = await self._parts.tasks.get(earlier.task_id)
+            task = await self._parts.tasks.get(task_id)
         except TaskNotFound:
-            return None
-        if task.state is not State.COMPLETE or _exit_code(task) not in step.success_codes:
-            return None
-        return earlier.task_id, earlier.reused_from or self._run.resumes
+            return False
+        return task.state is State.COMPLETE and _exit_code(task) in step.success_codes
 
     async def _is_there(self, task_id: str) -> bool:
         try:

@@ -196,6 +196,7 @@ async def test_the_same_jobs_come_to_the_same_steps(settings: Settings, tmp_path
     assert outcome.reason.startswith("step b (task task-1) ended with exit code 1; the end of its stderr:")
     assert "it went wrong" in outcome.reason
     assert [step.name for step in host.steps] == ["a", "b", "b"]
+    assert host.steps[2].key in host.steps[1].later_keys
     run = snakemake_run(tmp_path / "run-1", {"Snakefile": RANDOM})
     again = await SnakemakeEngine(settings).execute(run, host)
     assert again == outcome
@@ -319,6 +320,11 @@ rule g:
     assert chosen.state == State.COMPLETE, chosen
     assert {step.document["executors"][0]["image"] for step in host.steps} == {"lab/tools:1"}
     assert sorted(chosen.outputs) == ["a", "g"]
+    default = settings.wes.snakemake.default_image
+    named, _ = await expanded(
+        tmp_path, snakefile, settings, wrote({}), files=files, targets="a", default_image=default
+    )
+    assert named.state == State.COMPLETE, named
 
 
 @pytest.mark.parametrize(

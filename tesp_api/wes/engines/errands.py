@@ -30,6 +30,7 @@ _LOG_MAX_CHARACTERS = 256 * 1024
 _LOG_LINES_MAX = 100
 _NAME_MAX_CHARACTERS = 200
 _KEY_MAX_CHARACTERS = 200
+_LATER_KEYS_MAX = 10
 _WAITERS_MAX = 4
 """For one step; our own expanders wait for each once."""
 
@@ -224,7 +225,14 @@ def _step_of(message: Message) -> Step:
     key, name = _text(message, "key"), _text(message, "name")[:_NAME_MAX_CHARACTERS]
     if len(key) > _KEY_MAX_CHARACTERS:
         raise ValueError(f"key may have at most {_KEY_MAX_CHARACTERS} characters")
-    return Step(key, name, document, frozenset(codes))
+    later = message.get("later_keys", [])
+    if not isinstance(later, list) or not all(isinstance(one, str) for one in later):
+        raise TypeError("later_keys must be a list of strings")
+    if len(later) > _LATER_KEYS_MAX or any(len(one) > _KEY_MAX_CHARACTERS for one in later):
+        raise ValueError(
+            f"there may be {_LATER_KEYS_MAX} later_keys, each of {_KEY_MAX_CHARACTERS} characters"
+        )
+    return Step(key, name, document, frozenset(codes), tuple(later))
 
 
 def _as_json(stat: FileStat) -> dict[str, Any]:

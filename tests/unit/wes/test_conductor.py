@@ -450,6 +450,18 @@ async def _dies(*_: object, **__: object) -> None:
     raise StoreUnavailable("gone")
 
 
+async def test_another_attempt_is_taken_over(shop: Workshop) -> None:
+    first = await shop.ended_run(
+        await shop.submit([step("a") | {"command": ["true", "2"]}, step("b", "false")])
+    )
+    assert first.state is State.EXECUTOR_ERROR
+    shop.player.begun.clear()
+    mended = [step("a", later=[["true", "3"], ["true", "2"]]), step("b")]
+    run_id = await shop.submit(mended, parameters={"resume": first.id})
+    assert (await shop.ended_run(run_id)).state is State.COMPLETE
+    assert shop.player.begun == ["b"]
+
+
 async def test_finished_steps_are_taken_over(shop: Workshop) -> None:
     steps = [step("a", outputs={"/o/x": "a/x"}), step("b", "false", after=["a"], inputs={"/i/x": "a/x"})]
     failed = await shop.ended_run(await shop.submit(steps))

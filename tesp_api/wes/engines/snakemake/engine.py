@@ -121,7 +121,7 @@ class SnakemakeEngine:
         asked = {
             name: str(value)
             for name, value in run.engine_parameters.items()
-            if name in self.parameters and value not in ("", self.parameters[name])
+            if name in self.parameters and value != ""
         }
         found = {**self.parameters, **asked}
         for name, (form, said) in _FORMS.items():
