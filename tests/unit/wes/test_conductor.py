@@ -13,6 +13,7 @@ from tesp_api.errors import (
     EngineUnusable,
     InvalidRequest,
     LimitReached,
+    NothingStored,
     RunInUse,
     RunNotFound,
     StorageUnavailable,
@@ -448,6 +449,19 @@ async def test_a_step_that_was_written_down_before_a_crash_is_made_then(settings
 async def _dies(*_: object, **__: object) -> None:
     """As a process that ends between writing a step down and making its task."""
     raise StoreUnavailable("gone")
+
+
+@pytest.mark.parametrize(("error", "is_kept"), [(NothingStored, False), (StoreUnavailable, True)])
+async def test_attachments_stay_where_the_run_may_be_stored(
+    error: type[Exception], is_kept: bool, shop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def create(*_: object, **__: object) -> str:
+        raise error("not now")
+
+    monkeypatch.setattr(shop.runs, "create", create)
+    with pytest.raises(error):
+        await shop.submit(TWO)
+    assert bool(list((shop.settings.data_dir / "wes/work").glob("*"))) is is_kept
 
 
 async def test_another_attempt_is_taken_over(shop: Workshop) -> None:
