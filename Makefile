@@ -12,10 +12,11 @@ SOURCES := poetry.lock pyproject.toml .ci/install .ci/locked_requirements.py .ci
 
 # What the tests start: container runtimes, a static busybox to make an image of, curl for the README, ps,
 # web servers that list directories, an FTP server and what checks its users, what docker/dts takes to build,
-# a Ceph object gateway with the little cluster that it needs, Slurm, the `python` of CWL's conformance tests.
+# a Ceph object gateway with the little cluster that it needs, Slurm, the `python` of CWL's conformance tests, a
+# browser with a font.
 TEST_PACKAGES := docker.io iptables podman runc bubblewrap busybox-static curl procps nginx-light apache2-bin \
     vsftpd libpam-pwdfile openssl docker-compose debootstrap faketime \
-    ceph-mon ceph-osd radosgw rabbitmq-server slurm-wlm munge python-is-python3
+    ceph-mon ceph-osd radosgw rabbitmq-server slurm-wlm munge python-is-python3 chromium fonts-dejavu-core
 # They start a Docker daemon, make users and enter namespaces: that takes root.
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo env "PATH=$$PATH" PYTHONDONTWRITEBYTECODE=1)
 

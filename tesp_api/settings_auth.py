@@ -95,7 +95,7 @@ class IssuerSettings(Table):
     keys_good_s: Seconds = Field(86400.0, description="... and used so long if that fails")
     ca: Path | None = Field(None, description="PEM: the authority of its certificate")
     allow_http: bool = Field(False, description="its url may be http:// beyond loopback")
-    client_id: str | None = Field(None, description="by which the documentation's page logs in (with PKCE)")
+    client_id: str | None = Field(None, description="by which the dashboard and the docs log in (with PKCE)")
 
     @model_validator(mode="after")
     def _fits(self) -> "IssuerSettings":

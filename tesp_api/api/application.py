@@ -34,6 +34,7 @@ from tesp_api.api.root_path import RootPath
 from tesp_api.api.run_files import RunFileEndpoints
 from tesp_api.api.runs import RunEndpoints
 from tesp_api.api.tasks import TaskEndpoints
+from tesp_api.api.ui import UiEndpoints
 from tesp_api.audit_log import AuditLog
 from tesp_api.bell import Bell
 from tesp_api.settings import Settings
@@ -87,7 +88,8 @@ def build_api(
             *(RunFileEndpoints(workflows).routes("/tesp/v1") if workflows else ()),
             *LimitsEndpoint(store, settings).routes("/tesp/v1"),
             *HealthEndpoints(store.check, checks, tells_why=not authenticators).routes(),
-            *DocsEndpoints(document, root_path, authenticators).routes(),
+            *DocsEndpoints(document, authenticators).routes(),
+            *UiEndpoints(settings, authenticators, with_runs=workflows is not None).routes(),
         ]
     )
     app.state.drain = drain

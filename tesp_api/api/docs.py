@@ -8,7 +8,7 @@ from importlib.resources import files
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.responses import HTMLResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
@@ -54,13 +54,10 @@ _HEADERS = {
 
 
 class DocsEndpoints:
-    """`/` and `/docs` for people, `/openapi.json` for programs."""
+    """`/docs` for people, `/openapi.json` for programs."""
 
-    def __init__(
-        self, document: dict[str, Any], root_path: str, authenticators: Sequence[Authenticator]
-    ) -> None:
+    def __init__(self, document: dict[str, Any], authenticators: Sequence[Authenticator]) -> None:
         self._document = document
-        self._root_path = root_path
         self._schemes = list(dict.fromkeys(one.scheme for one in authenticators))
         self._oidc = [one for one in authenticators if isinstance(one, OidcAuthenticator)]
 
@@ -68,16 +65,11 @@ class DocsEndpoints:
         """The endpoints as routes."""
         folder = str(files("fastapi_swagger").joinpath("resources"))
         return [
-            Route("/", self.redirect, methods=["GET"]),
             Route("/docs", self.show_page, methods=["GET"]),
             Route(REDIRECT_PATH, self.return_from_login, methods=["GET"]),
             Route("/openapi.json", self.show_document, methods=["GET"]),
             Mount("/docs/files", StaticFiles(directory=folder)),
         ]
-
-    async def redirect(self, _: Request) -> Response:
-        """Lead to the documentation."""
-        return RedirectResponse(f"{self._root_path}/docs" if self._root_path else "docs")
 
     async def show_page(self, _: Request) -> Response:
         """The Swagger UI."""

@@ -16,6 +16,9 @@ _ADD = """INSERT INTO state_counts VALUES ({row}.owner, {row}.groups_json, {row}
     ('*', '[]', {row}.state, {by})
     ON CONFLICT (owner, groups_json, state) DO UPDATE SET tasks = tasks + excluded.tasks;"""
 
+_ADD_NEW = _ADD.format(row="NEW", by="1")
+_DROP_OLD = _ADD.format(row="OLD", by="-1")
+
 STATEMENTS = (
     """CREATE TABLE state_counts (
         owner TEXT NOT NULL,
@@ -29,14 +32,14 @@ STATEMENTS = (
     " GROUP BY owner, groups_json, state",
     "INSERT INTO state_counts SELECT '*', '[]', state, count(*) FROM tasks GROUP BY state",
     f"""CREATE TRIGGER state_of_created AFTER INSERT ON tasks BEGIN
-        {_ADD.format(row="NEW", by="1")}
+        {_ADD_NEW}
     END""",
     f"""CREATE TRIGGER state_of_changed AFTER UPDATE OF state ON tasks WHEN OLD.state <> NEW.state BEGIN
-        {_ADD.format(row="OLD", by="-1")}
-        {_ADD.format(row="NEW", by="1")}
+        {_DROP_OLD}
+        {_ADD_NEW}
     END""",
     f"""CREATE TRIGGER state_of_removed AFTER DELETE ON tasks BEGIN
-        {_ADD.format(row="OLD", by="-1")}
+        {_DROP_OLD}
     END""",
 )
 """What begins to count, as a part of a migration."""

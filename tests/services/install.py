@@ -4,7 +4,7 @@ Pulsar's server (pulsar-app) and its library (pulsar-galaxy-lib) ship the same `
 the server lives in an environment of its own, outside the one that tests run in. So do the versions
 of py-tes that real clients pin. MongoDB's server comes as a wheel that holds the program; moto's
 versions of botocore are no concern of ours. DRMAA's module is only on the path of a Pulsar that needs it.
-cwltest judges conformance tests.
+cwltest judges conformance tests. Playwright, which drives a browser, is on the path of its tests alone.
 """
 
 import fcntl
@@ -24,7 +24,11 @@ MONGOD_VENV = VENVS / "mongod"
 MOTO_VENV = VENVS / "moto"
 DRMAA_VENV = VENVS / "drmaa"
 CWLTEST_VENV = VENVS / "cwltest"
-ALL = (PULSAR_VENV, PY_TES_04_VENV, PY_TES_11_VENV, MONGOD_VENV, MOTO_VENV, DRMAA_VENV, CWLTEST_VENV)
+BROWSER_VENV = VENVS / "browser"
+ALL = (
+    *(PULSAR_VENV, PY_TES_04_VENV, PY_TES_11_VENV, MONGOD_VENV, MOTO_VENV, DRMAA_VENV, CWLTEST_VENV),
+    BROWSER_VENV,
+)
 
 
 def service_python() -> str:

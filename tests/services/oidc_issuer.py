@@ -1,13 +1,17 @@
-"""An OpenID Connect issuer on loopback: discovery, keys that can be changed, tokens of every kind,
-outages."""
+"""An OpenID Connect issuer on loopback: discovery, keys that can be changed, tokens of every kind, logins of
+browsers by code and PKCE, outages."""
 
+import base64
+import hashlib
 import json
 import threading
 import time
+import uuid
 from collections.abc import Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from joserfc import jws
 from joserfc.jwk import ECKey, Key, OKPKey, RSAKey
@@ -29,6 +33,11 @@ class OidcIssuer:
         self.body: bytes | None = None
         """What is answered instead of the key set."""
         self.asked: list[str] = []
+        self.codes: dict[str, dict[str, str]] = {}
+        """What was asked for with the codes that have not been changed for tokens."""
+        self.refreshed = 0
+        """How often a token was renewed."""
+        self.expires_in_s = 300
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self.url = f"http://127.0.0.1:{self._server.server_port}/realms/tesp"
 
@@ -86,15 +95,60 @@ class OidcIssuer:
             }
         ).encode()
 
+    def agree(self, asked: dict[str, str]) -> str:
+        """Where the browser goes from the login page, of somebody who agrees at once."""
+        code = uuid.uuid4().hex
+        self.codes[code] = asked
+        return f"{asked['redirect_uri']}?{urlencode({'code': code, 'state': asked['state']})}"
+
+    def tokens(self, form: Mapping[str, str]) -> dict[str, Any] | None:
+        """What a code, with the verifier of its challenge, or a refresh token is changed for."""
+        if form["grant_type"] == "refresh_token":
+            self.refreshed += 1
+            return self._answer() if form["refresh_token"] == "renew-me" else None
+        asked = self.codes.pop(form["code"], None)
+        digest = hashlib.sha256(form["code_verifier"].encode()).digest()
+        challenge = base64.urlsafe_b64encode(digest).decode().rstrip("=")
+        if (
+            asked is None
+            or asked["code_challenge"] != challenge
+            or asked["redirect_uri"] != form["redirect_uri"]
+        ):
+            return None
+        return self._answer()
+
+    def _answer(self) -> dict[str, Any]:
+        token = {"access_token": self.token(), "refresh_token": "renew-me", "token_type": "Bearer"}
+        return {**token, "expires_in": self.expires_in_s}
+
     def _handler(self) -> type[BaseHTTPRequestHandler]:
         issuer = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 issuer.asked.append(self.path)
+                place = urlsplit(self.path)
+                if place.path.endswith("/auth"):
+                    self.send_response(302)
+                    self.send_header("Location", issuer.agree(dict(parse_qsl(place.query))))
+                    self.send_header("Content-Length", "0")
+                    self.end_headers()
+                    return
                 is_document = self.path.endswith("/.well-known/openid-configuration")
                 body = issuer.document() if is_document else issuer.body or issuer.key_set()
                 self.send_response(issuer.status)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def do_POST(self) -> None:
+                issuer.asked.append(self.path)
+                form = self.rfile.read(int(self.headers["Content-Length"])).decode()
+                answer = issuer.tokens(dict(parse_qsl(form)))
+                body = json.dumps(answer or {"error": "invalid_grant"}).encode()
+                self.send_response(200 if answer else 400)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Access-Control-Allow-Origin", self.headers.get("Origin", "*"))
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
                 self.wfile.write(body)

@@ -35,8 +35,9 @@ LAYERS = {
     "wes": {"settings_engines", "wes", "store", "storage", "worker", "tes", "errors", "settings", "bell"},
     "api": {
         *("api", "wes", "store", "storage", "tes", "errors", "settings", "settings_auth", "settings_limits"),
-        *("bell", "audit_log"),
+        *("bell", "audit_log", "web"),
     },
+    "web": {"web"},
     "audit_log": {"settings", "tes"},
 }
 """Each layer, and the layers that it may import. `cli` and `app` put things together and may import all."""

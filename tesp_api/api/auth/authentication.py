@@ -20,10 +20,13 @@ _PUBLIC = frozenset(
         *("/ga4gh/tes/v1/service-info", "/v1/service-info", "/v1/tasks/service-info"),
         "/ga4gh/wes/v1/service-info",
         *("/healthz", "/readyz"),
-        *("/", "/docs", "/docs/oauth2-redirect", "/openapi.json"),
+        *("/", "/ui", "/docs", "/docs/oauth2-redirect", "/openapi.json"),
         *("/docs/files/favicon-32x32.png", "/docs/files/swagger-ui.css", "/docs/files/swagger-ui-bundle.js"),
     }
 )
+_DASHBOARD = "/ui/"
+"""Nothing but the dashboard's page and files is below it; what they show is asked for with credentials."""
+
 _CHALLENGES = {"basic": 'Basic realm="TESP", charset="UTF-8"', "bearer": 'Bearer realm="TESP"'}
 _NAMES = {"basic": "a user and a password (HTTP Basic)", "bearer": "a token (Bearer)"}
 
@@ -43,6 +46,7 @@ class Authentication:
         self._guard = LoginGuard(settings.limits.logins)
         root_path = settings.server.root_path
         self._public = frozenset({root_path, *(f"{root_path}{path}" for path in _PUBLIC)})
+        self._dashboard = f"{root_path}{_DASHBOARD}"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
@@ -62,7 +66,7 @@ class Authentication:
         if not self._authenticators:
             put_identity(scope, OPEN)
             return True
-        if scope["path"] in self._public:
+        if scope["path"] in self._public or scope["path"].startswith(self._dashboard):
             return True
         given = self._given(scope)
         identity = self._verified.known(_kept_as(given, scope))

@@ -196,4 +196,4 @@ def _check(world: World, run: _Run) -> None:
 def _is_there(world: World, run: _Run) -> bool:
     query = {"tag_key": "wes.run_id", "tag_value": run.id}
     tasks = world.server.client.get("/ga4gh/tes/v1/tasks", params=query).json()["tasks"]
-    return bool(tasks) or (world.shared / "runs" / run.id).exists()
+    return bool(tasks) or (world.work / run.id).exists()

@@ -110,6 +110,8 @@ class World:
             self.shared = self.folder / "shared"
             self.shared.mkdir()
             self.shared.chmod(0o777)
+            self.work = self.folder / "runs"
+            self.work.mkdir()
             stack.enter_context(self.web)
             settings = self._start_parts(stack)
             make = TespServer if self.kind.app == REAL_APP else ForkedServer
@@ -158,7 +160,7 @@ class World:
     def _start_parts(self, stack: ExitStack) -> dict[str, str]:
         """Start all but the servers; returns their settings."""
         kind = self.kind
-        roots = [{"path": str(self.shared), "mount": "rw"}]
+        roots = [{"path": str(path), "mount": "rw"} for path in (self.shared, self.work)]
         settings = {
             **(ONLY_DOCKER if kind.runtime == "docker" else ONLY_BUBBLEWRAP),
             f"{_PREFIX}FILE_ROOTS": "@json " + json.dumps(roots),
@@ -168,7 +170,7 @@ class World:
             "TESP_API_SCHEDULER__LOST_AFTER_S": "20",
             "TESP_API_RETRIES__RUN_AGAIN": '@json ["executor"]',
             "TESP_API_RETRIES__PAUSE_S": "0.2",
-            "TESP_API_WES__WORK_URL": str(self.shared / "runs"),
+            "TESP_API_WES__WORK_URL": str(self.work),
         }
         if kind.runtime == "docker":
             require_docker()

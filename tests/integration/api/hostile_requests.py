@@ -263,6 +263,7 @@ PATHS = [
     get("a cancel that is read", 404, f"{TASKS}/x:cancel"),
     get("a file of ours", 404, "/docs/files/..%2f..%2f..%2f..%2fpyproject.toml"),
     get("a file of the system", 404, "/docs/files//etc/passwd"),
+    get("a file beside the dashboard's", 404, "/ui/assets/x/..%2f..%2f..%2fweb%2f__init__.py"),
     get("a log of executor -1", 404, "/tesp/v1/tasks/nobody/logs/-1/stdout"),
     get("a path of nobody", 404, "/.env"),
     get("two slashes", 404, f"/{TASKS}"),

@@ -25,7 +25,7 @@ PASSWORD = "open sesame"
 KEEP_S = 0.2
 PUBLIC = [
     *(f"{TES}/service-info", "/v1/service-info", "/v1/tasks/service-info", "/healthz", "/readyz"),
-    *("/", "/docs", "/openapi.json", "/docs/files/swagger-ui.css"),
+    *("/", "/docs", "/openapi.json", "/docs/files/swagger-ui.css", "/ui", "/ui/", "/ui/tasks/x"),
 ]
 GUARDED = [
     *(("GET", f"{TES}/tasks"), ("POST", f"{TES}/tasks"), ("GET", f"{TES}/tasks/x"), ("GET", "/v1/tasks/x")),
@@ -41,6 +41,7 @@ GUARDED = [
     ),
     *(("GET", "/tesp/v1/tasks/x/logs/0/stdout"), ("GET", "/nothing"), ("OPTIONS", f"{TES}/tasks")),
     *(("GET", "/docs/files/"), ("GET", "//healthz"), ("GET", "/healthz/"), ("GET", "/HEALTHZ")),
+    *(("GET", "//ui/"), ("GET", "/uix"), ("GET", "/UI/"), ("GET", "/docs/ui/")),
     ("GET", f"{TES}/tasks/service-info"),
 ]
 

@@ -40,16 +40,16 @@ async def test_tasks(client: httpx.AsyncClient, seen: str, prefix: str) -> None:
 
 
 async def test_redirects_lead_back_through_the_proxy(client: httpx.AsyncClient, seen: str) -> None:
-    for path, target in ((f"{seen}/", f"{ROOT}/docs"), (f"{seen}{TES}/tasks/", f"{ROOT}{TES}/tasks")):
+    for path, target in ((f"{seen}/", f"{ROOT}/ui/"), (f"{seen}{TES}/tasks/", f"{ROOT}{TES}/tasks")):
         answer = await client.get(path)
         assert answer.status_code == 307
         assert httpx.URL(urljoin(f"http://tesp{ROOT}/", answer.headers["location"])).path == target
 
 
-async def test_the_bare_path_leads_to_the_docs(client: httpx.AsyncClient) -> None:
+async def test_the_bare_path_leads_to_the_dashboard(client: httpx.AsyncClient) -> None:
     answer = await client.get(ROOT, follow_redirects=True)
     assert answer.status_code == 200
-    assert answer.url.path == f"{ROOT}/docs"
+    assert answer.url.path == f"{ROOT}/ui/"
 
 
 async def test_the_page_finds_its_files(client: httpx.AsyncClient, seen: str) -> None:
