@@ -109,6 +109,7 @@ def create_app(
         bell,
         tail_bytes=settings.logs.tail_bytes,
         log_max_bytes=settings.logs.max_bytes,
+        steps_max=settings.wes.steps_max,
     )
 
     def files_for(run: EngineRun, owner: str, readable: Sequence[str]) -> RunFiles:

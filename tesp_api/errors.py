@@ -19,6 +19,7 @@
     ├── SettingsError               (stops the start)
     ├── StoreError                  500
     │   ├── StoreUnavailable        503   try again later
+    │   │   └── NothingStored       503   ... and nothing of it is there
     │   ├── DataFolderInUse         (stops the start)
     │   ├── TransitionRefused       409   the task is not in a state from which this can be done
     │   ├── ClaimLost               (another process, or nobody, owns the task now)
@@ -235,6 +236,10 @@ class StoreUnavailable(StoreError):
     """The store does not answer now."""
 
     http_status = 503
+
+
+class NothingStored(StoreUnavailable):
+    """What was to be stored is not, and it is known that it is not; the same may be tried again."""
 
 
 class DataFolderInUse(StoreError):

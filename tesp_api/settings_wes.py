@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import Field, field_validator, model_validator
 
-from tesp_api.settings_base import Table
+from tesp_api.settings_base import Seconds, Table
 from tesp_api.settings_engines import CwlSettings, SandboxSettings, SnakemakeSettings
 
 Bytes = Annotated[int, Field(gt=0)]
@@ -29,6 +29,11 @@ class WesSettings(Table):
         "unless set, and none where nobody logs in",
     )
     live_max: int = Field(100, ge=1, description="runs of one user that have not ended")
+    steps_max: int = Field(100_000, ge=1, description="steps of one run; one with more ends")
+    engine_silence_s: Seconds = Field(
+        3600.0,
+        description="a run ends if none of its steps runs and its engine says nothing for so many seconds",
+    )
     max_body_bytes: Bytes = Field(
         256 * 1024**2, description="of a request that starts a run, with its attachments"
     )

@@ -59,25 +59,24 @@ class Creation:
         admitted = self.admit(new, who)
         return self._task(new_task_id(), admitted, who.owner, who.groups, [f"{CREATED_BY}{request_id}"])
 
-    async def create_step(
-        self,
-        task_id: str,
-        document: Mapping[str, Any],
-        *,
-        owner: str,
-        groups: Sequence[str],
-        places: Sequence[str],
-        notes: Sequence[str],
-    ) -> None:
-        """Store the task of a workflow's step under this id and ring, unless it is there (`wes.StepTasks`).
+    def admit_step(self, document: Mapping[str, Any], *, owner: str, places: Sequence[str]) -> NewTask:
+        """The task of a workflow's step (`wes.StepTasks`).
 
         It may name the folders of runs in `places`, which no other task may.
 
         Raises:
             InvalidRequest: it is no task, or none that may run here; names every fault.
+        """
+        return self._admission.admit(validate_task(dict(document)), owner, places)
+
+    async def create_step(
+        self, task_id: str, admitted: NewTask, *, owner: str, groups: Sequence[str], notes: Sequence[str]
+    ) -> None:
+        """Store the task of a workflow's step under this id and ring, unless it is there (`wes.StepTasks`).
+
+        Raises:
             LimitReached: the owner, or all, have as many as they may.
         """
-        admitted = self._admission.admit(validate_task(dict(document)), owner, places)
         task = self._task(task_id, admitted, owner, groups, notes)
         await self._store.create(task, caps=self._allowances.caps_of(owner))
         self._bell.ring(task_id)

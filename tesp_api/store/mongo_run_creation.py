@@ -12,7 +12,7 @@ from weakref import WeakValueDictionary
 from bson.int64 import Int64
 from pymongo.errors import DocumentTooLarge, DuplicateKeyError
 
-from tesp_api.errors import Fault, InvalidRequest, KeyReused, RunNotFound, StoreUnavailable, TespError
+from tesp_api.errors import Fault, InvalidRequest, KeyReused, NothingStored, RunNotFound, TespError
 from tesp_api.store.base import OnceKey
 from tesp_api.store.mongo import MongoTaskStore
 from tesp_api.store.mongo_documents import Database, Document, once_hash, to_micros
@@ -83,7 +83,7 @@ class MongoRunCreation:
             return fault
         if await db.runs.find_one({"_id": stored["_id"]}, {"_id": 1}):
             return None
-        return fault or StoreUnavailable("the same request was refused a moment ago: send it again")
+        return fault or NothingStored("the same request was refused a moment ago: send it again")
 
     async def _fault_of(
         self, db: Database, owner: str, uses: Sequence[str], live_max: int | None

@@ -138,6 +138,7 @@ class RunStore(Protocol):
             LimitReached: its owner has `live_max` runs that have not ended.
             RunNotFound: one that it uses is not there any more.
             InvalidRequest: it is larger than can be stored.
+            NothingStored: the same request was refused at the same time.
         """
 
     async def find_once(self, owner: str, once: OnceKey) -> str | None:

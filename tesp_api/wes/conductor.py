@@ -23,6 +23,7 @@ from tesp_api.wes.conduct_run import (
     EngineFailed,
     FilesFor,
     RunSurroundings,
+    claim_of,
     conduct_run,
     engine_fault,
     fail_run,
@@ -41,6 +42,12 @@ _TELL_EVERY_S = 15.0
 _ENGINE_TRIES = 3
 """So often an engine that fails is called for one run that comes to no further step meanwhile, before that
 ends SYSTEM_ERROR."""
+
+_DEATHS_MAX = 20
+"""So often it is called for one run that gets on meanwhile, by whichever server."""
+
+_DIED = "the workflow engine failed, and is called again: "
+_REASON_MAX_CHARACTERS = 500
 
 
 @dataclass(slots=True)
@@ -143,7 +150,7 @@ class Conductor:
         if time.monotonic() >= self._tell_at:
             self._tell_at = time.monotonic() + _TELL_EVERY_S
             try:
-                await self._waiting.tell(faults)
+                await self._waiting.tell(faults, self._driven)
             except Exception as error:  # who waits learns it later; who does not is claimed
                 _log.warning("runs that wait could not be told why: %s", error)
         return faults
@@ -216,9 +223,11 @@ class Conductor:
                         _log.exception("driving run %s failed", run.id)
                     elif error.steps > steps:  # it gets on
                         pause_s, failures, steps = _RETRY_MIN_S, 1, error.steps
-                    if failures >= _ENGINE_TRIES and not run.doomed:
+                    deaths = 1 + sum(line.startswith(_DIED) for line in run.system_logs)
+                    if (failures >= _ENGINE_TRIES or deaths >= _DEATHS_MAX) and not run.doomed:
                         await self._give_up(run, around, error)
                         return
+                    await self._note(run, error)
                 await _pause(pause_s, driven.cancel)
                 pause_s = min(pause_s * 2, _RETRY_MAX_S)
                 try:
@@ -235,6 +244,15 @@ class Conductor:
             await fail_run(run, around, f"the workflow engine {run.engine} failed: {error}")
         except (StoreUnavailable, ClaimLost) as failure:
             _log.warning("run %s is tried once more: %s", run.id, failure)
+
+    async def _note(self, run: Run, error: Exception) -> None:
+        """Have the run say that its engine failed: by that these are counted."""
+        try:
+            if not run.doomed:
+                line = f"{_DIED}{str(error)[:_REASON_MAX_CHARACTERS]}"
+                await self.parts.runs.tell(line, claim=claim_of(run))
+        except (StoreUnavailable, ClaimLost) as failure:
+            _log.warning("run %s cannot say that its engine failed: %s", run.id, failure)
 
     async def _tell(self, run: Run, error: StorageUnavailable) -> bool:
         """Have the run say what it waits for; returns whether it does."""

@@ -123,7 +123,7 @@ def asked_of(document: Mapping[str, Any], engine: WorkflowEngine) -> Asked:
     kind = _own_word(document["workflow_type"], engine.workflow_types) or document["workflow_type"]
     versions = engine.workflow_types.get(kind, ())
     asked = document["workflow_type_version"]
-    parameters = dict(engine.parameters) | document.get("workflow_engine_parameters", {})
+    parameters = dict(document.get("workflow_engine_parameters", {}))
     parameters.pop(RESUME, None)
     return Asked(kind, _own_version(asked, versions) or asked, parameters)
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import BinaryIO
 
 from tesp_api.bell import Bell
-from tesp_api.errors import Fault, InvalidRequest, RunNotFound, StoreUnavailable
+from tesp_api.errors import Fault, InvalidRequest, NothingStored, RunNotFound, StoreUnavailable
 from tesp_api.settings import Settings
 from tesp_api.storage.work_files import WorkFiles
 from tesp_api.storage.work_places import attachment_url, run_url
@@ -123,6 +123,9 @@ class RunCreation:
     async def _store(self, run: Run, once: OnceKey | None) -> str:
         try:
             return await self._runs.create(run, once=once, live_max=self._settings.wes.live_max)
+        except NothingStored:
+            await self._forget_files(run.work_url, run.owner)
+            raise
         except StoreUnavailable:
             raise  # whether it is stored is not known, so its files stay
         except RunNotFound as error:

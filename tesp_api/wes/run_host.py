@@ -3,10 +3,18 @@
 import asyncio
 import logging
 import time
-from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from collections.abc import Collection, Sequence
+from weakref import WeakValueDictionary
 
-from tesp_api.errors import LimitReached, RunCanceled, RunNotFound, StoreUnavailable, TaskNotFound
+from tesp_api.errors import (
+    Fault,
+    InvalidRequest,
+    LimitReached,
+    RunCanceled,
+    RunNotFound,
+    StoreUnavailable,
+    TaskNotFound,
+)
 from tesp_api.store.base import CREATED_BY, Claim, Task
 from tesp_api.store.log_tails import read_tails
 from tesp_api.store.run_states import RUN_TRANSITIONS
@@ -14,6 +22,7 @@ from tesp_api.store.runs import Run, StepRecord
 from tesp_api.tes.ids import new_task_id
 from tesp_api.tes.states import State
 from tesp_api.tes.tasks import View
+from tesp_api.tes.validation import NewTask
 from tesp_api.tes.views import task_view
 from tesp_api.wes.engines.base import LogName, RunFiles, Step, StepEnd
 from tesp_api.wes.run_tasks import HostParts, RunTasks, steps_of
@@ -42,10 +51,12 @@ class StoreRunHost:
         self._parts = parts
         self._tasks = RunTasks(run, parts)
         self._steps: dict[str, StepRecord] = {}
+        self._new_steps = 0
+        """How many are being written down."""
         self._created: set[str] = set()
         self._reused: dict[str, str] = {}
         """From which runs tasks were taken over."""
-        self._making: dict[str, asyncio.Lock] = {}
+        self._making: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._storing: set[asyncio.Future[None]] = set()
         self._refuses = False
         self._told_limit = False
@@ -69,20 +80,22 @@ class StoreRunHost:
 
     async def submit(self, step: Step) -> str:
         """See `RunHost.submit`."""
-        async with self._making.setdefault(step.key, asyncio.Lock()):
+        making = self._making.setdefault(step.key, asyncio.Lock())
+        async with making:
             self._check_open()
-            record = self._steps.get(step.key)
+            record, admitted = self._steps.get(step.key), None
             if record is None:
-                record = await self._new_record(step)
+                record, admitted = await self._counted_record(step)
                 self._steps[step.key] = record
             elif record.reused_from and not await self._is_there(record.task_id):
-                record = self._own_record(step)
+                record, admitted = self._own_record(step), self._admitted(step)
                 await self._parts.runs.replace_step(record, claim=self._claim)
                 self._steps[step.key] = record
             if record.reused_from:
                 self._reused[record.task_id] = record.reused_from
             elif record.task_id not in self._created:
-                await self._create(step, record.task_id)
+                if admitted or not await self._is_there(record.task_id):
+                    await self._create(step, record.task_id, admitted or self._admitted(step))
                 self._created.add(record.task_id)
         return record.task_id
 
@@ -135,32 +148,55 @@ class StoreRunHost:
         record_id = new_task_id()
         return StepRecord(record_id, self._run.id, step.key, step.name, record_id)
 
-    async def _new_record(self, step: Step) -> StepRecord:
-        """The step as it is written down, before there is a task: whoever comes back makes the same one."""
-        record = self._own_record(step)
-        earlier = await self._reusable(step)
-        if earlier is not None:
+    async def _counted_record(self, step: Step) -> tuple[StepRecord, NewTask | None]:
+        """As `_new_record`. Raises: InvalidRequest if the run has as many steps as it may."""
+        if len(self._steps) + self._new_steps >= self._parts.steps_max:
+            said = f"the run has {self._parts.steps_max} steps, as many as it may have (wes.steps_max)"
+            raise InvalidRequest([Fault(f"step {step.name}", said)])
+        self._new_steps += 1
+        try:
+            return await self._new_record(step)
+        finally:
+            self._new_steps -= 1
+
+    async def _new_record(self, step: Step) -> tuple[StepRecord, NewTask | None]:
+        """The step as it is written down, before there is a task: whoever comes back makes the same one.
+
+        With it the task, if it is one of the run's own. What is refused leaves nothing behind.
+        """
+        record, admitted = self._own_record(step), None
+        if earlier := await self._reusable(step):
             record = StepRecord(record.id, record.run_id, step.key, step.name, *earlier)
+        else:
+            admitted = self._admitted(step)
         kept = await self._parts.runs.put_step(record, claim=self._claim)
         if kept.reused_from and kept == record:
             said = f"{step.name}: taken over from run {kept.reused_from} (task {kept.task_id})\n"
             await self.log("stderr", said.encode(errors="replace"))
-        return kept
+        return kept, admitted
+
+    def _admitted(self, step: Step) -> NewTask:
+        """The task that the step is. Raises: InvalidRequest if it may not run here."""
+        tags = {**(step.document.get("tags") or {}), RUN_TAG: self._run.id, STEP_TAG: step.name}
+        document = {"name": step.name, **step.document, "tags": tags}
+        return self._parts.creation.admit_step(document, owner=self._run.owner, places=self._places)
 
     async def _reusable(self, step: Step) -> tuple[str, str] | None:
         """The task of the same step in the run that is resumed, if that has succeeded, and whose it was."""
         if not self._run.resumes:
             return None
-        earlier = await self._parts.runs.find_step_by_key(self._run.resumes, step.key)
-        if earlier is None:
-            return None
+        for key in (step.key, *step.later_keys):
+            earlier = await self._parts.runs.find_step_by_key(self._run.resumes, key)
+            if earlier is not None and await self._has_succeeded(earlier.task_id, step):
+                return earlier.task_id, earlier.reused_from or self._run.resumes
+        return None
+
+    async def _has_succeeded(self, task_id: str, step: Step) -> bool:
         try:
-            task = await self._parts.tasks.get(earlier.task_id)
+            task = await self._parts.tasks.get(task_id)
         except TaskNotFound:
-            return None
-        if task.state is not State.COMPLETE or _exit_code(task) not in step.success_codes:
-            return None
-        return earlier.task_id, earlier.reused_from or self._run.resumes
+            return False
+        return task.state is State.COMPLETE and _exit_code(task) in step.success_codes
 
     async def _is_there(self, task_id: str) -> bool:
         try:
@@ -169,17 +205,15 @@ class StoreRunHost:
             return False
         return True
 
-    async def _create(self, step: Step, task_id: str) -> None:
+    async def _create(self, step: Step, task_id: str, admitted: NewTask) -> None:
         """Store the task, and wait where its owner has as many as the limits allow.
 
         A task that comes to be after the run was canceled, or lost, is canceled itself.
         """
-        tags = {**(step.document.get("tags") or {}), RUN_TAG: self._run.id, STEP_TAG: step.name}
-        document = {"name": step.name, **step.document, "tags": tags}
         began = time.monotonic()
         while True:
             try:
-                await self._store(task_id, document, f"step {step.name} of workflow run {self._run.id}")
+                await self._store(task_id, admitted, f"step {step.name} of workflow run {self._run.id}")
                 break
             except LimitReached as error:
                 await self._tell_limit(step, error)
@@ -196,15 +230,14 @@ class StoreRunHost:
             self._told_limit = True
             await self._parts.runs.tell(f"step {step.name} waits: {error}", claim=self._claim)
 
-    async def _store(self, task_id: str, document: Mapping[str, Any], note: str) -> None:
+    async def _store(self, task_id: str, admitted: NewTask, note: str) -> None:
         """Store the task; goes on if the caller is cancelled, for it cannot be taken back (see `settle`)."""
         storing = asyncio.ensure_future(
             self._parts.creation.create_step(
                 task_id,
-                document,
+                admitted,
                 owner=self._run.owner,
                 groups=self._run.groups,
-                places=self._places,
                 notes=(note, *(line for line in self._run.system_logs if line.startswith(CREATED_BY))),
             )
         )

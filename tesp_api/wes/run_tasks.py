@@ -10,6 +10,7 @@ from tesp_api.errors import TaskNotFound
 from tesp_api.store.base import TaskStore
 from tesp_api.store.runs import STEPS_PAGE_MAX, Run, RunStore, StepRecord
 from tesp_api.tes.states import FINAL
+from tesp_api.tes.validation import NewTask
 from tesp_api.wes.task_ends import TaskEnds
 
 _CANCELS_AT_ONCE = 32
@@ -18,22 +19,19 @@ _CANCELS_AT_ONCE = 32
 class StepTasks(Protocol):
     """Makes tasks of steps; the same rules hold as for tasks that come from outside."""
 
-    async def create_step(
-        self,
-        task_id: str,
-        document: Mapping[str, Any],
-        *,
-        owner: str,
-        groups: Sequence[str],
-        places: Sequence[str],
-        notes: Sequence[str],
-    ) -> None:
-        """Store the task under this id, unless it is there; it may name the folders of runs in `places`.
-
-        Its system logs begin with `notes`.
+    def admit_step(self, document: Mapping[str, Any], *, owner: str, places: Sequence[str]) -> NewTask:
+        """The task, if it may run here; it may name the folders of runs in `places`.
 
         Raises:
             InvalidRequest: it is no task, or none that may run here; names every fault.
+        """
+
+    async def create_step(
+        self, task_id: str, admitted: NewTask, *, owner: str, groups: Sequence[str], notes: Sequence[str]
+    ) -> None:
+        """Store the task under this id, unless it is there. Its system logs begin with `notes`.
+
+        Raises:
             LimitReached: the owner, or all, have as many as they may.
         """
 
@@ -41,7 +39,7 @@ class StepTasks(Protocol):
 @dataclass(frozen=True, slots=True)
 class HostParts:
     """What all runs of a server have in common: the stores, how tasks are made and their ends are noticed, a
-    bell for the runner, and how much is shown and kept of logs."""
+    bell for the runner, how much is shown and kept of logs, and how many steps a run may have."""
 
     runs: RunStore
     tasks: TaskStore
@@ -50,6 +48,7 @@ class HostParts:
     bell: Bell
     tail_bytes: int
     log_max_bytes: int
+    steps_max: int
 
 
 async def steps_of(run_id: str, runs: RunStore) -> AsyncIterator[StepRecord]:

@@ -4,6 +4,7 @@
 Source: WES 1.1, RunLog, RunSummary, TaskLog.
 """
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -96,12 +97,15 @@ def task_log(step: StepRecord, task: Task | None, base: str) -> Json:
     return shown
 
 
-def outputs_fault(outputs: Mapping[str, Any]) -> str:
+def outputs_fault(outputs: Any) -> str:
     """Why no client can be told of these outputs; "" if one can. A run with such outputs ends SYSTEM_ERROR;
     those that an older server let end otherwise are shown without any."""
     try:
+        if not isinstance(outputs, Mapping):
+            raise ValueError(f"they must be an object, not {type(outputs).__name__}")
+        json.dumps(dict(outputs), allow_nan=False)
         to_json({"outputs": outputs})
-    except (ValueError, RecursionError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         said = str(error).encode("ascii", "backslashreplace").decode()
         return f"the outputs of the workflow cannot be told as JSON: {said[:300]}"
     return ""

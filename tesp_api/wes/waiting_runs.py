@@ -5,7 +5,7 @@ the run itself says so, the server's log, and `tesp doctor`.
 """
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from tesp_api.storage.work_files import why_elsewhere
 from tesp_api.store.runs import RunStore, RunToDo
@@ -24,9 +24,13 @@ class WaitingRuns:
         self._base_url = base_url
         self._logged: frozenset[str] = frozenset()
 
-    async def tell(self, faults: Mapping[str, str]) -> None:
-        """Look for runs that nobody drives, and that this server cannot; `faults` are those of engines."""
-        found = dict(left_runs(await self._runs.list_to_do(limit=LOOKED_AT_MAX), self._base_url, faults))
+    async def tell(self, faults: Mapping[str, str], own: Collection[str]) -> None:
+        """Look for runs that nobody drives, and that this server cannot; `faults` are those of engines.
+
+        Its `own` runs, which it has claimed before, show nothing of what any server can drive now.
+        """
+        to_do = [run for run in await self._runs.list_to_do(limit=LOOKED_AT_MAX) if run.id not in own]
+        found = dict(left_runs(to_do, self._base_url, faults))
         for run_id, reason in found.items():
             if await self._runs.tell_unclaimed(run_id, f"the run waits: {reason}"):
                 _log.warning("run %s waits: %s", run_id, reason)

@@ -6,7 +6,7 @@
 
 Inputs are outputs of earlier steps, `attachments/NAME`, or, with a dollar before it, a param. Paths of
 outputs are beneath the run's work_url. A step that is scattered becomes `a 0`, `a 1`, ..., with `%` in its
-words and outputs replaced by the number.
+words and outputs replaced by the number. `later` are the commands of further attempts at a step.
 """
 
 import asyncio
@@ -101,9 +101,9 @@ class _Expansion:
             if end.state is not State.COMPLETE:
                 return end
         document = self._document(step)
-        key = hashlib.sha256(json.dumps([name, step["command"]]).encode()).hexdigest()
+        later = [_key(name, command) for command in step.get("later", ())]
         codes = step.get("success_codes", [0])
-        task_id = await self._host.submit(Step(key, name, document, codes))
+        task_id = await self._host.submit(Step(_key(name, step["command"]), name, document, codes, later))
         if self._died_at is not None and name not in self._died_at:
             self._died_at.add(name)
             raise EngineDied(f"killed at {name}")
@@ -141,6 +141,10 @@ class _Expansion:
             for name, called in self._script.get("outputs", {}).items()
             if called in self._places
         }
+
+
+def _key(name: str, command: Sequence[str]) -> str:
+    return hashlib.sha256(json.dumps([name, command]).encode()).hexdigest()
 
 
 def _scattered(steps: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:

@@ -83,7 +83,14 @@ class Workshop:
 
         ends = TaskEnds(self.store, self.ended, look_s=0.2)
         self.parts = HostParts(
-            self.runs, self.store, creation, ends, self.bell, tail_bytes=1000, log_max_bytes=100_000
+            self.runs,
+            self.store,
+            creation,
+            ends,
+            self.bell,
+            tail_bytes=1000,
+            log_max_bytes=100_000,
+            steps_max=settings.wes.steps_max,
         )
         engines = {"script": self.engine}
         self.conductor = Conductor(self.parts, engines, settings, self.run_bell, self.files, files_for)

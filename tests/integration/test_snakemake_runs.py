@@ -1,11 +1,12 @@
 """What Snakemake has done for a run, and how the run ends; its steps end as each test says."""
 
+import json
 import shutil
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 import pytest
 
@@ -61,7 +62,9 @@ def wrote(texts: Mapping[str, str]) -> Any:
             name = output["path"].removeprefix(f"{W}/")
             below = [one for one in texts if one.startswith(f"{name}/")]
             for one in below if output["type"] == "DIRECTORY" else [name]:
-                url = f"{output['url']}{one.removeprefix(f'{name}/')}" if one != name else output["url"]
+                url = (
+                    f"{output['url']}{quote(one.removeprefix(f'{name}/'))}" if one != name else output["url"]
+                )
                 text = texts.get(one, f"{one}\n")
                 path_of(url).parent.mkdir(parents=True, exist_ok=True)
                 path_of(url).write_text(text)
@@ -193,6 +196,7 @@ async def test_the_same_jobs_come_to_the_same_steps(settings: Settings, tmp_path
     assert outcome.reason.startswith("step b (task task-1) ended with exit code 1; the end of its stderr:")
     assert "it went wrong" in outcome.reason
     assert [step.name for step in host.steps] == ["a", "b", "b"]
+    assert host.steps[2].key in host.steps[1].later_keys
     run = snakemake_run(tmp_path / "run-1", {"Snakefile": RANDOM})
     again = await SnakemakeEngine(settings).execute(run, host)
     assert again == outcome
@@ -202,6 +206,71 @@ async def test_the_same_jobs_come_to_the_same_steps(settings: Settings, tmp_path
     firsts = [[step.key.partition("-")[0] for step in one.steps] for one in (host, anew)]
     assert firsts[0] == firsts[1]
     assert host.steps[0].key != anew.steps[0].key
+
+
+CHANGING = """
+import time
+now = time.time_ns()
+
+rule all:
+    input: f"b-{now}.txt"
+
+rule a:
+    output: f"a-{now}.txt", directory(f"a-{now}"), *[f"more-{n}" for n in range(config["more"])]
+    shell: "make"
+
+rule b:
+    input: f"a-{now}.txt", f"a-{now}"
+    output: f"b-{now}.txt"
+    shell: "make"
+"""
+
+
+async def test_outputs_that_are_called_otherwise_each_time(settings: Settings, tmp_path: Path) -> None:
+    """What a step has made is found under the name that it has after a restart, where it lies."""
+    ended = wrote({})
+    outcome, host = await expanded(tmp_path, CHANGING, settings, ended, params={"more": 0})
+    assert outcome.state == State.COMPLETE, (outcome, host.logs)
+    made = document(host, "a")["outputs"]
+    del host.steps[1]
+    run = snakemake_run(tmp_path / "run-1", {"Snakefile": CHANGING}, {"more": 0})
+    again = await SnakemakeEngine(settings).execute(run, host)
+    assert again.state == State.COMPLETE, (again, host.logs)
+    inputs = document(host, "b")["inputs"]
+    assert {one["url"] for one in inputs} == {one["url"] for one in made}
+    assert not {one["path"] for one in inputs} & {one["path"] for one in made}
+    run = snakemake_run(tmp_path / "run-1", {"Snakefile": CHANGING}, {"more": 1})
+    refused = await SnakemakeEngine(settings).execute(run, host)
+    assert refused.state == State.EXECUTOR_ERROR
+    assert "its task was made when the rule had other outputs (2, now 3)" in refused.reason
+
+
+ODD_NAMES = ["a=b", "a b", "a+b", "a:b", "\N{LATIN SMALL LETTER E WITH ACUTE}", "100%25"]
+
+
+async def test_files_in_directories_may_have_any_name(settings: Settings, tmp_path: Path) -> None:
+    snakefile = """
+def names(wildcards):
+    return sorted(glob_wildcards(checkpoints.split.get().output[0] + "/{name}.txt").name)
+
+rule all:
+    input: "all.txt"
+
+checkpoint split:
+    output: directory("parts")
+    shell: "split"
+
+rule gather:
+    input: lambda wildcards: expand("parts/{name}.txt", name=names(wildcards))
+    output: "all.txt"
+    params: text=lambda _, input: open(input[0]).read()
+    shell: "cat {params.text} > {output}"
+"""
+    texts = {f"parts/{name}.txt": "hello" for name in ODD_NAMES}
+    outcome, host = await expanded(tmp_path, snakefile, settings, wrote(texts))
+    assert outcome.state == State.COMPLETE, (outcome, host.logs)
+    inputs = {one["path"] for one in document(host, "gather")["inputs"]}
+    assert inputs == {f"{W}/parts/{name}.txt" for name in ODD_NAMES}
 
 
 async def test_what_cannot_be_had_is_said_before_anything_runs(settings: Settings, tmp_path: Path) -> None:
@@ -251,6 +320,11 @@ rule g:
     assert chosen.state == State.COMPLETE, chosen
     assert {step.document["executors"][0]["image"] for step in host.steps} == {"lab/tools:1"}
     assert sorted(chosen.outputs) == ["a", "g"]
+    default = settings.wes.snakemake.default_image
+    named, _ = await expanded(
+        tmp_path, snakefile, settings, wrote({}), files=files, targets="a", default_image=default
+    )
+    assert named.state == State.COMPLETE, named
 
 
 @pytest.mark.parametrize(
@@ -305,6 +379,9 @@ rule all:
         f"{W}/data/table.tsv": ("table.tsv", "FILE"),
     }
     assert step.document["executors"][0]["command"][-1].endswith("echo hello")
+    (lab / "many/x.txt").write_text("more")
+    _, other = await expanded(tmp_path / "2", snakefile, generous, wrote({}), params=params, files=files)
+    assert other.steps[0].key != step.key
     refused, _ = await expanded(tmp_path, snakefile, settings, params=params, files=files)
     assert refused.state == State.EXECUTOR_ERROR
     assert "workflow_params.reads" in refused.reason and "outside the directories" in refused.reason
@@ -517,6 +594,9 @@ rule b:
         State.EXECUTOR_ERROR,
         "the engine parameter jobs must be a number of tasks",
     )
+    wrong, host = await expanded(tmp_path, snakefile, settings, targets="it's")
+    assert wrong.state == State.EXECUTOR_ERROR
+    assert wrong.reason.startswith("the engine parameter targets must be words") and not host.steps
 
 
 async def test_a_server_that_says_no(settings: Settings, tmp_path: Path) -> None:
@@ -534,6 +614,65 @@ async def test_a_server_that_says_no(settings: Settings, tmp_path: Path) -> None
     outcome, _ = await expanded(tmp_path, snakefile, settings, broken)
     assert outcome.state == State.SYSTEM_ERROR
     assert "step a (task task-1) ended SYSTEM_ERROR: the site is on fire" in outcome.reason
+
+
+ENSURED = """
+rule all:
+    input: "a.txt", "c.txt"
+rule a:
+    output: ensure("a.txt", non_empty=True)
+    shell: "touch {output}"
+rule c:
+    input: "b.txt"
+    output: "c.txt"
+    shell: "touch {output}"
+rule b:
+    output: "b.txt"
+    retries: 1
+    shell: "touch {output}"
+"""
+
+
+async def test_scripts_get_the_numbers_of_numpy(settings: Settings, tmp_path: Path) -> None:
+    snakefile = """
+import numpy
+
+rule count:
+    output: "a.txt"
+    params: n=numpy.int64(3), many=numpy.arange(2), half=numpy.float32(0.5)
+    script: "count.py"
+"""
+    outcome, host = await expanded(tmp_path, snakefile, settings, wrote({}), files={"count.py": ""})
+    assert outcome.state == State.COMPLETE, outcome
+    [told] = [one["content"] for one in host.steps[0].document["inputs"] if one["path"].endswith(".json")]
+    assert json.loads(told)["params"]["items"] == [3, [0, 1], 0.5]
+
+
+async def test_what_snakemake_does_not_take_for_done_is_told(settings: Settings, tmp_path: Path) -> None:
+    """And what was mended by another attempt is not: here the site fails, once."""
+    seen: list[str] = []
+
+    def ends(step: Step) -> StepEnd:
+        seen.append(step.name)
+        if step.name == "b" and seen.count("b") == 1:
+            return StepEnd("task-1", State.SYSTEM_ERROR, {"system_logs": ["the site is on fire"]})
+        ended: StepEnd = wrote({"a.txt": ""})(step)
+        return ended
+
+    outcome, _ = await expanded(tmp_path, ENSURED, settings, ends, keep_going="true")
+    assert outcome.state == State.EXECUTOR_ERROR, outcome
+    assert "empty output files" in outcome.reason and "a.txt (rule a" in outcome.reason
+    assert "on fire" not in outcome.reason
+    assert seen.count("b") == 2
+    gone = ENSURED.replace('ensure("a.txt", non_empty=True)', '"a.txt", "other.txt"')
+
+    def forgetful(step: Step) -> StepEnd:
+        ended: StepEnd = wrote({})(step)
+        return StepEnd("t", ended.state, {**ended.log, "outputs": ended.log["outputs"][:1]}, ended.document)
+
+    outcome, _ = await expanded(tmp_path / "2", gone, settings, forgetful)
+    assert outcome.state == State.EXECUTOR_ERROR
+    assert "MissingOutputException" in outcome.reason and "other.txt" in outcome.reason
 
 
 async def test_a_large_file_is_not_read(settings: Settings, tmp_path: Path) -> None:
@@ -557,3 +696,26 @@ rule all:
     host = FakeRunHost(run, settings, wrote({}))
     assert (await SnakemakeEngine(settings).execute(run, host)).state == State.COMPLETE
     assert host.steps[0].document["executors"][0]["command"][-1] == "echo 100 none"
+
+
+async def test_many_files_are_read(settings: Settings, tmp_path: Path) -> None:
+    """More in all than there is room for."""
+    snakefile = """
+with open("large", "wb") as file:
+    for _ in range(215):
+        file.write(bytes(1024**2))
+NAMES = [f"{n}.bin" for n in range(3)]
+for name in [*NAMES, NAMES[0]]:
+    assert len(open(name, "rb").read()) == 15 * 1024**2
+
+rule all:
+    output: "b.txt"
+    shell: "true"
+"""
+    run = snakemake_run(tmp_path / "run-1", {"Snakefile": snakefile})
+    for number in range(3):
+        with (run.attachments / f"{number}.bin").open("wb") as file:
+            file.truncate(15 * 1024**2)
+    host = FakeRunHost(run, settings, wrote({}))
+    outcome = await SnakemakeEngine(settings).execute(run, host)
+    assert outcome.state == State.COMPLETE, (outcome, host.logs)

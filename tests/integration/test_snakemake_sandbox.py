@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tesp_api.errors import EngineDied
+from tesp_api.errors import EngineDied, EngineUnusable
 from tesp_api.settings import Settings
 from tesp_api.tes.states import State
 from tesp_api.wes.engines.base import EngineOutcome
@@ -188,3 +188,35 @@ async def test_an_expander_without_a_last_word_is_told_of(
 ) -> None:
     with pytest.raises(EngineDied, match="has died"):
         await evaluate(code, settings, tmp_path)
+
+
+async def test_one_that_needs_too_much_time_is_told_so(tmp_path: Path) -> None:
+    strict = snakemake_settings(tmp_path / "data", wes={"sandbox": {"cpu_s": 4}})
+    with pytest.raises(EngineDied, match=r"more processor time than wes.sandbox.cpu_s allows"):
+        await evaluate("while True: pass", strict, tmp_path)
+
+
+async def test_a_run_waits_where_the_sandbox_does_not_start(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bwrap = tmp_path / "bin" / "bwrap"
+    bwrap.parent.mkdir()
+    bwrap.write_text("#!/bin/sh\necho 'no namespaces here' >&2\nexit 1\n")
+    bwrap.chmod(0o755)
+    monkeypatch.setenv("PATH", str(bwrap.parent), prepend=":")
+    with pytest.raises(EngineUnusable, match="does not start on this machine: no namespaces here"):
+        await evaluate("", settings, tmp_path)
+
+
+@pytest.mark.parametrize("code", ["sys.stdout.close()", "sys.stdout = None"])
+async def test_a_closed_stdout_hides_no_reason(code: str, settings: Settings, tmp_path: Path) -> None:
+    outcome, _ = await evaluate(f"import sys\n{code}\nraise ValueError('mine')", settings, tmp_path)
+    assert outcome.state == State.EXECUTOR_ERROR
+    assert "mine" in outcome.reason
+
+
+async def test_one_that_sleeps_is_not_waited_for(tmp_path: Path) -> None:
+    impatient = snakemake_settings(tmp_path / "data", wes={"engine_silence_s": 3})
+    outcome, _ = await evaluate("import time; time.sleep(10_000)", impatient, tmp_path)
+    assert outcome.state is State.SYSTEM_ERROR
+    assert "wes.engine_silence_s" in outcome.reason

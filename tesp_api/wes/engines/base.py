@@ -22,7 +22,8 @@ class EngineRun:
     `workflow_url` is absolute, or relative to `attachments`, the folder with the files of the request, which
     no engine writes to; the sites reach the same files at `work_url` + "attachments/". `work_dir` is the
     run's own local folder; what an engine keeps there outlives restarts. `work_url`, which ends with a slash,
-    is where steps leave their files, `file:///.../` or `s3://.../`: the sites reach it.
+    is where steps leave their files, `file:///.../` or `s3://.../`: the sites reach it. `engine_parameters`
+    are those that the request names.
     """
 
     id: str
@@ -42,13 +43,15 @@ class Step:
 
     `document` is TES JSON without tags of the host's own, which adds the run's id and the step's `name`.
     `success_codes` are the exit codes of its last executor that count as success: a task that ignores errors
-    is COMPLETE with any.
+    is COMPLETE with any. `later_keys` are those that further attempts at it would have: one that succeeded in
+    a run that is resumed does as well.
     """
 
     key: str
     name: str
     document: Mapping[str, Any]
     success_codes: Collection[int] = (0,)
+    later_keys: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)

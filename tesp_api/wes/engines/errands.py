@@ -7,6 +7,8 @@ the host gives the run's owner, and nothing else.
 import asyncio
 import base64
 import hashlib
+import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from pathlib import Path
 from typing import Any, Self
@@ -27,6 +29,11 @@ _READ_MAX_BYTES = 1024**2
 _LOG_MAX_CHARACTERS = 256 * 1024
 _LOG_LINES_MAX = 100
 _NAME_MAX_CHARACTERS = 200
+_KEY_MAX_CHARACTERS = 200
+_LATER_KEYS_MAX = 10
+_WAITERS_MAX = 4
+"""For one step; our own expanders wait for each once."""
+
 
 Message = MutableMapping[str, Any]
 Send = Callable[[Mapping[str, Any]], Awaitable[None]]
@@ -39,6 +46,8 @@ class Errands:
         self._run = run
         self._host = host
         self._running: set[asyncio.Task[None]] = set()
+        self._heard_at = time.monotonic()
+        self._waiters: Counter[str] = Counter()
         self._submitting = asyncio.Semaphore(MOST_SUBMISSIONS)
         self._calling = asyncio.Semaphore(_MOST_CALLS)
         self._calls: Mapping[str, Callable[[Message], Awaitable[Any]]] = {
@@ -64,12 +73,18 @@ class Errands:
         if self.failed.done():
             self.failed.exception()
 
+    @property
+    def quiet_s(self) -> float:
+        """How long nothing was asked and nothing done; 0 while a step runs."""
+        return 0.0 if self._running else time.monotonic() - self._heard_at
+
     async def start(self, message: Message, send: Send) -> None:
         """Do it meanwhile, and send the answer.
 
         Where enough is being done it waits here, and no further message should be read: lines for the log
         wait for those before them, steps until some have been submitted.
         """
+        self._heard_at = time.monotonic()
         if message.get("call") == "log":
             name: LogName = "stdout" if message.get("name") == "stdout" else "stderr"
             text = str(message.get("text", ""))[:_LOG_MAX_CHARACTERS]
@@ -79,7 +94,7 @@ class Errands:
         await (self._submitting if is_step else self._calling).acquire()
         task = asyncio.create_task(self._do(message, send))
         self._running.add(task)
-        task.add_done_callback(self._running.discard)
+        task.add_done_callback(self._done)
         if not is_step:
             task.add_done_callback(lambda _: self._calling.release())
 
@@ -94,6 +109,10 @@ class Errands:
             await send({"id": message.get("id"), **await self._answer(message)})
         except Exception as error:
             self._fail(error)
+
+    def _done(self, task: "asyncio.Task[None]") -> None:
+        self._running.discard(task)
+        self._heard_at = time.monotonic()
 
     def _fail(self, error: Exception) -> None:
         if not self.failed.done():
@@ -171,7 +190,13 @@ class Errands:
             task_id = await self._host.submit(_step_of(message))
         finally:
             self._submitting.release()
-        end = await self._host.wait(task_id)
+        if self._waiters[task_id] >= _WAITERS_MAX:
+            raise ValueError("the step is waited for already")
+        self._waiters[task_id] += 1
+        try:
+            end = await self._host.wait(task_id)
+        finally:
+            self._waiters[task_id] -= 1
         return {
             "task_id": end.task_id,
             "state": str(end.state),
@@ -197,8 +222,17 @@ def _step_of(message: Message) -> Step:
     codes = message["success_codes"]
     if not isinstance(codes, list) or not all(isinstance(code, int) for code in codes):
         raise TypeError("success_codes must be a list of integers")
-    name = _text(message, "name")[:_NAME_MAX_CHARACTERS]
-    return Step(_text(message, "key"), name, document, frozenset(codes))
+    key, name = _text(message, "key"), _text(message, "name")[:_NAME_MAX_CHARACTERS]
+    if len(key) > _KEY_MAX_CHARACTERS:
+        raise ValueError(f"key may have at most {_KEY_MAX_CHARACTERS} characters")
+    later = message.get("later_keys", [])
+    if not isinstance(later, list) or not all(isinstance(one, str) for one in later):
+        raise TypeError("later_keys must be a list of strings")
+    if len(later) > _LATER_KEYS_MAX or any(len(one) > _KEY_MAX_CHARACTERS for one in later):
+        raise ValueError(
+            f"there may be {_LATER_KEYS_MAX} later_keys, each of {_KEY_MAX_CHARACTERS} characters"
+        )
+    return Step(key, name, document, frozenset(codes), tuple(later))
 
 
 def _as_json(stat: FileStat) -> dict[str, Any]:

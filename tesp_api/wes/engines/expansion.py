@@ -25,12 +25,27 @@ _ENDS: Mapping[str, tuple[_End, int | None]] = {
 """What an expander says of the end, and what a run shows: its state, and an exit code (those of cwltool)."""
 
 _REASON_MAX_CHARACTERS = 16_000
+_SILENT = (
+    "no step of the run was running, and its engine said nothing for {:g} seconds (wes.engine_silence_s): "
+    "the workflow waits for something, or does not end"
+)
+
+
+class _Silent(Exception):
+    """An expander says nothing, and no step of it runs."""
 
 
 async def expand(
-    process: ExpanderProcess, run: EngineRun, host: RunHost, parameters: Mapping[str, str]
+    process: ExpanderProcess,
+    run: EngineRun,
+    host: RunHost,
+    parameters: Mapping[str, str],
+    *,
+    silence_s: float,
 ) -> EngineOutcome:
     """Have the process expand the run with these parameters; it is closed in the end.
+
+    One that says nothing for `silence_s`, while no step runs, is not waited for any longer.
 
     Raises:
         EngineDied: it has died without a last word.
@@ -48,9 +63,12 @@ async def expand(
             }
         )
         try:
-            end = await _serve(process, errands)
+            end = await _serve(process, errands, silence_s)
         except RunCanceled:
             return EngineOutcome(State.CANCELED, None, reason="the run was canceled")
+        except _Silent:
+            await errands.finish_log()
+            return EngineOutcome(*_BROKEN, reason=_SILENT.format(silence_s))
         if end is None:
             raise EngineDied(await process.death())
     state, exit_code = _ENDS.get(str(end.get("status")), _BROKEN)
@@ -63,18 +81,34 @@ def _cut(reason: str) -> str:
     return f"{reason[:_REASON_MAX_CHARACTERS]}... (cut: it has {len(reason)} characters)"
 
 
-async def _serve(process: ExpanderProcess, errands: Errands) -> dict[str, Any] | None:
+async def _serve(process: ExpanderProcess, errands: Errands, silence_s: float) -> dict[str, Any] | None:
     """Do what the expander asks for, all at once, until its last word, which is returned; None without one.
 
     Raises:
         RunCanceled, StoreUnavailable: as the host says.
+        _Silent: it says nothing, and waits for nothing.
     """
     while True:
-        message = await _unless_failed(process.receive(), errands)
+        message = await _unless_failed(_next_message(process, errands, silence_s), errands)
         if message is None or message.get("call") == "end":
             await errands.finish_log()
             return message
         await _unless_failed(errands.start(message, process.send), errands)
+
+
+async def _next_message(
+    process: ExpanderProcess, errands: Errands, silence_s: float
+) -> dict[str, Any] | None:
+    """Raises: _Silent if none comes."""
+    receiving = asyncio.ensure_future(process.receive())
+    try:
+        while errands.quiet_s < silence_s:
+            done, _ = await asyncio.wait({receiving}, timeout=silence_s - errands.quiet_s)
+            if done:
+                return receiving.result()
+        raise _Silent
+    finally:
+        receiving.cancel()
 
 
 async def _unless_failed(coroutine: Coroutine[Any, Any, _T], errands: Errands) -> _T:

@@ -16,6 +16,8 @@ LINE_MAX_BYTES = 64 * 1024**2
 
 _TAIL_BYTES = 4000
 _REAP_S = 10.0
+_OUT_OF_TIME = (-signal.SIGXCPU, 128 + signal.SIGXCPU)
+"""By itself, and as bubblewrap tells it."""
 
 
 class ExpanderProcess:
@@ -85,6 +87,8 @@ class ExpanderProcess:
             await asyncio.wait_for(asyncio.shield(self._listening), 1)
         if self._launch.group is not None and self._launch.group.ran_out_of_memory():
             return "the expansion of the workflow needs more memory than wes.sandbox.memory_gb allows"
+        if self._process.returncode in _OUT_OF_TIME:
+            return "the expansion of the workflow needs more processor time than wes.sandbox.cpu_s allows"
         said = self._tail.decode("utf-8", "replace").strip()
         code = self._process.returncode
         return (

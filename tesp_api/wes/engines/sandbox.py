@@ -32,6 +32,7 @@ _HERE = Path(__file__).parent
 _FIRST_USER = 1_900_000_000
 _USERS = 100_000_000
 _FILES_MAX = 1024
+_CPU_GRACE_S = 5
 _LIBRARIES = tuple(
     Path(above, name) for above in ("/usr", "/") for name in ("lib", "lib32", "lib64", "libx32")
 )
@@ -225,6 +226,8 @@ def _limiter(
         for kind, value in limits:
             hard = resource.getrlimit(kind)[1]
             value = value if hard == resource.RLIM_INFINITY else hard if value < 0 else min(value, hard)
-            resource.setrlimit(kind, (value, value))
+            more = _CPU_GRACE_S if kind == resource.RLIMIT_CPU else 0  # SIGXCPU tells of it, SIGKILL does not
+            most = value + more if hard == resource.RLIM_INFINITY else min(value + more, hard)
+            resource.setrlimit(kind, (value, most))
 
     return limit

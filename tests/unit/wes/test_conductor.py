@@ -13,6 +13,7 @@ from tesp_api.errors import (
     EngineUnusable,
     InvalidRequest,
     LimitReached,
+    NothingStored,
     RunInUse,
     RunNotFound,
     StorageUnavailable,
@@ -25,6 +26,7 @@ from tesp_api.runner.routing import Routing
 from tesp_api.settings import Settings
 from tesp_api.store.runs import Run, RunQuery
 from tesp_api.tes.states import FINAL, State
+from tesp_api.wes import conductor
 from tests.fakes.workshop import Workshop, eventually
 
 
@@ -104,7 +106,33 @@ async def test_a_step_that_is_no_task_fails_the_run(shop: Workshop) -> None:
     run = await shop.ended_run(await shop.submit([step("a", outputs={"not/absolute": "x"})]))
     assert run.state is State.SYSTEM_ERROR
     assert run.system_logs[-1].startswith("a step cannot run here: outputs[0].path: ")
+    assert await shop.steps(run.id) == {}
     assert shop.engine.expansions[run.id] == 1
+
+
+async def test_a_run_has_no_more_steps_than_it_may(settings: Settings) -> None:
+    few = settings.model_copy(update={"wes": settings.wes.model_copy(update={"steps_max": 3})})
+    async with Workshop(few) as shop:
+        assert (await shop.ended_run(await shop.submit([step("s", scatter=3)]))).state is State.COMPLETE
+        run = await shop.ended_run(await shop.submit([step("s", scatter=4)]))
+        assert run.state is State.SYSTEM_ERROR
+        assert "as many as it may have (wes.steps_max)" in run.system_logs[-1]
+        assert len(await shop.steps(run.id)) == 3
+
+
+async def test_a_step_that_has_its_task_is_not_checked_anew(settings: Settings) -> None:
+    """What would be refused now was admitted once: it is found, and what follows is checked."""
+    async with Workshop(settings) as first:
+        run_id = await first.submit([step("done"), step("going", "hang", after=["done"])])
+        await first.until_begun(2)
+    again = Workshop(settings)
+    again.engine.image = ""
+    async with again as second:
+        await eventually(lambda: asyncio.sleep(0, second.engine.expansions))
+        second.player.go()
+        assert (await second.ended_run(run_id)).state is State.COMPLETE
+        refused = await second.ended_run(await second.submit([step("new")]))
+        assert "executors[0].image" in refused.system_logs[-1]
 
 
 async def test_an_engine_that_raises_is_tried_again(shop: Workshop) -> None:
@@ -139,6 +167,26 @@ async def test_an_engine_that_dies_is_called_as_long_as_it_gets_on(shop: Worksho
     )
 
 
+async def test_an_engine_may_not_die_for_ever(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not even if there is one more step each time; what happened before a restart counts."""
+    monkeypatch.setattr(conductor, "_DEATHS_MAX", 4)
+    names = ["a", "b", "c"]
+    chain = [step(name, "hang" if name == "c" else "true", after=names[:n]) for n, name in enumerate(names)]
+    async with Workshop(settings) as first:
+        first.engine.died_at = set()
+        run_id = await first.submit(chain)
+        await first.until_begun(3)
+        await eventually(lambda: asyncio.sleep(0, first.engine.expansions[run_id] == 4))
+    again = Workshop(settings)
+    again.engine.died_at = set()
+    async with again as second:
+        run = await second.ended_run(run_id)
+        assert second.engine.expansions[run_id] == 1
+        assert run.state is State.SYSTEM_ERROR
+        assert run.system_logs[-1] == "the workflow engine script failed: killed at a"
+        assert "the workflow engine failed, and is called again: killed at c" in run.system_logs
+
+
 async def test_runs_wait_for_an_engine_that_was_removed(settings: Settings) -> None:
     async with Workshop(settings) as first:
         begun = await first.submit([step("done"), step("going", "hang", after=["done"])])
@@ -168,6 +216,22 @@ async def test_runs_wait_for_an_engine_that_was_removed(settings: Settings) -> N
             waits = [line for line in run.system_logs if line.startswith("the run waits: ")]
             assert waits == ["the run waits: the engine script is not installed on this server"]
         assert second.player.begun == ["a", "b"]
+
+
+async def test_a_run_that_waits_says_so_beside_one_that_goes_on(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What this server drives of that engine, it began before."""
+    monkeypatch.setattr(conductor, "_TELL_EVERY_S", 0.0)
+    async with Workshop(settings) as shop:
+        begun = await shop.submit([step("going", "hang")])
+        await shop.until_begun(1)
+        shop.engine.installed = None
+        await shop.has_looked()
+        new = await shop.submit(TWO)
+        await shop.until_told(new, "the run waits: ")
+        assert (await shop.runs.get(begun)).state is State.RUNNING
+        shop.player.go()
 
 
 async def test_a_run_waits_for_an_engine_that_is_removed_under_way(shop: Workshop) -> None:
@@ -400,6 +464,31 @@ async def test_a_step_that_was_written_down_before_a_crash_is_made_then(settings
 async def _dies(*_: object, **__: object) -> None:
     """As a process that ends between writing a step down and making its task."""
     raise StoreUnavailable("gone")
+
+
+@pytest.mark.parametrize(("error", "is_kept"), [(NothingStored, False), (StoreUnavailable, True)])
+async def test_attachments_stay_where_the_run_may_be_stored(
+    error: type[Exception], is_kept: bool, shop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def create(*_: object, **__: object) -> str:
+        raise error("not now")
+
+    monkeypatch.setattr(shop.runs, "create", create)
+    with pytest.raises(error):
+        await shop.submit(TWO)
+    assert bool(list((shop.settings.data_dir / "wes/work").glob("*"))) is is_kept
+
+
+async def test_another_attempt_is_taken_over(shop: Workshop) -> None:
+    first = await shop.ended_run(
+        await shop.submit([step("a") | {"command": ["true", "2"]}, step("b", "false")])
+    )
+    assert first.state is State.EXECUTOR_ERROR
+    shop.player.begun.clear()
+    mended = [step("a", later=[["true", "3"], ["true", "2"]]), step("b")]
+    run_id = await shop.submit(mended, parameters={"resume": first.id})
+    assert (await shop.ended_run(run_id)).state is State.COMPLETE
+    assert shop.player.begun == ["b"]
 
 
 async def test_finished_steps_are_taken_over(shop: Workshop) -> None:

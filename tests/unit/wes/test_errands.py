@@ -57,7 +57,24 @@ async def asked(run: EngineRun, host: FakeRunHost, **message: Any) -> Mapping[st
         {"call": "run_step", "key": "k", "name": "n", "document": [], "success_codes": [0]},
         {"call": "run_step", "key": 1, "name": "n", "document": {}, "success_codes": [0]},
         {"call": "run_step", "key": "k", "name": "n", "document": {}},
+        {"call": "run_step", "key": "k" * 201, "name": "n", "document": {}, "success_codes": [0]},
         {"call": "run_step", "key": "k", "name": "n", "document": {}, "success_codes": [0, "1"]},
+        {
+            "call": "run_step",
+            "key": "k",
+            "name": "n",
+            "document": {},
+            "success_codes": [0],
+            "later_keys": "k",
+        },
+        {
+            "call": "run_step",
+            "key": "k",
+            "name": "n",
+            "document": {},
+            "success_codes": [0],
+            "later_keys": [""] * 11,
+        },
         {"call": "stat", "url": "\x00"},
         {"call": "stat", "url": "file:///etc/passwd"},
         {"call": "list", "url": "/"},
@@ -125,10 +142,10 @@ async def test_steps_that_run_keep_no_place(
 ) -> None:
     submitted = 0
 
-    async def submit(_: Step) -> str:
+    async def submit(step: Step) -> str:
         nonlocal submitted
         submitted += 1
-        return "task-1"
+        return step.key
 
     async def never(_: str) -> Any:
         await asyncio.Event().wait()
@@ -144,6 +161,13 @@ async def test_steps_that_run_keep_no_place(
         await errands.start({"id": 7, "call": "stat", "url": run.work_url}, answers.put)
         assert (await asyncio.wait_for(answers.get(), 10))["id"] == 7
         assert submitted == 100
+        for number in range(5):
+            step = {"key": "k-0", "name": "n", "document": {}, "success_codes": [0]}
+            await errands.start({"id": number, "call": "run_step", **step}, answers.put)
+        refused = [await asyncio.wait_for(answers.get(), 10) for _ in range(2)]
+        assert [one["message"] for one in refused] == [
+            "the call is malformed: the step is waited for already"
+        ] * 2
 
 
 async def test_what_is_missing_is_told_from_what_is_refused(run: EngineRun, host: FakeRunHost) -> None:

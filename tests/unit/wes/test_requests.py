@@ -62,7 +62,7 @@ def test_clients_are_understood(kind: str, version: str) -> None:
     asked = asked_of(new.document, ENGINE)
     assert asked.workflow_type == "SCRIPT"
     assert asked.workflow_type_version == ("v1.1" if "." in version else "v1")
-    assert asked.engine_parameters == {"mood": "calm"}
+    assert asked.engine_parameters == {}
     assert new.document["workflow_params"] == {"x": "y"}
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-from tesp_api.errors import EngineUnusable
+from tesp_api.errors import EngineDied, EngineUnusable
 from tesp_api.settings import Settings
 from tesp_api.tes.states import State
 from tesp_api.wes.engines.base import EngineOutcome, EngineRun, RunHost
@@ -36,6 +36,7 @@ class CwlEngine:
         self._environment = cwl_environment(settings)
         self._sandbox = Sandbox(self._environment, settings.wes.sandbox)
         self._spares = Spares(self._sandbox)
+        self._silence_s = settings.wes.engine_silence_s
         self._keeps_spare = settings.wes.cwl.spare
         self.parameters: Mapping[str, str] = MappingProxyType(
             {"on_error": "stop", "default_image": settings.wes.cwl.default_image, "eval_timeout_s": "60"}
@@ -82,7 +83,12 @@ class CwlEngine:
             process = await self._spares.take()
         except ValueError as error:
             return EngineOutcome(State.EXECUTOR_ERROR, 1, reason=str(error))
-        return await expand(process, run, host, parameters)
+        try:
+            return await expand(process, run, host, parameters, silence_s=self._silence_s)
+        except EngineDied as error:
+            if fault := await asyncio.to_thread(self.check):
+                raise EngineUnusable(fault) from error
+            raise
 
     def _parameters_of(self, run: EngineRun) -> dict[str, str]:
         """Those of the run over the defaults. Raises: ValueError naming one that does not fit."""

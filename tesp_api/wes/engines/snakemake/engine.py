@@ -2,11 +2,12 @@
 
 import asyncio
 import re
+import shlex
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 
-from tesp_api.errors import EngineUnusable
+from tesp_api.errors import EngineDied, EngineUnusable
 from tesp_api.settings import Settings
 from tesp_api.tes.states import State
 from tesp_api.wes.engines.base import EngineOutcome, EngineRun, RunHost
@@ -28,6 +29,7 @@ _FORMS = {
     "default_image": (r"[^\s-]\S*", "the name of an image"),
     "snakemake_image": (r"|[^\s-]\S*", "the name of an image"),
 }
+_WORDS = ("targets", "configfiles", "default_resources", "until", "omit_from")
 _WORKSPACE_BYTES = 256 * 1024**2
 
 
@@ -48,6 +50,7 @@ class SnakemakeEngine:
         workspace = Workspace(PurePosixPath(WORKDIR), _WORKSPACE_BYTES)
         self._sandbox = Sandbox(self._environment, settings.wes.sandbox, workspace)
         self._spares = Spares(self._sandbox)
+        self._silence_s = settings.wes.engine_silence_s
         self._keeps_spare = settings.wes.snakemake.spare
         self.parameters: Mapping[str, str] = MappingProxyType(
             {
@@ -105,17 +108,29 @@ class SnakemakeEngine:
             parameters = self._parameters_of(run)
         except ValueError as error:
             return EngineOutcome(State.EXECUTOR_ERROR, 1, reason=str(error))
-        return await expand(await self._spares.take(), run, host, parameters)
+        process = await self._spares.take()
+        try:
+            return await expand(process, run, host, parameters, silence_s=self._silence_s)
+        except EngineDied as error:
+            if fault := await asyncio.to_thread(self.check):
+                raise EngineUnusable(fault) from error
+            raise
 
     def _parameters_of(self, run: EngineRun) -> dict[str, str]:
         """Those of the run over the defaults. Raises: ValueError naming one that does not fit."""
         asked = {
             name: str(value)
             for name, value in run.engine_parameters.items()
-            if name in self.parameters and value not in ("", self.parameters[name])
+            if name in self.parameters and value != ""
         }
         found = {**self.parameters, **asked}
         for name, (form, said) in _FORMS.items():
             if not re.fullmatch(form, found[name]):
                 raise ValueError(f"the engine parameter {name} must be {said}")
+        for name in _WORDS:
+            try:
+                shlex.split(found[name])
+            except ValueError as error:
+                said = f"the engine parameter {name} must be words, quoted as in a shell"
+                raise ValueError(f"{said}: {error}") from error
         return {**found, "image_is_chosen": "true" if "default_image" in asked else "false"}

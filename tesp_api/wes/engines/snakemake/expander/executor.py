@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import queue
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from snakemake.logging import logger
 from snakemake_interface_executor_plugins.executors.base import SubmittedJobInfo
 from snakemake_interface_executor_plugins.executors.real import RealExecutor
 from snakemake_interface_executor_plugins.settings import CommonSettings, ExecMode
@@ -16,7 +18,7 @@ from ...inside.channel import Answer, Channel, Refused
 from .checks import check_jobs
 from .keys import StepKeys
 from .steps import Steps
-from .workspace import Place, Workspace
+from .workspace import Place, Workspace, path_below
 
 NAME = "tesp"
 common_settings = CommonSettings(
@@ -45,6 +47,22 @@ class Expansion:
         self.has_system_failure = False
 
 
+class _LastError(logging.Handler):
+    """What Snakemake itself said last in this thread: of a job that it does not take for done."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self._said = threading.local()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._said.text = record.getMessage().strip()
+
+    def take(self) -> str:
+        text = getattr(self._said, "text", "")
+        self._said.text = ""
+        return text
+
+
 class TaskExecutor(RealExecutor):
     """Made by Snakemake when all jobs are known; see `executor_for`."""
 
@@ -57,6 +75,9 @@ class TaskExecutor(RealExecutor):
         self._ended: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._tell_ends, name="ended jobs", daemon=True)
         self._thread.start()
+        self._last_error = _LastError()
+        logger.addHandler(self._last_error)
+        self._failed: set[Any] = set()
 
     def run_job(self, job: Any) -> None:
         """Submit it, and return."""
@@ -74,6 +95,15 @@ class TaskExecutor(RealExecutor):
             self._ended.put(lambda: self._end(info, step, answer))
 
         self.expansion.server.run_step(step, ended)
+
+    def handle_job_error(self, job: Any) -> None:
+        """Note why Snakemake does not take a job for done whose task ended well: no output, say."""
+        said = self._last_error.take()
+        if job in self._failed:
+            self._failed.discard(job)
+        elif job.restart_times <= job.attempt - 1:
+            self.expansion.failures.append(said or f"rule {job.name}: Snakemake does not take it for done")
+        super().handle_job_error(job)
 
     def shutdown(self) -> None:
         self._ended.put(None)
@@ -110,15 +140,14 @@ class TaskExecutor(RealExecutor):
         exit_code = _exit_code(log)
         if end["state"] not in ("COMPLETE", "EXECUTOR_ERROR") or exit_code is None:
             is_ours = end["state"] not in ("COMPLETE", "EXECUTOR_ERROR", "CANCELED")
-            self.expansion.has_system_failure |= is_ours
             said = (log.get("system_logs") or ["for a reason that its log does not tell"])[-1]
-            self._fail(info, f"{name} ended {end['state']}: {said}")
+            self._fail(info, f"{name} ended {end['state']}: {said}", is_ours=is_ours)
             return
         if end["state"] != "COMPLETE" or exit_code != 0:
             self._fail(info, f"{name} ended with exit code {exit_code}{_last_lines(log)}")
             return
         try:
-            self._add_outputs(end["document"] or step["document"], step["key"], log)
+            self._add_outputs(step, end["document"] or step["document"], log)
             if info.job.benchmark:
                 self.expansion.workspace.add_text(str(info.job.benchmark), _BENCHMARK + _measured(log))
         except (OSError, ValueError, Refused) as error:
@@ -126,26 +155,33 @@ class TaskExecutor(RealExecutor):
             return
         self.report_job_success(info)
 
-    def _add_outputs(self, document: Mapping[str, Any], key: str, log: Mapping[str, Any]) -> None:
-        """Make what the task has sent known, by the paths that it has in the task."""
-        sizes = {one["url"]: int(one["size_bytes"]) for one in log.get("outputs") or ()}
-        root = self.expansion.workspace.root
-        for output in document["outputs"]:
-            path, url = output["path"], output["url"]
-            identity = f"{key} {path.removeprefix(root)}"
-            if output["type"] == "DIRECTORY":
-                files = {
-                    one.removeprefix(url): Place(one, size, f"{identity} {one.removeprefix(url)}")
-                    for one, size in sizes.items()
-                    if one.startswith(url)
-                }
-                self.expansion.workspace.add_folder(path, Place(url, None, identity), files)
-            elif url in sizes:
-                self.expansion.workspace.add(path, Place(url, sizes[url], identity))
+    def _add_outputs(
+        self, step: Mapping[str, Any], document: Mapping[str, Any], log: Mapping[str, Any]
+    ) -> None:
+        """Make what the task has sent known, by the paths that Snakemake has for it now.
 
-    def _fail(self, info: SubmittedJobInfo, reason: str, *, is_final: bool = False) -> None:
+        The `document` is that of the task: an earlier expansion may have had other names for its outputs.
+        Raises: ValueError if it had other outputs.
+        """
+        sizes = {one["url"]: int(one["size_bytes"]) for one in log.get("outputs") or ()}
+        workspace = self.expansion.workspace
+        for path, output in _paired(step["document"]["outputs"], document["outputs"]):
+            url = output["url"]
+            identity = f"{step['key']} {output['path'].removeprefix(workspace.root)}"
+            if output["type"] == "DIRECTORY":
+                below = {path_below(url, one): one for one in sizes if one.startswith(url)}
+                files = {name: Place(one, sizes[one], f"{identity} {name}") for name, one in below.items()}
+                workspace.add_folder(path, Place(url, None, identity), files)
+            elif url in sizes:
+                workspace.add(path, Place(url, sizes[url], identity))
+
+    def _fail(
+        self, info: SubmittedJobInfo, reason: str, *, is_final: bool = False, is_ours: bool = False
+    ) -> None:
+        self._failed.add(info.job)
         if is_final or info.job.restart_times <= info.job.attempt - 1:
             self.expansion.failures.append(reason)
+            self.expansion.has_system_failure |= is_ours
         self.report_job_error(info, msg=reason)
 
 
@@ -157,6 +193,20 @@ def executor_for(expansion: Expansion) -> Any:
 
     Plugin.common_settings = common_settings  # type: ignore[attr-defined]
     return Plugin
+
+
+def _paired(wanted: Sequence[Any], made: Sequence[Any]) -> list[tuple[str, Mapping[str, Any]]]:
+    """The path of each output that is wanted, and the output as the task has it, in the order of the rule.
+
+    Raises: ValueError if they are not the same outputs.
+    """
+    kinds = [[one["type"] for one in outputs] for outputs in (wanted, made)]
+    if kinds[0] != kinds[1]:
+        raise ValueError(
+            f"its task was made when the rule had other outputs ({len(made)}, now {len(wanted)}): a rule "
+            "must have the same ones each time that the workflow is read"
+        )
+    return [(one["path"], other) for one, other in zip(wanted, made, strict=True)]
 
 
 def _exit_code(log: Mapping[str, Any]) -> int | None:

@@ -24,7 +24,11 @@ class StepKeys:
     def key(self, job: Any, does: Any) -> str:
         """For a job, told by what tells it from all others, and for what it does."""
         first = _digest(job)
-        return self._known.pop(first, None) or f"{first}-{_digest(does)}"
+        return self._known.pop(first, None) or self.fresh(job, does)
+
+    def fresh(self, job: Any, does: Any) -> str:
+        """The key that a step would have of which no expansion of this run knows."""
+        return f"{_digest(job)}-{_digest(does)}"
 
 
 def _digest(told: Any) -> str:

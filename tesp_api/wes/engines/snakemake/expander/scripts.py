@@ -101,6 +101,8 @@ def _as_json(job: Any, scriptdir: str) -> str:
 
 def _plain(value: Any, name: str, job: Any) -> Any:
     """The value as JSON has it. Raises: WorkflowError for what JSON has not."""
+    if type(value).__module__ == "numpy" and hasattr(value, "tolist"):
+        value = value.tolist()
     if isinstance(value, str | os.PathLike):
         return str(os.fspath(value))
     if isinstance(value, _PLAIN):

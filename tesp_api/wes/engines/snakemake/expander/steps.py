@@ -17,6 +17,7 @@ from .workspace import Place, Workspace, absolute
 
 _STRICT = "set -euo pipefail; "
 _THREADS = ("OMP_NUM", "GOTO_NUM", "OPENBLAS_NUM", "MKL_NUM", "VECLIB_MAXIMUM", "NUMEXPR_NUM")
+_LATER_ATTEMPTS = 5
 _FRAME = """set -e
 {prepare}
 shell={shell}
@@ -79,7 +80,7 @@ class Steps:
             ),
         ]
         wildcards = dict(job.wildcards_dict or {})
-        key = self._keys.key([job.rule.name, wildcards, job.attempt], does)
+        attempts = [[job.rule.name, wildcards, job.attempt + later] for later in range(_LATER_ATTEMPTS + 1)]
         contents = [{"path": absolute(path), "content": text, "type": "FILE"} for path, text in texts.items()]
         document = {
             "name": _name(job),
@@ -89,7 +90,13 @@ class Steps:
             "executors": [executor],
             "resources": _resources(job),
         }
-        return {"key": key, "name": _name(job), "document": document, "success_codes": [0]}
+        return {
+            "key": self._keys.key(attempts[0], does),
+            "name": _name(job),
+            "document": document,
+            "success_codes": [0],
+            "later_keys": [self._keys.fresh(attempt, does) for attempt in attempts[1:]],
+        }
 
     def _command(self, job: Any) -> tuple[str, dict[str, str], set[str]]:
         """The command, the texts that go along, and the attachments that it is made of."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import contextlib
 import os
 import sys
 import threading
@@ -25,7 +26,8 @@ class Streams:
         """Return when all has been sent that was printed; nothing may print after that."""
         nothing = os.open(os.devnull, os.O_WRONLY)
         for stream, number in ((sys.stdout, 1), (sys.stderr, 2)):
-            stream.flush()
+            with contextlib.suppress(Exception):  # a Snakefile may have closed or replaced it
+                stream.flush()
             os.dup2(nothing, number)
         for thread in self._threads:
             thread.join(5)

@@ -1,14 +1,17 @@
 """The working directory: the files of the request, and stand-ins for those that lie elsewhere.
 
 A stand-in has the size of its file and no permissions. Who opens it gets the file, which is fetched then, or
-is told that it is too large for that (`FETCH_MAX_BYTES`).
+is told that it is too large for that (`FETCH_MAX_BYTES`). Where the room gets short, those that were opened
+first become stand-ins again.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import stat
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,6 +25,10 @@ AT_ONCE_MAX_BYTES = 1024 * 1024
 """Attachments up to this size are fetched in the beginning: Snakemake's own files, scripts, tables."""
 
 AT_ONCE_TOTAL_BYTES = 32 * 1024 * 1024
+_SPARE_BYTES = 8 * 1024 * 1024
+"""Left for what Snakemake itself writes."""
+
+_ARRIVING = ".snakemake/arriving"
 
 
 def absolute(path: str) -> str:
@@ -58,6 +65,9 @@ class Workspace:
         self._folders: dict[str, Place] = {}
         self._identities: dict[str, str] = {}
         self._began_ns = time.time_ns()
+        self._fetching = threading.RLock()
+        self._fetched: dict[str, tuple[int, int]] = {}
+        """What was opened, oldest first, with its inode and time: who has written to it keeps it."""
 
     def load_attachments(self) -> None:
         """Put what came with the request where it belongs. Raises: Refused."""
@@ -67,11 +77,11 @@ class Workspace:
         except FileNotFoundError:
             return
         for url, size_bytes in found:
-            path = f"{self.root}/{_path_below(self._attachments_url, url)}"
+            path = f"{self.root}/{path_below(self._attachments_url, url)}"
             self.add(path, Place(url, size_bytes, is_attached=True))
             total_bytes += size_bytes or 0
             if (size_bytes or 0) <= AT_ONCE_MAX_BYTES and total_bytes <= AT_ONCE_TOTAL_BYTES:
-                self.fetch(path)
+                self._fetch(path)  # for good: Python does not open modules by `open`
 
     def load_from(self, url: str, path: str) -> None:
         """Stand for a file that is elsewhere, or for each file in a directory. Raises: OSError, Refused."""
@@ -80,8 +90,9 @@ class Workspace:
             self.add(path, Place(url, size_bytes))
             return
         folder = f"{url.rstrip('/')}/"
-        below = {_path_below(folder, one): (one, size) for one, size in self._walk(folder)}
-        self.add_folder(path, Place(folder, None), {})
+        below = {path_below(folder, one): (one, size) for one, size in self._walk(folder)}
+        told = sorted((name, size) for name, (_, size) in below.items())
+        self.add_folder(path, Place(folder, None, f"{folder} {told}"), {})
         for name, (one, size) in below.items():
             self.add(f"{path}/{name}", Place(one, size))
 
@@ -89,6 +100,7 @@ class Workspace:
         """Make a stand-in for a file."""
         target = Path(path)
         path = self.relative(path)
+        self._fetched.pop(path, None)
         _remove(target)
         target.parent.mkdir(parents=True, exist_ok=True)
         target.touch(0o600)
@@ -104,6 +116,7 @@ class Workspace:
         """Make a directory with stand-ins for what is in it, which has replaced what was there."""
         for earlier in self.files_below(path):
             del self._places[self.relative(earlier)]
+            self._fetched.pop(self.relative(earlier), None)
         self._folders[self.relative(path)] = place
         _remove(Path(path))
         Path(path).mkdir(parents=True)
@@ -118,22 +131,56 @@ class Workspace:
         return url
 
     def fetch(self, path: str) -> None:
-        """Get the content of a stand-in; does nothing for any other file. Raises: PermissionError."""
+        """Get the content of a stand-in; does nothing for any other file. Raises: OSError, Refused."""
+        with self._fetching:
+            if self._fetch(path):
+                status = os.lstat(path)
+                self._fetched[self.relative(path)] = (status.st_ino, status.st_mtime_ns)
+
+    def _fetch(self, path: str) -> bool:
+        """Whether there was something to fetch; the content appears whole."""
         try:
             known = self._places.get(self.relative(path))
             status = os.lstat(path)
         except (OSError, ValueError):
-            return
+            return False
         if known is None or not stat.S_ISREG(status.st_mode) or status.st_mode & 0o777:
-            return
+            return False
         if known.size_bytes is None or known.size_bytes > FETCH_MAX_BYTES:
             raise PermissionError(
                 13, f"a Snakefile may read files of up to {FETCH_MAX_BYTES} bytes, not larger ones", path
             )
         content = self._content(known.url, known.size_bytes)
-        Path(path).chmod(0o600)
-        Path(path).write_bytes(content)
-        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+        if len(content) != known.size_bytes:
+            raise OSError(errno.EIO, "its size is no longer the one that it had", path)
+        self._make_room(known.size_bytes)
+        self._replace(Path(path), content, len(content), 0o600, status)
+        return True
+
+    def _make_room(self, size_bytes: int) -> None:
+        for path, told in list(self._fetched.items()):
+            if _free_bytes(self.root) >= size_bytes + _SPARE_BYTES:
+                return
+            del self._fetched[path]
+            file = Path(self.root, path)
+            status = file.lstat()
+            if (status.st_ino, status.st_mtime_ns) == told:
+                self._replace(file, b"", status.st_size, 0, status)
+
+    def _replace(
+        self, file: Path, content: bytes, size_bytes: int, mode: int, status: os.stat_result
+    ) -> None:
+        """Put another file in the place of one, as old as that."""
+        arriving = Path(self.root, _ARRIVING)
+        arriving.parent.mkdir(exist_ok=True)
+        try:
+            arriving.write_bytes(content)
+            os.truncate(arriving, size_bytes)
+            arriving.chmod(mode)
+            os.utime(arriving, ns=(status.st_atime_ns, status.st_mtime_ns))
+            arriving.replace(file)
+        finally:
+            arriving.unlink(missing_ok=True)
 
     def place(self, path: str) -> Place | None:
         """Of a file; None if there is none that tasks could get. Raises: Outside."""
@@ -187,12 +234,18 @@ class Workspace:
                 yield url, size_bytes
 
 
+def _free_bytes(folder: str) -> int:
+    found = os.statvfs(folder)
+    return found.f_bavail * found.f_frsize
+
+
 def _below(folder: str, path: str) -> str:
     """URLs of S3 are letter by letter, others are percent-encoded."""
     return folder + (path if folder.startswith("s3://") else quote(path, errors="surrogateescape"))
 
 
-def _path_below(folder: str, url: str) -> str:
+def path_below(folder: str, url: str) -> str:
+    """The path of what is in a folder, by their URLs."""
     path = url[len(folder) :]
     return path if folder.startswith("s3://") else unquote(path, errors="surrogateescape")
 
