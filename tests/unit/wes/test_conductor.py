@@ -80,7 +80,7 @@ async def test_runs_are_claimed_though_those_that_wait_cannot_be_told_why(
 ) -> None:
     asked: list[object] = []
 
-    async def fail(faults: object) -> None:
+    async def fail(faults: object, own: object) -> None:
         asked.append(faults)
         raise ValueError("a row that nobody understands")
 
