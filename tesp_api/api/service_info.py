@@ -12,6 +12,8 @@ from tesp_api.tes import backend_parameters
 
 TES_VERSION = "1.1.0"
 EXTENSIONS = (
+    "GET /tesp/v1/tasks",
+    "GET /tesp/v1/tasks/{id}",
     "POST /tesp/v1/tasks:bulk",
     "POST /tesp/v1/tasks:validate",
     "DELETE /tesp/v1/tasks/{id}",
@@ -20,6 +22,10 @@ EXTENSIONS = (
     "GET /tesp/v1/tasks/{id}/files",
     "GET /tesp/v1/tasks/{id}/history",
     "GET /tesp/v1/limits",
+    "GET /tesp/v1/counts",
+    "GET /tesp/v1/destinations",
+    "GET /tesp/v1/events",
+    "GET /tesp/v1/me",
 )
 
 

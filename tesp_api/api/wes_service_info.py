@@ -18,6 +18,7 @@ WES_VERSION = "1.1.0"
 EXTENSIONS = (
     "DELETE /tesp/v1/runs/{id}",
     "GET /tesp/v1/runs/{id}/steps",
+    "GET /tesp/v1/runs/{id}/events",
     "GET /tesp/v1/runs/{id}/logs/{stream}",
     "GET /tesp/v1/runs/{id}/files/{path}",
     "GET /tesp/v1/runs/{id}/inputs.zip",
