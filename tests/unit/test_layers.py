@@ -14,8 +14,9 @@ LAYERS = {
     "errors": {"tes"},
     "settings": {
         *("errors", "settings_auth", "settings_base", "settings_limits", "settings_sources"),
-        *("settings_wes", "submit_templates"),
+        *("settings_webhooks", "settings_wes", "submit_templates"),
     },
+    "settings_webhooks": {"settings_base", "tes"},
     "settings_wes": {"settings_base", "settings_engines"},
     "settings_engines": {"settings_base"},
     "settings_auth": {"settings_base"},
@@ -32,10 +33,16 @@ LAYERS = {
         *("runner", "worker", "pulsar", "store", "storage", "tes", "errors", "settings", "bell"),
         "submit_templates",
     },
-    "wes": {"settings_engines", "wes", "store", "storage", "worker", "tes", "errors", "settings", "bell"},
+    "webhooks": {
+        *("webhooks", "store", "storage", "worker", "tes", "errors", "settings", "settings_webhooks", "bell"),
+    },
+    "wes": {
+        *("settings_engines", "webhooks", "wes", "store", "storage", "worker", "tes", "errors", "settings"),
+        "bell",
+    },
     "api": {
-        *("api", "wes", "store", "storage", "tes", "errors", "settings", "settings_auth", "settings_limits"),
-        *("bell", "audit_log", "web"),
+        *("api", "webhooks", "wes", "store", "storage", "tes", "errors", "settings", "settings_auth"),
+        *("settings_limits", "bell", "audit_log", "web"),
     },
     "web": {"web"},
     "audit_log": {"settings", "tes"},
@@ -47,6 +54,8 @@ CONCRETE = {
     "tesp_api.store.mongo",
     "tesp_api.store.sqlite_runs",
     "tesp_api.store.mongo_runs",
+    "tesp_api.store.sqlite_outbox",
+    "tesp_api.store.mongo_outbox",
     "tesp_api.store.sqlite_accounts",
     "tesp_api.store.mongo_accounts",
     "tesp_api.pulsar.embedded",
@@ -57,9 +66,11 @@ CONCRETE = {
 BESIDE = {
     ("tesp_api.store.sqlite_runs", "tesp_api.store.sqlite"),
     ("tesp_api.store.mongo_runs", "tesp_api.store.mongo"),
+    ("tesp_api.store.sqlite_outbox", "tesp_api.store.sqlite"),
+    ("tesp_api.store.mongo_outbox", "tesp_api.store.mongo"),
     ("tesp_api.store.mongo_run_creation", "tesp_api.store.mongo"),
 }
-"""Stores of runs that lie in the database of the tasks."""
+"""Stores of runs, and outboxes, that lie in the database of the tasks."""
 
 
 ENGINES = PACKAGE / "wes" / "engines"
