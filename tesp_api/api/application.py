@@ -35,11 +35,13 @@ from tesp_api.api.run_files import RunFileEndpoints
 from tesp_api.api.runs import RunEndpoints
 from tesp_api.api.tasks import TaskEndpoints
 from tesp_api.api.ui import UiEndpoints
+from tesp_api.api.webhooks import WebhookEndpoints
 from tesp_api.audit_log import AuditLog
 from tesp_api.bell import Bell
 from tesp_api.settings import Settings
 from tesp_api.storage.admission import Rules
 from tesp_api.store.base import TaskStore
+from tesp_api.webhooks.deliveries import Deliveries
 from tesp_api.wes.views import WES
 from tesp_api.wes.workflows import Workflows
 
@@ -54,6 +56,7 @@ def build_api(
     next_destination: NextDestination | None = None,
     routing: Rules | None = None,
     workflows: Workflows | None = None,
+    webhooks: Deliveries | None = None,
     destinations: Destinations = tuple,
     lifespan: Lifespan[Any] | None = None,
 ) -> FastAPI:
@@ -86,6 +89,7 @@ def build_api(
             *live.routes("/tesp/v1"),
             *(RunEndpoints(workflows, settings).routes() if workflows else ()),
             *(RunFileEndpoints(workflows).routes("/tesp/v1") if workflows else ()),
+            *(WebhookEndpoints(store, webhooks, settings).routes("/tesp/v1") if webhooks else ()),
             *LimitsEndpoint(store, settings).routes("/tesp/v1"),
             *HealthEndpoints(store.check, checks, tells_why=not authenticators).routes(),
             *DocsEndpoints(document, authenticators).routes(),
