@@ -1,6 +1,7 @@
 """The backend parameters by which a task has its states told: `webhook_url`, `_secret` and `_states`.
 
-The URL and the secret are split off before anything is stored or shown: many URLs of webhooks are secrets.
+They are split off before anything is stored or shown: many URLs of webhooks are secrets, and states without a
+URL would be refused where a task is sent once more, out of what is shown of it.
 Source of the secrets' form: Standard Webhooks 1.0, section "Signature scheme".
 """
 
@@ -68,18 +69,20 @@ def webhook_url_fault(url: str) -> str:
         return "must begin with https:// or http://"
     if len(url) > _URL_MAX:
         return f"has more than {_URL_MAX} characters"
+    if url_fault(url):
+        return "is none that can be used"
     if "@" in urlsplit(url).netloc:
         return "has a user before the @: give none, since what is told is signed"
-    return "is none that can be used" if url_fault(url) else ""
+    return ""
 
 
 def split_off_webhook(document: dict[str, Any], faults: list[Fault]) -> OwnWebhook | None:
-    """Take the URL and the secret out of a valid task's document, which is changed; None if it has none.
+    """Take the three out of a valid task's document, which is changed; None if it has no webhook.
 
     What is wrong goes to `faults`.
     """
     url, secret, named = (backend_parameter(document, name) for name in (URL, SECRET, STATES))
-    _leave_out(document, (URL, SECRET))
+    _leave_out(document, (URL, SECRET, STATES))
     if url is None:
         faults += (
             Fault(f"{_FIELD}.{name}", f"needs {URL}, which says where the states are told")

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from tesp_api.cli.main import app as cli
 from tests.acceptance.workflow_runs import scripted_server, step, submit, wait
 from tests.services.secret_search import SecretSearch
 from tests.services.tesp import TespServer, poll
@@ -137,8 +139,6 @@ def test_only_the_states_that_were_asked_for(server: TespServer, receiver: Webho
     document["resources"]["backend_parameters"]["webhook_states"] = "running, complete"
     server.wait(server.create(document))
     assert states(wait_for(receiver, own, 2, server)) == ["RUNNING", "COMPLETE"]
-    shown = server.get(server.create(document))["resources"]["backend_parameters"]
-    assert shown == {"webhook_states": "running, complete"}
 
 
 def test_what_fails_is_tried_again_and_in_order(
@@ -233,6 +233,8 @@ def test_nothing_secret_is_shown_or_stored(server: TespServer, receiver: Webhook
         answer = server.client.get(path)
         assert answer.status_code == 200, answer.text
         search.look(path, answer.content)
+    assert "backend_parameters" not in whole["resources"]
+    assert server.create({key: whole[key] for key in ("executors", "resources", "tags")})  # sent once more
     for path in ("/tesp/v1/webhooks", "/tesp/v1/tasks", "/ga4gh/tes/v1/tasks?view=FULL"):
         search.look(path, server.client.get(path).content)
     search.look_below("the data folder", server.data)
@@ -248,12 +250,21 @@ def test_an_operator_can_look_and_try(
     found = server.client.get("/tesp/v1/webhooks").json()
     (portal, _) = found["receivers"]
     assert (portal["name"], portal["place"], portal["tags"]) == ("portal", receiver.url, ["to=portal"])
-    before = len(receiver.came(PORTAL))
-    tried = server.client.post("/tesp/v1/webhooks/portal/test").json()
-    assert (tried["delivered"], tried["said"]) == (True, "status 204")
-    (message,) = receiver.came(PORTAL)[before:]
-    assert verified(message.headers, message.body, PORTAL_SECRET)["type"] == "webhook.test"
-    assert server.client.post("/tesp/v1/webhooks/nobody/test").status_code == 404
+    at = ["--url", server.url]
+    tried = CliRunner().invoke(cli, ["webhook", "test", "portal", *at])
+    assert (tried.exit_code, tried.stdout) == (0, "portal has taken it: status 204\n")
+    tests = [one for one in receiver.came(PORTAL) if b"webhook.test" in one.body]
+    read = [verified(one.headers, one.body, PORTAL_SECRET)["data"] for one in tests]
+    assert read == [{"receiver": "portal"}]
+    listed = CliRunner().invoke(cli, ["webhook", "list", *at])
+    assert "portal" in listed.stdout and receiver.url in listed.stdout
+    receiver.answers[PORTAL] = [403]
+    refused = CliRunner().invoke(cli, ["webhook", "test", "portal", "--json", *at])
+    assert (refused.exit_code, json.loads(refused.stdout)["delivered"]) == (1, False)
+    assert "portal has not taken it: status 403" in refused.stderr
+    del receiver.answers[PORTAL]
+    unknown = CliRunner().invoke(cli, ["webhook", "test", "nobody", *at])
+    assert (unknown.exit_code, "webhooks.receivers.nobody" in unknown.stderr) == (1, True)
 
 
 @pytest.mark.parametrize(
@@ -261,6 +272,7 @@ def test_an_operator_can_look_and_try(
     [
         ({"webhook_url": "ftp://a.org/"}, "webhook_url", "must begin with https://"),
         ({"webhook_url": "http://me:pw@a.org/x"}, "webhook_url", "give none"),
+        ({"webhook_url": "http://[me:pw"}, "webhook_url", "none that can be used"),
         ({"webhook_url": "http://169.254.169.254/latest"}, "webhook_url", "metadata"),
         ({"webhook_url": "http://[::ffff:169.254.169.254]/"}, "webhook_url", "metadata"),
         ({"webhook_url": "https://a.org/", "webhook_secret": "whsec_c2hvcnQ="}, "webhook_secret", "whsec_"),
