@@ -56,6 +56,7 @@ class Index(StrEnum):
     ENDINGS = "endings"
     ONCE = "once"
     MARKERS = "markers"
+    OUTBOX = "outbox"
 
 
 TASK_INDEXES = (

@@ -42,9 +42,12 @@ class WebhookReceiver:
         self._server: ThreadingHTTPServer | None = None
 
     def taken(self, path: str) -> list[Message]:
-        """What was answered with 204, in the order in which it came."""
-        with self._lock:
-            return [one for one in self.messages if one.path == path and one.status == 204]
+        """What was answered with 204, in the order in which it first came: it may come twice."""
+        first: dict[str, Message] = {}
+        for one in self.came(path):
+            if one.status == 204:
+                first.setdefault(one.headers["webhook-id"], one)
+        return list(first.values())
 
     def came(self, path: str) -> list[Message]:
         """All that came."""
