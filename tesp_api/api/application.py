@@ -5,7 +5,7 @@ from importlib.metadata import version
 from typing import Any
 
 from fastapi import FastAPI
-from starlette.types import Lifespan
+from starlette.types import Lifespan, Receive, Scope, Send
 
 from tesp_api.api.auth.authentication import Authentication
 from tesp_api.api.auth.authenticator import Authenticator
@@ -24,6 +24,7 @@ from tesp_api.api.health import Check, HealthEndpoints
 from tesp_api.api.limits.endpoint import LimitsEndpoint
 from tesp_api.api.limits.list_turns import ListTurns
 from tesp_api.api.limits.request_rate import RequestRate, limits_requests
+from tesp_api.api.live.crowd import put_send
 from tesp_api.api.live.endpoints import LiveEndpoints
 from tesp_api.api.live.hub import LOOK_ALONE_S, LOOK_BESIDE_OTHERS_S, LiveHub
 from tesp_api.api.live.response import StreamPlaces
@@ -44,6 +45,15 @@ from tesp_api.store.base import TaskStore
 from tesp_api.webhooks.deliveries import Deliveries
 from tesp_api.wes.views import WES
 from tesp_api.wes.workflows import Workflows
+
+
+class _Api(FastAPI):
+    """The application, which notes how the server sends before all middleware (`live.crowd`)."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            put_send(scope, send)
+        await super().__call__(scope, receive, send)
 
 
 def build_api(
@@ -75,7 +85,7 @@ def build_api(
     look_s = LOOK_ALONE_S if settings.store.kind == "sqlite" else LOOK_BESIDE_OTHERS_S
     hub = LiveHub(store.news, drain, look_s=look_s)
     live = LiveEndpoints(store, workflows.runs if workflows else None, hub, StreamPlaces(settings.limits))
-    app = FastAPI(title="TESP", openapi_url=None, docs_url=None, redoc_url=None, lifespan=lifespan)
+    app = _Api(title="TESP", openapi_url=None, docs_url=None, redoc_url=None, lifespan=lifespan)
     app.routes.extend(
         [
             *TaskEndpoints(store, bell, settings, creation, list_turns, tes_1_0=False).routes(
