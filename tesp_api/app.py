@@ -18,6 +18,7 @@ from tesp_api.api.channel import ChannelEndpoints, build_channel
 from tesp_api.api.channel_listener import SOCKET_NAME, ChannelListener
 from tesp_api.api.creation import Creation
 from tesp_api.bell import Bell
+from tesp_api.metrics.page import Metrics
 from tesp_api.pulsar.amqp import AmqpPulsar
 from tesp_api.pulsar.base import PulsarTransport
 from tesp_api.pulsar.embedded import EmbeddedPulsar
@@ -75,8 +76,10 @@ def create_app(
     """
     settings = settings or load_settings()
     bell, ended, run_bell = Bell(), Bell(), Bell()
-    store = build_store(settings)
-    runs = build_run_store(settings, store)
+    metrics = Metrics()
+    bare_store = build_store(settings)
+    store = metrics.store.measured(bare_store, TaskStore)
+    runs = metrics.store.measured(build_run_store(settings, bare_store), RunStore, prefix="runs.")
     accounts = build_accounts(settings)
     # A REST site's files can be read anew, so what is reported of them is only kept in memory.
     reported = {
@@ -84,7 +87,10 @@ def create_app(
         for name, one in settings.destinations.items()
         if one.kind == "rest"
     }
-    transports = build_transports(settings, StoreMailbox(store), reported)
+    transports = {
+        name: metrics.pulsar.measured(one, PulsarTransport, name, but=("open", "aclose", "wait_for_news"))
+        for name, one in build_transports(settings, StoreMailbox(store), reported).items()
+    }
     server_key = ServerKey(settings)
     work_orders = WorkOrders(server_key)
     credentials = Credentials(settings.credentials)
@@ -96,7 +102,9 @@ def create_app(
         settings, work_orders, credentials, logins, signer, socket=settings.data_dir / SOCKET_NAME
     )
     gateway = Gateway(settings, lambda task: GatewayLender(task, logins, credentials, signer))
-    scheduler = Scheduler(store, transports, settings, bell, lender, gateway, ended)
+    scheduler = Scheduler(store, transports, settings, bell, lender, gateway, ended, metrics.tasks)
+    metrics.ask(lambda: metrics.world.ask_store(store))
+    metrics.ask(lambda: metrics.world.ask_runs(runs.count_states))
     work_files = build_work_files(settings, credentials, signer)
     engines = dict(engines or build_engines(settings))
     creation = Creation(store, bell, settings, scheduler.routing)
@@ -143,6 +151,8 @@ def create_app(
                 stack.push_async_callback(engine.aclose)
             await conductor.start()
             stack.push_async_callback(conductor.stop)
+            await metrics.loop.start()
+            stack.push_async_callback(metrics.loop.stop)
             if settings.retention.finished_age_s is not None:
                 retention = Retention(store, settings.retention.finished_age_s, runs=runs)
                 await retention.start()
@@ -160,6 +170,7 @@ def create_app(
         routing=scheduler.routing,
         workflows=workflows,
         destinations=scheduler.destinations,
+        metrics=metrics,
         lifespan=lifespan,
     )
 
