@@ -31,7 +31,7 @@ from tesp_api.api.metrics import MetricsEndpoint
 from tesp_api.api.openapi import openapi_document
 from tesp_api.api.overview import Destinations, OverviewEndpoints
 from tesp_api.api.request_id import RequestId
-from tesp_api.api.request_meter import RequestMeter
+from tesp_api.api.request_meter import RequestMeter, templates_of
 from tesp_api.api.root_path import RootPath
 from tesp_api.api.run_files import RunFileEndpoints
 from tesp_api.api.runs import RunEndpoints
@@ -124,8 +124,8 @@ def _add_middleware(
     app.add_middleware(Authentication, authenticators=authenticators, settings=settings)
     app.add_middleware(WebPages, settings=settings)
     app.add_middleware(HeadLimit)
-    if settings.metrics.enabled:  # within RootPath, whose copy of the scope has the route
-        app.add_middleware(RequestMeter, requests=metrics.requests)
+    if settings.metrics.enabled:  # within RootPath, whose copy of the scope has the endpoint
+        app.add_middleware(RequestMeter, requests=metrics.requests, templates=templates_of(app.routes))
     if settings.server.root_path:
         app.add_middleware(RootPath, root_path=settings.server.root_path)
     if settings.server.cors_origins:

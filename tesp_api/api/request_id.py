@@ -14,7 +14,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tesp_api.api.auth.identity import await_identity, identity_in
 from tesp_api.audit_log import AuditLog
+from tesp_api.context import REQUEST_ID, TRACE_ID, TRACEPARENT
 from tesp_api.settings import Settings
+from tesp_api.tes.traceparent import parse_traceparent
 
 HEADER = "X-Request-ID"
 
@@ -81,6 +83,7 @@ class RequestId:
         self._app = app
         self._audit = audit
         self._reads_too = settings.audit.reads
+        self._is_traced = settings.tracing.is_on
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -89,6 +92,9 @@ class RequestId:
         noted = Noted(name_in(scope) or secrets.token_hex(8), [], [])
         scope[_KEY] = noted
         await_identity(scope)
+        REQUEST_ID.set(noted.request_id)
+        if self._is_traced:
+            _note_trace(scope)
         status = 500
 
         async def send_named(message: Message) -> None:
@@ -119,6 +125,14 @@ class RequestId:
             status=status,
             outcome=_outcome(status),
         )
+
+
+def _note_trace(scope: Scope) -> None:
+    """Which trace the request says that it is part of."""
+    given = [value.decode("latin-1") for name, value in scope["headers"] if name == b"traceparent"]
+    named = parse_traceparent(given[0]) if len(given) == 1 else None
+    TRACEPARENT.set(given[0] if named else "")
+    TRACE_ID.set(named.trace_id if named else "")
 
 
 def name_in(scope: Scope) -> str | None:

@@ -8,13 +8,14 @@ from datetime import datetime
 
 from tesp_api.metrics.instruments import Count, Durations, Gauge, Instrument
 from tesp_api.metrics.timeline import Timeline
-from tesp_api.tes.states import FINAL, State
+from tesp_api.tes.states import FINAL, TRANSITIONS, State
 from tesp_api.tes.times import now
 
 NOWHERE = "none"
 """The destination of a task that has none yet."""
 
 _CAUSES = frozenset({"never_started", "storage_away", "staging", "preempted", "lost", "executor"})
+_LIVE = [state for state in TRANSITIONS if state not in FINAL]
 _PHASE_BOUNDS_S = (0.1, 0.5, 1, 5, 15, 60, 300, 1_800, 7_200, 43_200, 259_200)
 
 
@@ -160,9 +161,8 @@ class TaskMetrics:
             driven[one.state, one.destination] += 1
             oldest[one.state] = min(oldest.get(one.state, one.since), one.since)
         moment = time.monotonic()
-        states = [state for state in State if state not in FINAL]
         self._driven.replace(driven)
         self._longest.replace(
-            {(state,): moment - oldest[state] if state in oldest else 0.0 for state in states}
+            {(state,): moment - oldest[state] if state in oldest else 0.0 for state in _LIVE}
         )
         self._leases.set(len(self._held))

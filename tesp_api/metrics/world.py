@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 from tesp_api.metrics.instruments import Gauge, Instrument
 from tesp_api.tes.ids import made_at_s
-from tesp_api.tes.states import State
+from tesp_api.tes.states import TRANSITIONS, State
 
 _RUNS_EVERY_S = 15.0
 """Runs are counted, which may take a while of very many."""
@@ -67,7 +67,7 @@ class WorldMetrics:
         self._oldest.clear()
         counts = await store.counts(None)
         oldest = await store.oldest_queued()
-        self._tasks.replace({(state,): counts.get(state, 0) for state in State})
+        self._tasks.replace({(state,): counts.get(state, 0) for state in TRANSITIONS})
         self._oldest.set(0.0 if oldest is None else max(0.0, time.time() - made_at_s(oldest)))
         self._store_up.set(1)
 

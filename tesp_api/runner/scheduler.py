@@ -17,6 +17,7 @@ from functools import partial
 from typing import Any
 
 from tesp_api.bell import Bell
+from tesp_api.context import TASK_ID, TRACE_ID
 from tesp_api.errors import ClaimLost, PulsarError, PulsarUnavailable, StoreUnavailable, TaskNotFound
 from tesp_api.metrics.tasks import TaskMetrics
 from tesp_api.pulsar.base import PulsarTransport
@@ -38,6 +39,7 @@ from tesp_api.settings import Settings
 from tesp_api.store.base import Task, TaskStore
 from tesp_api.store.turns import Shares
 from tesp_api.tes.states import FINAL, State
+from tesp_api.tes.traceparent import trace_of
 
 _log = logging.getLogger(__name__)
 
@@ -288,6 +290,9 @@ class Scheduler:
 
     async def _drive_to_end(self, task: Task, driven: _Driven, earlier: "asyncio.Task[None] | None") -> None:
         """Call `run_task` until it is through, again after whatever passes; end an `earlier` driver first."""
+        TASK_ID.set(task.id)
+        if self.settings.tracing.is_on:
+            TRACE_ID.set(trace_of(task.id, task.warnings).trace_id)
         around = Surroundings(
             self.store,
             self.transports,
