@@ -48,6 +48,8 @@ from tesp_api.store.server_id import server_id
 from tesp_api.store.sqlite import SqliteTaskStore
 from tesp_api.store.sqlite_accounts import SqliteAccounts
 from tesp_api.store.sqlite_runs import SqliteRunStore
+from tesp_api.tracing.otlp import OtlpSink
+from tesp_api.tracing.tracer import Tracer
 from tesp_api.wes.conductor import Conductor
 from tesp_api.wes.engines.base import EngineRun, RunFiles, WorkflowEngine
 from tesp_api.wes.engines.cwl.engine import CwlEngine
@@ -118,6 +120,7 @@ def create_app(
         tail_bytes=settings.logs.tail_bytes,
         log_max_bytes=settings.logs.max_bytes,
         steps_max=settings.wes.steps_max,
+        traces_share=settings.tracing.share if settings.tracing.is_on else None,
     )
 
     def files_for(run: EngineRun, owner: str, readable: Sequence[str]) -> RunFiles:
@@ -125,6 +128,8 @@ def create_app(
 
     conductor = Conductor(parts, engines, settings, run_bell, work_files, files_for)
     run_creation = RunCreation(runs, work_files, run_bell, settings, engines, creation.place_faults)
+    sink = OtlpSink(settings.tracing) if settings.tracing.is_on else None
+    tracer = Tracer(store, runs, sink.emit, settings.tracing.share, metrics.traces_dropped) if sink else None
     workflows = Workflows(runs, store, run_creation, work_files, run_bell)
 
     @asynccontextmanager
@@ -139,6 +144,10 @@ def create_app(
             _prepare_key(server_key, settings)
             await channel.open()
             stack.push_async_callback(channel.aclose)
+            if sink and tracer:
+                await tracer.start(ended, conductor.ended)
+                stack.push_async_callback(sink.aclose)
+                stack.push_async_callback(tracer.aclose)
             for transport in transports.values():
                 await transport.open()
                 stack.push_async_callback(transport.aclose)
@@ -171,6 +180,7 @@ def create_app(
         workflows=workflows,
         destinations=scheduler.destinations,
         metrics=metrics,
+        emit=sink.emit if sink else None,
         lifespan=lifespan,
     )
 

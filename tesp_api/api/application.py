@@ -43,6 +43,7 @@ from tesp_api.metrics.page import Metrics
 from tesp_api.settings import Settings
 from tesp_api.storage.admission import Rules
 from tesp_api.store.base import TaskStore
+from tesp_api.tracing.span import Emit
 from tesp_api.wes.views import WES
 from tesp_api.wes.workflows import Workflows
 
@@ -59,13 +60,14 @@ def build_api(
     workflows: Workflows | None = None,
     destinations: Destinations = tuple,
     metrics: Metrics | None = None,
+    emit: Emit | None = None,
     lifespan: Lifespan[Any] | None = None,
 ) -> FastAPI:
     """The API over an opened store.
 
     Without `authenticators` nobody has to log in, without `workflows` there is no WES. `checks` are those of
     the destinations, by name, for `/readyz`; `routing` are their rules, `destinations` tells how they are.
-    `metrics` are what the other parts of the server count.
+    `metrics` are what the other parts of the server count, `emit` sends spans of requests.
     `app.state.drain` is what ends the taking of new tasks, and all streams.
     """
     root_path = settings.server.root_path
@@ -104,6 +106,7 @@ def build_api(
     app.state.drain = drain
     app.add_middleware(Draining, drain=app.state.drain)
     _add_middleware(app, settings, authenticators, metrics)
+    app.add_middleware(RequestId, settings=settings, audit=AuditLog(settings), emit=emit)
     install_error_answers(app)
     return app
 
@@ -116,7 +119,7 @@ async def _look_at(metrics: Metrics, places: StreamPlaces, destinations: Destina
 def _add_middleware(
     app: FastAPI, settings: Settings, authenticators: Sequence[Authenticator], metrics: Metrics
 ) -> None:
-    """What requests pass through before the routes: the last one added comes first."""
+    """What requests pass through once they have a name: the last one added comes first."""
     larger = {f"{WES}/runs": settings.wes.max_body_bytes}
     app.add_middleware(BodyLimit, max_body_bytes=settings.server.max_body_bytes, larger=larger)
     if limits_requests(settings):
@@ -130,4 +133,3 @@ def _add_middleware(
         app.add_middleware(RootPath, root_path=settings.server.root_path)
     if settings.server.cors_origins:
         app.add_middleware(Cors, origins=settings.server.cors_origins)
-    app.add_middleware(RequestId, settings=settings, audit=AuditLog(settings))

@@ -13,7 +13,7 @@ from prometheus_client.registry import Collector, CollectorRegistry
 
 from tesp_api.errors import PulsarError, StoreUnavailable
 from tesp_api.metrics.calls import CallMetrics
-from tesp_api.metrics.instruments import Gauge, Instrument
+from tesp_api.metrics.instruments import Count, Gauge, Instrument
 from tesp_api.metrics.loop import LoopLag
 from tesp_api.metrics.requests import RequestMetrics
 from tesp_api.metrics.tasks import TaskMetrics
@@ -51,10 +51,14 @@ class Metrics(Collector):
         self.pulsar = CallMetrics(
             "pulsar", "a call of a Pulsar", ("destination", "operation"), errors=(PulsarError,)
         )
+        self.traces_dropped = Count(
+            "tesp_traces_dropped_total", "Tasks and runs of which no spans were sent, for want of time."
+        )
         build = Gauge("tesp_build_info", "Always 1; its label is the version.", ("version",))
         build.replace({(version("tesp-api"),): 1})
         parts = (self.world, self.tasks, self.requests, self.loop, self.store, self.pulsar)
         self._instruments: list[Instrument] = [build, *(one for part in parts for one in part.instruments)]
+        self._instruments.append(self.traces_dropped)
         self._askers: list[Asker] = []
         self._registry = CollectorRegistry()
         self._registry.register(self)

@@ -70,6 +70,8 @@ class Conductor:
     bell: Bell
     work_files: WorkFiles
     files_for: FilesFor
+    ended: Bell = field(default_factory=Bell)
+    """Rung for every run that is driven no more: it has ended, or another server has it."""
     owner: str = field(default_factory=lambda: f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}")
     _driven: dict[str, _Driven] = field(init=False, default_factory=dict)
     _look: asyncio.Event = field(init=False, default_factory=asyncio.Event)
@@ -242,6 +244,7 @@ class Conductor:
         finally:
             if self._driven.get(run.id) is driven:
                 del self._driven[run.id]
+            self.ended.ring(run.id)
             self._look.set()
 
     async def _give_up(self, run: Run, around: RunSurroundings, error: Exception) -> None:

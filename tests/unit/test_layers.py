@@ -46,10 +46,11 @@ LAYERS = {
         "settings",
         "bell",
         "context",
+        "tracing",
     },
     "api": {
         *("api", "wes", "store", "storage", "tes", "errors", "settings", "settings_auth", "settings_limits"),
-        *("bell", "audit_log", "web", "metrics", "context"),
+        *("bell", "audit_log", "web", "metrics", "context", "tracing"),
     },
     "web": {"web"},
     "audit_log": {"settings", "tes"},
