@@ -58,7 +58,7 @@ async def test_where_nobody_logs_in_everybody_may_read_it(client: httpx.AsyncCli
     assert answer.headers["cache-control"] == "no-store"
 
 
-LOGINS = {"auth": {"modes": ["basic"]}}
+LOGINS: dict[str, Any] = {"auth": {"modes": ["basic"]}}
 
 
 @pytest.mark.parametrize("tables", [{}, LOGINS], ids=["open", "logins"])
