@@ -27,6 +27,7 @@ from tesp_api.settings_auth import AuditSettings, AuthSettings, IssuerSettings
 from tesp_api.settings_base import Seconds
 from tesp_api.settings_base import Table as _Table
 from tesp_api.settings_limits import LimitSettings
+from tesp_api.settings_monitoring import MetricsSettings, TracingSettings
 from tesp_api.settings_sources import ENV_PREFIX, read_sources
 from tesp_api.settings_webhooks import WebhookSettings
 from tesp_api.settings_wes import WesSettings
@@ -531,6 +532,7 @@ class Settings(_Table):
         description="the embedded store and the embedded Pulsar live here; one server at a time",
     )
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["text", "json"] = Field("text", description="json: each line of the log is an object")
     secret_key: SecretStr | None = Field(
         None,
         description="seals tasks' secrets and signs work orders: 32 characters or more, the same for all "
@@ -540,6 +542,8 @@ class Settings(_Table):
     auth: AuthSettings = AuthSettings()
     issuers: dict[str, IssuerSettings] = Field(default_factory=dict)
     audit: AuditSettings = AuditSettings()
+    metrics: MetricsSettings = MetricsSettings()
+    tracing: TracingSettings = TracingSettings()
     limits: LimitSettings = LimitSettings()
     store: StoreSettings = StoreSettings()
     service: ServiceSettings = ServiceSettings()
