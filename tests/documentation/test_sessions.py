@@ -38,7 +38,7 @@ class Place:
             "TESP_API_WES__ENGINES_DIR": str(engines_folder()),
         }
         ended = subprocess.run(
-            argv, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=240, check=False
+            argv, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600, check=False
         )
         assert ended.returncode == 0, ended.stdout + ended.stderr
         return ended.stdout + ended.stderr
