@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 
 from tests.services.install import SNAKEMAKE_TES_VENV, install
-from tests.services.s3_servers import REGION, S3Place
+from tests.services.s3_servers import S3Place
 from tests.services.tesp import ONLY_BUBBLEWRAP
 
 SHOWN = "/opt/snakemake"
@@ -40,27 +40,21 @@ def snakemake_image(folder: Path) -> dict[str, str]:
     }
 
 
-def run_snakemake(url: str, workflow: Path, place: S3Place, prefix: str, *options: str) -> str:
-    """`snakemake --executor tes` in the workflow's folder, its files at `prefix` in S3; returns what it said.
-
-    It fails if Snakemake does.
-    """
+def run_session(script: str, folder: Path, place: S3Place) -> str:
+    """Run a user's shell commands in a workflow's folder; returns what they said, and fails if they do."""
     install(SNAKEMAKE_TES_VENV)
-    secrets = {
-        "SNAKEMAKE_STORAGE_S3_ACCESS_KEY": place.access_key_id,
-        "SNAKEMAKE_STORAGE_S3_SECRET_KEY": place.secret_access_key,
-    }
-    command = [str(SNAKEMAKE_TES_VENV / "bin/snakemake"), "--executor", "tes", "--tes-url", url]
-    command += ["--default-storage-provider", "s3", "--default-storage-prefix", prefix]
-    command += ["--storage-s3-endpoint-url", place.endpoint, "--storage-s3-region", REGION]
-    command += ["--container-image", "lab/snakemake", "--envvars", *secrets, "--jobs", "2"]
     done = subprocess.run(
-        [*command, "--seconds-between-status-checks", "1", *options],
-        cwd=workflow,
-        env=os.environ | secrets | {"PATH": f"{SNAKEMAKE_TES_VENV}/bin:{os.environ['PATH']}"},
+        ["bash", "-euo", "pipefail", "-c", script],
+        cwd=folder,
+        env=os.environ
+        | {
+            "PATH": f"{SNAKEMAKE_TES_VENV}/bin:{os.environ['PATH']}",
+            "SNAKEMAKE_STORAGE_S3_ACCESS_KEY": place.access_key_id,
+            "SNAKEMAKE_STORAGE_S3_SECRET_KEY": place.secret_access_key,
+        },
         capture_output=True,
         text=True,
-        timeout=180,
+        timeout=300,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
