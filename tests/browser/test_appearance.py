@@ -150,7 +150,7 @@ def test_all_pages_together_weigh_little(open_page: Open, pages: dict[str, str])
 
 
 def test_no_page_weighs_much_with_all_that_it_asks_for(open_page: Open, pages: dict[str, str]) -> None:
-    """As a new browser loads it: files, and what the API answers. Streams, which never end, are not counted."""
+    """As a new browser loads it: files, and what the API answers, but for streams, which never end."""
     weights: dict[str, int] = {}
     for name, address in pages.items():
         loaded: list[int] = []
