@@ -77,7 +77,7 @@ threats: $(STAMP)-dev  ## write docs/threats.md, of the data in tests/security
 	@$(PYTHON) -m tests.security.matrix $(ARGS)
 
 docs: $(STAMP)-dev  ## make the documentation's site in .cache/site, and look for broken links
-	@NO_MKDOCS_2_WARNING=1 $(PYTHON) -m mkdocs build --quiet --strict --config-file docs/site/mkdocs.yml
+	@NO_MKDOCS_2_WARNING=1 $(PYTHON) -m mkdocs build --strict --config-file docs/site/mkdocs.yml
 	@echo "to look at it, with its search: python3 -m http.server --directory .cache/site 8000"
 
 reference: $(STAMP)-dev  ## write docs/reference, of the code
