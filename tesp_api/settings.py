@@ -27,6 +27,7 @@ from tesp_api.settings_auth import AuditSettings, AuthSettings, IssuerSettings
 from tesp_api.settings_base import Seconds
 from tesp_api.settings_base import Table as _Table
 from tesp_api.settings_limits import LimitSettings
+from tesp_api.settings_monitoring import MetricsSettings, TracingSettings
 from tesp_api.settings_sources import ENV_PREFIX, read_sources
 from tesp_api.settings_wes import WesSettings
 from tesp_api.submit_templates import check_templates
@@ -539,6 +540,7 @@ class Settings(_Table):
         "~/.local/share/tesp, unless set",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="of the server's log")
+    log_format: Literal["text", "json"] = Field("text", description="json: each line of the log is an object")
     secret_key: SecretStr | None = Field(
         None,
         description="seals tasks' secrets and signs work orders: 32 characters or more, the same for all "
@@ -548,6 +550,8 @@ class Settings(_Table):
     auth: AuthSettings = AuthSettings()
     issuers: dict[str, IssuerSettings] = Field(default_factory=dict)
     audit: AuditSettings = AuditSettings()
+    metrics: MetricsSettings = MetricsSettings()
+    tracing: TracingSettings = TracingSettings()
     limits: LimitSettings = LimitSettings()
     store: StoreSettings = StoreSettings()
     service: ServiceSettings = ServiceSettings()

@@ -18,6 +18,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 COPIED = (
     *("CHANGELOG.md", "LICENSE", "settings.toml", "bench/README.md"),
     *("docker/dts/README.md", "docker/keycloak/README.md"),
+    *("docker/grafana/tesp.json", "docker/prometheus/tesp-alerts.yaml"),
     *("examples/hello.json", "examples/words/Snakefile", "examples/words/words.cwl"),
 )
 LINK = re.compile(r"(?P<before>\[(?P<text>[^][]*)\]\()(?P<to>[^)#\s]+)(?P<after>#[^)\s]*\)|\))")
