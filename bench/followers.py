@@ -1,15 +1,20 @@
 """Many followers of streams in a process of its own, which reads what comes and throws it away.
 
-`python -m bench.followers PORT COUNT PATH [COUNT PATH ...]` prints `ready` once all streams have begun,
-and when
-its stdin ends, how many of them had been closed by the server, and how many bytes came.
+`python -m bench.followers PORT COUNT PATH [COUNT PATH ...]` prints `ready` once all streams have begun, and
+when its stdin ends, how many there were, how many of them the server had closed, and how many bytes came.
+
+It stands for a thousand machines, so it must not take the server's processors: it has the lowest priority
+(nice 19), and does nothing but read bytes.
 """
 
-import asyncio
+import os
+import select
+import socket
 import sys
 from dataclasses import dataclass
 
-_AT_ONCE = 50
+_PIECE_BYTES = 64 * 1024
+_PATIENCE_S = 60.0
 
 
 @dataclass
@@ -21,61 +26,52 @@ class Seen:
     closed: int = 0
 
 
-class Follower(asyncio.Protocol):
-    """One stream."""
+def begin(port: int, path: str, seen: Seen) -> socket.socket:
+    """A stream that has begun."""
+    connection = socket.create_connection(("127.0.0.1", port), _PATIENCE_S)
+    request = f"GET {path} HTTP/1.1\r\nHost: bench\r\nAccept: text/event-stream\r\n\r\n"
+    connection.sendall(request.encode())
+    answer = connection.recv(_PIECE_BYTES)
+    if not answer.startswith(b"HTTP/1.1 200"):
+        raise RuntimeError(answer[:300].decode(errors="replace"))
+    seen.streams += 1
+    seen.bytes += len(answer)
+    connection.setblocking(False)
+    return connection
 
-    def __init__(self, path: str, seen: Seen, begun: "asyncio.Future[None]") -> None:
-        self._path = path
-        self._seen = seen
-        self._begun = begun
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Ask for the stream."""
-        assert isinstance(transport, asyncio.Transport)
-        request = f"GET {self._path} HTTP/1.1\r\nHost: bench\r\nAccept: text/event-stream\r\n\r\n"
-        transport.write(request.encode())
-
-    def data_received(self, data: bytes) -> None:
-        """It goes on."""
-        self._seen.bytes += len(data)
-        if not self._begun.done():
-            if not data.startswith(b"HTTP/1.1 200"):
-                self._begun.set_exception(RuntimeError(data[:300].decode(errors="replace")))
+def read_until_stdin_ends(connections: list[socket.socket], seen: Seen) -> None:
+    """Whatever comes."""
+    buffer = bytearray(_PIECE_BYTES)
+    by_descriptor = {one.fileno(): one for one in connections}
+    waiting = select.epoll()
+    for descriptor in by_descriptor:
+        waiting.register(descriptor, select.EPOLLIN)
+    waiting.register(sys.stdin.fileno(), select.EPOLLIN)
+    while True:
+        for descriptor, _ in waiting.poll():
+            if descriptor == sys.stdin.fileno():
                 return
-            self._seen.streams += 1
-            self._begun.set_result(None)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """It is over."""
-        self._seen.closed += 1
-
-
-async def follow(port: int, paths: list[str]) -> Seen:
-    """Follow all of them until stdin ends."""
-    loop = asyncio.get_running_loop()
-    seen = Seen()
-    for start in range(0, len(paths), _AT_ONCE):
-        begun = []
-        for path in paths[start : start + _AT_ONCE]:
-            future: asyncio.Future[None] = loop.create_future()
-            begun.append(future)
-            await loop.create_connection(
-                lambda path=path, future=future: Follower(path, seen, future),  # type: ignore[misc]
-                "127.0.0.1",
-                port,
-            )
-        await asyncio.gather(*begun)
-    print("ready", flush=True)
-    await asyncio.to_thread(sys.stdin.read)
-    return seen
+            try:
+                count = by_descriptor[descriptor].recv_into(buffer)
+            except OSError:
+                count = 0
+            seen.bytes += count
+            if not count:
+                seen.closed += 1
+                waiting.unregister(descriptor)
 
 
 def main() -> None:
-    """Follow what the command line names."""
+    """See above."""
+    os.nice(19)
     port, *rest = sys.argv[1:]
+    seen = Seen()
     paths = [path for count, path in zip(rest[::2], rest[1::2], strict=True) for _ in range(int(count))]
-    seen = asyncio.run(follow(int(port), paths))
-    print(f"{seen.streams} {seen.closed} {seen.bytes}", flush=True)
+    connections = [begin(int(port), path, seen) for path in paths]
+    print("ready", flush=True)
+    read_until_stdin_ends(connections, seen)
+    print(seen.streams, seen.closed, seen.bytes, flush=True)
 
 
 if __name__ == "__main__":

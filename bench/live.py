@@ -1,5 +1,8 @@
 """What followers cost, and how soon they see what a container writes.
 
+The followers are read by a process with the lowest priority that only counts bytes (`bench.followers`): they
+stand for other machines. What the server's own process takes of the processors is told beside the rates.
+
 `python -m bench.live [--json] [--followers 1000] [--tasks 100] [--rounds 3] [--lines 60]`
 """
 
@@ -13,7 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
 from bench.report import print_report
@@ -33,6 +36,7 @@ _CHATTY: dict[str, object] = {
 }
 _REPOSITORY = Path(__file__).parents[1]
 _EVERY_S = 0.25
+_SETTLE_S, _WATCH_S = 3.0, 20.0
 
 
 def main() -> None:
@@ -72,15 +76,42 @@ def _throughput(options: argparse.Namespace, figures: dict[str, float]) -> float
         server.wait(chatty, states={"RUNNING"})
         client = TesClient(server.port)
         client.run(_SHORT, 10)
-        pairs = []
+        pairs, cpu_s = [], []
         for _ in range(options.rounds):
+            before_s = _cpu_s(server)
             alone_s = client.run(_SHORT, options.tasks)
+            alone_cpu_s = _cpu_s(server) - before_s
             with _followers(server, options.followers, chatty):
+                before_s = _cpu_s(server)
                 pairs.append((alone_s, client.run(_SHORT, options.tasks)))
+                cpu_s.append((alone_cpu_s, _cpu_s(server) - before_s))
+        figures["server_cpu_ms_per_s_of_followers"] = 1000 * _of_followers(server, options, chatty)
         server.client.post(f"/ga4gh/tes/v1/tasks/{chatty}:cancel")
+    per_task = [[1000 * spent / options.tasks for spent in each] for each in zip(*cpu_s, strict=True)]
+    figures["server_cpu_ms_per_task_unfollowed"] = statistics.median(per_task[0])
+    figures["server_cpu_ms_per_task_followed"] = statistics.median(per_task[1])
     figures["tasks_per_s_unfollowed"] = options.tasks / statistics.median(alone for alone, _ in pairs)
     figures["tasks_per_s_followed"] = options.tasks / statistics.median(followed for _, followed in pairs)
     return round(statistics.median(alone / followed for alone, followed in pairs), 3)
+
+
+def _of_followers(server: TespServer, options: argparse.Namespace, chatty: str) -> float:
+    """Seconds of a processor that the server takes in a second for its followers alone."""
+    spent = []
+    for followers in (0, options.followers):
+        with _followers(server, followers, chatty) if followers else nullcontext():
+            time.sleep(_SETTLE_S)
+            before_s, began_at = _cpu_s(server), time.monotonic()
+            time.sleep(_WATCH_S)
+            spent.append((_cpu_s(server) - before_s) / (time.monotonic() - began_at))
+    return spent[1] - spent[0]
+
+
+def _cpu_s(server: TespServer) -> float:
+    """What the server's process has taken of the processors: a figure that other load changes little."""
+    assert server.process is not None
+    parts = Path(f"/proc/{server.process.pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(parts[11]) + int(parts[12])) / os.sysconf("SC_CLK_TCK")
 
 
 @contextmanager

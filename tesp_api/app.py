@@ -42,14 +42,18 @@ from tesp_api.store.base import TaskStore
 from tesp_api.store.folder_lock import FolderLock
 from tesp_api.store.mongo import MongoTaskStore
 from tesp_api.store.mongo_accounts import MongoAccounts
+from tesp_api.store.mongo_outbox import MongoOutbox
 from tesp_api.store.mongo_runs import MongoRunStore
+from tesp_api.store.outbox import Outbox
 from tesp_api.store.runs import RunStore
 from tesp_api.store.server_id import server_id
 from tesp_api.store.sqlite import SqliteTaskStore
 from tesp_api.store.sqlite_accounts import SqliteAccounts
+from tesp_api.store.sqlite_outbox import SqliteOutbox
 from tesp_api.store.sqlite_runs import SqliteRunStore
 from tesp_api.tracing.otlp import OtlpSink
 from tesp_api.tracing.tracer import Tracer
+from tesp_api.webhooks.deliveries import Deliveries
 from tesp_api.wes.conductor import Conductor
 from tesp_api.wes.engines.base import EngineRun, RunFiles, WorkflowEngine
 from tesp_api.wes.engines.cwl.engine import CwlEngine
@@ -107,6 +111,7 @@ def create_app(
     scheduler = Scheduler(store, transports, settings, bell, lender, gateway, ended, metrics.tasks)
     metrics.ask(lambda: metrics.world.ask_store(store))
     metrics.ask(lambda: metrics.world.ask_runs(runs.count_states))
+    webhooks = Deliveries(build_outbox(settings, bare_store), bare_store.notices, settings)
     work_files = build_work_files(settings, credentials, signer)
     engines = dict(engines or build_engines(settings))
     creation = Creation(store, bell, settings, scheduler.routing)
@@ -151,6 +156,8 @@ def create_app(
             for transport in transports.values():
                 await transport.open()
                 stack.push_async_callback(transport.aclose)
+            await webhooks.start()
+            stack.push_async_callback(webhooks.stop)
             await scheduler.start(server_id(settings.data_dir) if is_locked else "")
             stack.push_async_callback(scheduler.stop)
             await work_files.open()
@@ -178,6 +185,7 @@ def create_app(
         next_destination=scheduler.next_destination,
         routing=scheduler.routing,
         workflows=workflows,
+        webhooks=webhooks,
         destinations=scheduler.destinations,
         metrics=metrics,
         emit=sink.emit if sink else None,
@@ -197,6 +205,13 @@ def build_run_store(settings: Settings, tasks: TaskStore) -> RunStore:
     if settings.store.kind == "mongodb":
         return MongoRunStore(cast(MongoTaskStore, tasks))
     return SqliteRunStore(cast(SqliteTaskStore, tasks))
+
+
+def build_outbox(settings: Settings, tasks: TaskStore) -> Outbox:
+    """The outbox in the database of that store, which opens and closes it."""
+    if settings.store.kind == "mongodb":
+        return MongoOutbox(cast(MongoTaskStore, tasks))
+    return SqliteOutbox(cast(SqliteTaskStore, tasks))
 
 
 def build_engines(settings: Settings) -> Mapping[str, WorkflowEngine]:

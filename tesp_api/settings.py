@@ -29,6 +29,7 @@ from tesp_api.settings_base import Table as _Table
 from tesp_api.settings_limits import LimitSettings
 from tesp_api.settings_monitoring import MetricsSettings, TracingSettings
 from tesp_api.settings_sources import ENV_PREFIX, read_sources
+from tesp_api.settings_webhooks import WebhookSettings
 from tesp_api.settings_wes import WesSettings
 from tesp_api.submit_templates import check_templates
 
@@ -562,6 +563,7 @@ class Settings(_Table):
     retention: RetentionSettings = RetentionSettings()
     channel: ChannelSettings = ChannelSettings()
     transfers: TransferSettings = TransferSettings()
+    webhooks: WebhookSettings = WebhookSettings()
     wes: WesSettings = WesSettings()
     credentials: dict[str, CredentialSettings] = Field(default_factory=dict)
     destinations: dict[str, DestinationSettings] = Field(

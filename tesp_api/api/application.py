@@ -5,7 +5,7 @@ from importlib.metadata import version
 from typing import Any
 
 from fastapi import FastAPI
-from starlette.types import Lifespan
+from starlette.types import Lifespan, Receive, Scope, Send
 
 from tesp_api.api.auth.authentication import Authentication
 from tesp_api.api.auth.authenticator import Authenticator
@@ -24,6 +24,7 @@ from tesp_api.api.health import Check, HealthEndpoints
 from tesp_api.api.limits.endpoint import LimitsEndpoint
 from tesp_api.api.limits.list_turns import ListTurns
 from tesp_api.api.limits.request_rate import RequestRate, limits_requests
+from tesp_api.api.live.crowd import put_send
 from tesp_api.api.live.endpoints import LiveEndpoints
 from tesp_api.api.live.hub import LOOK_ALONE_S, LOOK_BESIDE_OTHERS_S, LiveHub
 from tesp_api.api.live.response import StreamPlaces
@@ -37,6 +38,7 @@ from tesp_api.api.run_files import RunFileEndpoints
 from tesp_api.api.runs import RunEndpoints
 from tesp_api.api.tasks import TaskEndpoints
 from tesp_api.api.ui import UiEndpoints
+from tesp_api.api.webhooks import WebhookEndpoints
 from tesp_api.audit_log import AuditLog
 from tesp_api.bell import Bell
 from tesp_api.metrics.page import Metrics
@@ -44,8 +46,18 @@ from tesp_api.settings import Settings
 from tesp_api.storage.admission import Rules
 from tesp_api.store.base import TaskStore
 from tesp_api.tracing.span import Emit
+from tesp_api.webhooks.deliveries import Deliveries
 from tesp_api.wes.views import WES
 from tesp_api.wes.workflows import Workflows
+
+
+class _Api(FastAPI):
+    """The application, which notes how the server sends before all middleware (`live.crowd`)."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            put_send(scope, send)
+        await super().__call__(scope, receive, send)
 
 
 def build_api(
@@ -58,6 +70,7 @@ def build_api(
     next_destination: NextDestination | None = None,
     routing: Rules | None = None,
     workflows: Workflows | None = None,
+    webhooks: Deliveries | None = None,
     destinations: Destinations = tuple,
     metrics: Metrics | None = None,
     emit: Emit | None = None,
@@ -82,7 +95,7 @@ def build_api(
     live = LiveEndpoints(store, workflows.runs if workflows else None, hub, places)
     metrics = metrics or Metrics()
     metrics.ask(lambda: _look_at(metrics, places, destinations))
-    app = FastAPI(title="TESP", openapi_url=None, docs_url=None, redoc_url=None, lifespan=lifespan)
+    app = _Api(title="TESP", openapi_url=None, docs_url=None, redoc_url=None, lifespan=lifespan)
     app.routes.extend(
         [
             *TaskEndpoints(store, bell, settings, creation, list_turns, tes_1_0=False).routes(
@@ -96,6 +109,7 @@ def build_api(
             *live.routes("/tesp/v1"),
             *(RunEndpoints(workflows, settings).routes() if workflows else ()),
             *(RunFileEndpoints(workflows).routes("/tesp/v1") if workflows else ()),
+            *(WebhookEndpoints(store, webhooks, settings).routes("/tesp/v1") if webhooks else ()),
             *LimitsEndpoint(store, settings).routes("/tesp/v1"),
             *HealthEndpoints(store.check, checks, tells_why=not authenticators).routes(),
             *DocsEndpoints(document, authenticators).routes(),

@@ -12,13 +12,12 @@ from starlette.routing import Route
 from tesp_api.api.answers import json_answer
 from tesp_api.api.auth.identity import Action, Identity, sender
 from tesp_api.api.auth.permissions import require
-from tesp_api.api.creation import Creation
+from tesp_api.api.creation import Creation, Queued
 from tesp_api.api.errors import error_body
 from tesp_api.api.idempotency import read_key
 from tesp_api.api.limits.request_rate import charge
 from tesp_api.api.request_id import note_tasks, request_id_of
 from tesp_api.errors import Fault, InvalidRequest, KeyReused, LimitReached, StoreUnavailable
-from tesp_api.store.base import Task
 from tesp_api.tes.json_body import read_json
 from tesp_api.tes.validation import NewTask, validate_task
 
@@ -68,7 +67,7 @@ class BulkEndpoint:
         return json_answer({"tasks": [_answer(index, outcome) for index, outcome in enumerate(outcomes)]})
 
     async def _store_one(
-        self, task: Task | InvalidRequest, key: str | None, who: Identity, room: asyncio.Semaphore
+        self, task: Queued | InvalidRequest, key: str | None, who: Identity, room: asyncio.Semaphore
     ) -> str | Exception:
         """The id of the stored task, or why there is none."""
         if isinstance(task, InvalidRequest):
@@ -93,10 +92,10 @@ def _documents_in(body: bytes) -> list[Any]:
 
 
 async def _read_tasks(
-    documents: list[Any], queued_task: Callable[[NewTask], Task]
-) -> list[Task | InvalidRequest]:
+    documents: list[Any], queued_task: Callable[[NewTask], Queued]
+) -> list[Queued | InvalidRequest]:
     """Each document as a task or as what is wrong with it. Ids grow, so lists show the same order."""
-    tasks: list[Task | InvalidRequest] = []
+    tasks: list[Queued | InvalidRequest] = []
     for index, document in enumerate(documents):
         try:
             tasks.append(queued_task(validate_task(document)))

@@ -1,7 +1,7 @@
 """Admits tasks, stores them and wakes the runner: what all endpoints that create tasks have in common."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from tesp_api.api.auth.identity import Identity
 from tesp_api.api.idempotency import once_key
@@ -14,11 +14,20 @@ from tesp_api.storage.admission import Admission, Rules
 from tesp_api.storage.sealing import Sealer
 from tesp_api.storage.server_key import ServerKey
 from tesp_api.store.base import CREATED_BY, Task, TaskStore
+from tesp_api.store.outbox import Watch
 from tesp_api.tes.ids import new_task_id
 from tesp_api.tes.states import State
 from tesp_api.tes.times import now
 from tesp_api.tes.validation import NewTask, validate_task
 from tesp_api.tracing.run_spans import request_line
+from tesp_api.webhooks.watches import Watches
+
+
+class Queued(NamedTuple):
+    """A task to be stored, and who is told of its states."""
+
+    task: Task
+    watch: Watch | None
 
 
 class Creation:
@@ -32,6 +41,7 @@ class Creation:
         self._admission = Admission(settings, routing)
         self._allowances = Allowances(settings.limits, settings.auth.admins)
         self._sealer = Sealer(ServerKey(settings))
+        self._watches = Watches(settings)
 
     def admit(self, new: NewTask, who: Identity) -> NewTask:
         """The task, if the settings allow it, with what its user should know before it runs.
@@ -50,7 +60,7 @@ class Creation:
             return error.faults
         return []
 
-    def queued_task(self, new: NewTask, who: Identity, request_id: str) -> Task:
+    def queued_task(self, new: NewTask, who: Identity, request_id: str) -> Queued:
         """The task, with an id, as it will be stored for `who`: its logins sealed for that id.
 
         What its system_logs tell first is the name of the request, then the client's trace if it has one.
@@ -81,14 +91,15 @@ class Creation:
         Raises:
             LimitReached: the owner, or all, have as many as they may.
         """
-        task = self._task(task_id, admitted, owner, groups, notes)
-        await self._store.create(task, caps=self._allowances.caps_of(owner))
+        task, watch = self._task(task_id, admitted, owner, groups, notes)
+        await self._store.create(task, caps=self._allowances.caps_of(owner), watch=watch)
         self._bell.ring(task_id)
 
     def _task(
         self, task_id: str, admitted: NewTask, owner: str, groups: Sequence[str], notes: Sequence[str]
-    ) -> Task:
-        return Task(
+    ) -> Queued:
+        watch = self._watches.of_task(task_id, admitted.document, owner, admitted.webhook)
+        task = Task(
             id=task_id,
             owner=owner,
             state=State.QUEUED,
@@ -98,8 +109,9 @@ class Creation:
             sealed=self._sealer.seal(task_id, admitted.logins),
             groups=groups,
         )
+        return Queued(task, watch)
 
-    async def store(self, task: Task, key: str | None, who: Identity) -> str:
+    async def store(self, queued: Queued, key: str | None, who: Identity) -> str:
         """Store the task and ring; returns its id, or that of the task that was stored under `key` before.
 
         Raises:
@@ -107,7 +119,8 @@ class Creation:
             LimitReached: `who`, or all, have as many as they may.
             StoreUnavailable: the task is not stored.
         """
+        task, watch = queued
         once = None if key is None else once_key(key, task.request)
-        task_id = await self._store.create(task, once=once, caps=self._allowances.caps(who))
+        task_id = await self._store.create(task, once=once, caps=self._allowances.caps(who), watch=watch)
         self._bell.ring(task_id)
         return task_id

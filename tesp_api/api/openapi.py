@@ -16,6 +16,7 @@ from tesp_api.api import openapi_models as models
 from tesp_api.api import openapi_wes_models as wes
 from tesp_api.api.openapi_operations import operations
 from tesp_api.api.openapi_parts import PARAMETERS, REFUSALS
+from tesp_api.api.openapi_webhooks import WEBHOOK_ANSWERS
 from tesp_api.api.openapi_wes import wes_paths
 from tesp_api.tes.states import State
 
@@ -46,6 +47,7 @@ _ANSWERS: tuple[type[BaseModel], ...] = (
     *(models.Events, models.Files, models.History, models.Limits),
     *(live.TaskRow, live.TaskRows, live.Counts, live.Destinations, live.Me),
     *(models.Alive, models.Readiness, models.Error),
+    *WEBHOOK_ANSWERS,
 )
 
 _WES_TAGS = ("Workflow Runs", "Extensions for runs")

@@ -14,6 +14,7 @@ from tesp_api.api.openapi_parts import (
     operation,
     parameter,
 )
+from tesp_api.api.openapi_webhooks import webhook_paths
 
 ATTEMPT = parameter("attempt", {"type": "integer", "minimum": 1}, "From 1; the latest, if absent.")
 
@@ -37,6 +38,7 @@ def extension_paths(example_task: Json) -> Json:
         "/tesp/v1/tasks/{id}/events": {"get": _read_events()},
         "/tesp/v1/tasks/{id}/files": {"get": _read_files()},
         "/tesp/v1/tasks/{id}/history": {"get": history},
+        **webhook_paths(),
         "/tesp/v1/limits": {"get": _read_limits()},
     }
 

@@ -17,7 +17,7 @@ from tesp_api.api.auth.visible_tasks import VisibleTasks
 from tesp_api.api.limits.list_turns import ListTurns
 from tesp_api.api.limits.request_rate import charge
 from tesp_api.api.live.endpoints import LiveEndpoints
-from tesp_api.api.live.streams import counts_shown
+from tesp_api.api.live.feed import counts_shown
 from tesp_api.api.queries import PAGE_SIZE_MAX, QueryReader, read_tags, reading
 from tesp_api.errors import NotAllowed, TaskNotFound
 from tesp_api.store.base import Standing, TaskQuery, TaskStore

@@ -68,6 +68,14 @@ class TespClient:
         """What we may take of the server, and have."""
         return self.json("GET", f"{_TESP}/limits")
 
+    def webhooks(self) -> dict[str, Any]:
+        """The receivers of webhooks that the server's settings have; for admins."""
+        return self.json("GET", f"{_TESP}/webhooks")
+
+    def test_webhook(self, name: str) -> dict[str, Any]:
+        """Have a test message sent to a receiver: whether it was `delivered`, and what was `said`."""
+        return self.json("POST", f"{_TESP}/webhooks/{segment(name)}/test")
+
     def get(self, task_id: str, view: str = "MINIMAL") -> dict[str, Any]:
         """The task as this view shows it."""
         return self.json("GET", f"{_TES}/tasks/{segment(task_id)}", params={"view": view})

@@ -17,6 +17,7 @@ from tesp_api.cli.task import app as task_app
 from tesp_api.cli.token import app as token_app
 from tesp_api.cli.top import top
 from tesp_api.cli.user import app as user_app
+from tesp_api.cli.webhook import app as webhook_app
 
 
 class _ReportingGroup(TyperGroup):
@@ -43,6 +44,7 @@ app.add_typer(run_app, name="run")
 app.add_typer(user_app, name="user")
 app.add_typer(token_app, name="token")
 app.add_typer(engine_app, name="engine")
+app.add_typer(webhook_app, name="webhook")
 app.command()(top)
 app.command()(limits)
 app.command()(doctor)

@@ -17,6 +17,7 @@ from tesp_api.tes.validation import NewTask
 
 _MOST_FAULTS = 100
 _MOST_WARNINGS = 10
+_WEBHOOK = "resources.backend_parameters.webhook_url"
 
 
 class Rules(Protocol):
@@ -37,6 +38,7 @@ class Admission:
         self._url_rules = UrlRules(settings)
         self._credential_rules = CredentialRules(settings)
         self._work_places = WorkPlaces(settings)
+        self._webhooks = settings.webhooks
 
     def admit(self, new: NewTask, owner: str, own_places: Collection[str] = ()) -> NewTask:
         """The task as it may be stored for `owner`, with what its user should know before it runs.
@@ -51,6 +53,7 @@ class Admission:
             self._url_rules.faults(new.document),
             self._work_places.faults(new.document, own_places),
             self._credential_rules.faults(new, owner),
+            self._webhook_faults(new),
         )
         routed = self._routing.faults(*known) if self._routing else ()
         faults = list(islice(chain(found, routed), _MOST_FAULTS))
@@ -58,4 +61,15 @@ class Admission:
             raise InvalidRequest(faults)
         warnings = [*islice(self._credential_rules.warnings(new, owner), _MOST_WARNINGS)]
         warnings += self._routing.warnings(*known) if self._routing else ()
+        if new.webhook is not None:
+            warnings.append(f"its states are told to {new.webhook.place}, by webhook")
         return replace(new, warnings=(*new.warnings, *warnings))
+
+    def _webhook_faults(self, new: NewTask) -> Iterator[Fault]:
+        """Why the task's own webhook may not be; where a name leads to is looked at when it is sent."""
+        if new.webhook is None:
+            return
+        if not self._webhooks.per_task:
+            yield Fault(_WEBHOOK, "may not be given here: webhooks.per_task is off in the server's settings")
+        elif fault := self._url_rules.fault(new.webhook.url):
+            yield Fault(_WEBHOOK, fault)

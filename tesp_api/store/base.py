@@ -16,6 +16,7 @@ from typing import Any, Generic, Literal, Protocol, TypeVar
 
 from tesp_api.bell import Bell
 from tesp_api.store.glimpses import ListedTask, RecentChanges
+from tesp_api.store.outbox import Watch
 from tesp_api.store.turns import EQUAL_SHARES, Shares
 from tesp_api.store.usage import Cap, Usage
 from tesp_api.tes.ids import first_id_at
@@ -114,7 +115,8 @@ class Task:
     `warnings` are what creation said about the document (a backend parameter left out); they are shown
     among the system_logs, and never change. `sealed` holds the logins that were split off its URLs,
     encrypted (`storage.sealing`); "" if there were none, and once the task is retired.
-    `groups` are those with which the owner shares it; they never change, and the owner neither.
+    `groups` are those with which the owner shares it; they never change, and the owner neither. `watched`
+    says whether somebody is told of its states (`store.outbox`).
     """
 
     id: str
@@ -131,6 +133,7 @@ class Task:
     sealed: str = ""
     permit: Permit | None = None
     groups: Sequence[str] = ()
+    watched: bool = False
 
     @property
     def request_id(self) -> str:
@@ -236,10 +239,12 @@ class Changes:
 class TaskStore(Protocol):
     """Keeps tasks, their history and their logs. Safe to use from many tasks of an event loop at once.
 
-    `news` is rung after every write of this process that clients can see, with the id of the task or the run.
+    `news` is rung after every write of this process that clients can see, with the id of the task or the run;
+    `notices` after one that may have put something about it into the outbox.
     """
 
     news: Bell
+    notices: Bell
 
     async def open(self) -> None:
         """Connect, and create or check the schema. Called once, before anything else.
@@ -256,14 +261,22 @@ class TaskStore(Protocol):
 
     # -- the API's side
 
-    async def create(self, task: Task, *, once: OnceKey | None = None, caps: Sequence[Cap] = ()) -> str:
+    async def create(
+        self,
+        task: Task,
+        *,
+        once: OnceKey | None = None,
+        caps: Sequence[Cap] = (),
+        watch: Watch | None = None,
+    ) -> str:
         """Store a new task, QUEUED, with its first history entry ("created", at `created_at`).
 
         Returns the id of the stored task: the given one's, or with `once` that of the task which the
         same owner has created under the same key before; of callers at the same time one creates.
         A key is remembered as long as its task is stored.
 
-        Of `task`, what only the runner writes (attempt, job, logs, claim) is not looked at.
+        Of `task`, what only the runner writes (attempt, job, logs, claim) is not looked at. `watch` says who
+        is told of its states, beginning with this one.
         A task with the same id is left untouched and counts as created: a caller that does not know
         whether its first try arrived may simply try again. A store whose answer does not arrive asks
         for the task by its id before it raises, so that `StoreUnavailable` means: not stored, as far

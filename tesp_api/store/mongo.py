@@ -6,7 +6,8 @@ stands alone will do, as will a replica set: no change needs a transaction (`mon
 How it is built: `mongo_connection` the client, `mongo_schema` collections, indexes and migrations,
 `mongo_documents` tasks as documents, `mongo_clock` whose time counts, `mongo_creation`, `mongo_changes`,
 `mongo_permits`, `mongo_claims`, `mongo_usage`, `mongo_counts`, `mongo_glimpses`, `mongo_lists`,
-`mongo_logs`, `mongo_reports` and `mongo_removal` the operations, `mongo_errors` what failures mean.
+`mongo_logs`, `mongo_reports`, `mongo_notices` and `mongo_removal` the operations, `mongo_errors` what
+failures mean.
 """
 
 import asyncio
@@ -64,6 +65,7 @@ from tesp_api.store.mongo_documents import (
 from tesp_api.store.mongo_errors import FOREIGN, translated
 from tesp_api.store.mongo_logs import LogKey
 from tesp_api.store.mongo_usage import MongoUsage, log_bytes_of
+from tesp_api.store.outbox import Watch
 from tesp_api.store.turns import EQUAL_SHARES, Shares
 from tesp_api.store.usage import Cap, Usage
 from tesp_api.tes.states import State
@@ -96,6 +98,7 @@ class MongoTaskStore:
 
     def __init__(self, url: str, *, database: str, clock: Callable[[], datetime] | None = None) -> None:
         self.news = Bell()
+        self.notices = Bell()
         self._url = url
         self._database = database
         self._clock = MongoClock(clock)
@@ -145,10 +148,19 @@ class MongoTaskStore:
 
     # -- the API's side
 
-    async def create(self, task: Task, *, once: OnceKey | None = None, caps: Sequence[Cap] = ()) -> str:
+    async def create(
+        self,
+        task: Task,
+        *,
+        once: OnceKey | None = None,
+        caps: Sequence[Cap] = (),
+        watch: Watch | None = None,
+    ) -> str:
         async with self._use() as opened:
-            created = await opened.creation.create(task, once, caps)
+            created = await opened.creation.create(task, once, caps, watch)
         self.news.ring(created)
+        if watch is not None:
+            self.notices.ring(created)
         return created
 
     async def usage(self, owner: str | None) -> Usage:
@@ -209,6 +221,7 @@ class MongoTaskStore:
         async with self._use() as opened:
             state = await mongo_changes.cancel(opened.db.tasks, self._clock, task_id, reason)
         self.news.ring(task_id)
+        self.notices.ring(task_id)
         return state
 
     async def delete(self, task_id: str) -> None:
@@ -295,6 +308,8 @@ class MongoTaskStore:
                 opened.db.tasks, self._clock, to, wanted, claim=claim, reason=reason
             )
         self.news.ring(task_id)
+        if moved.watched:
+            self.notices.ring(task_id)
         return moved
 
     async def update(

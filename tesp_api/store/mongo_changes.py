@@ -22,6 +22,7 @@ from tesp_api.store.mongo_documents import (
     to_json,
     to_task,
 )
+from tesp_api.store.mongo_notices import announcing
 from tesp_api.store.mongo_permits import REVOKED, may_revoke
 from tesp_api.store.mongo_schema import Index
 from tesp_api.tes.states import FINAL, TRANSITIONS, State
@@ -183,6 +184,7 @@ def _pipeline(
     if to is not None:
         first["state"] = to.value
         first["changed_at"] = now
+        first |= announcing(to, now, "$attempt" if changes.attempt is None else changes.attempt)
     if to in FINAL:
         first["ended_at"] = now
     if changes.attempt is not None:

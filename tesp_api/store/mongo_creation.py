@@ -38,7 +38,9 @@ from tesp_api.store.base import OnceKey, Task
 from tesp_api.store.gathering import Gathering
 from tesp_api.store.mongo_documents import Collection, Document, new_document, once_hash
 from tesp_api.store.mongo_errors import FOREIGN, meaning
+from tesp_api.store.mongo_notices import first_watch
 from tesp_api.store.mongo_usage import MongoUsage
+from tesp_api.store.outbox import Watch
 from tesp_api.store.usage import Cap
 from tesp_api.tes.states import State
 
@@ -75,7 +77,9 @@ class MongoCreation:
         self._doubtful: set[str] = set()
         self._settling = asyncio.Lock()
 
-    async def create(self, task: Task, once: OnceKey | None, caps: Sequence[Cap] = ()) -> str:
+    async def create(
+        self, task: Task, once: OnceKey | None, caps: Sequence[Cap] = (), watch: Watch | None = None
+    ) -> str:
         """See `TaskStore.create`.
 
         Raises:
@@ -83,15 +87,17 @@ class MongoCreation:
             StoreUnavailable: the task was not stored, or it is doubtful.
         """
         if not caps:
-            return await self._create(task, once)
+            return await self._create(task, once, watch)
         if once is None:
-            return await self._create_within(caps, task, once)
+            return await self._create_within(caps, task, once, watch)
         # Repeats that come at the same time must not be refused for the room that the first one takes.
         turn = self._same.setdefault(once_hash(task.owner, once.key), asyncio.Lock())
         async with turn:
-            return await self._find_known(task, once) or await self._create_within(caps, task, once)
+            return await self._find_known(task, once) or await self._create_within(caps, task, once, watch)
 
-    async def _create_within(self, caps: Sequence[Cap], task: Task, once: OnceKey | None) -> str:
+    async def _create_within(
+        self, caps: Sequence[Cap], task: Task, once: OnceKey | None, watch: Watch | None
+    ) -> str:
         try:
             await self._usage.reserve(task.id, task.owner, caps)
         except LimitReached:
@@ -99,7 +105,7 @@ class MongoCreation:
                 return known
             raise
         try:
-            return await self._create(task, once)
+            return await self._create(task, once, watch)
         finally:
             settled = asyncio.create_task(
                 self._settle(task)
@@ -112,10 +118,12 @@ class MongoCreation:
         with contextlib.suppress(*FOREIGN, asyncio.CancelledError):
             await self._usage.settle(task.id, task.owner)
 
-    async def _create(self, task: Task, once: OnceKey | None) -> str:
+    async def _create(self, task: Task, once: OnceKey | None, watch: Watch | None) -> str:
         if task.id in self._doubtful:
             await self.settle()
         document = new_document(task, once)
+        if watch is not None:
+            document |= first_watch(watch, State.QUEUED, document["created_at"])
         while True:
             try:
                 fault = await self._inserts.add(document)

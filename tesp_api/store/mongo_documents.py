@@ -22,6 +22,7 @@ lies in a collection of its own.
     groups       with which the owner shares it, as JSON text, so that an index can answer; absent if none;
                  they are among the tags too, under `GROUP_TAG`
     sealed       the logins of its URLs, encrypted, while it is live
+    watch, outbox    who is told of its states, and what they have not been told (`mongo_notices`)
 
 BSON strings must be valid UTF-8, but JSON texts may carry lone surrogates, and field names can hold neither
 NULs nor, safely, dots and dollars. So nothing of a client's is a field name, and names and tags are kept as
@@ -46,7 +47,10 @@ Document = dict[str, Any]
 Database = AsyncDatabase[Document]
 Collection = AsyncCollection[Document]
 
-WITHOUT_THE_REST = {"history": 0, "tags": 0, "name": 0, "name_full": 0, "once": 0}
+WITHOUT_THE_REST = {
+    **dict.fromkeys(("history", "tags", "name", "name_full", "once"), 0),
+    **dict.fromkeys(("watch.hooks", "watch.about", "outbox"), 0),
+}
 """The projection that `to_task` needs: all but what only queries and `history` look at."""
 
 AT_A_GLANCE = {"_id": 1, "state": 1, "owner": 1, "groups": 1}
@@ -168,6 +172,7 @@ def to_task(document: Mapping[str, Any]) -> Task:
         sealed=document.get("sealed", ""),
         permit=permit and Permit(permit["worker"], permit["step"]),
         groups=read_groups(document),
+        watched="watch" in document,
     )
 
 

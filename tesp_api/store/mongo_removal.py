@@ -13,6 +13,7 @@ import pymongo
 from tesp_api.errors import TaskInUse, TaskNotFound, TaskNotOver
 from tesp_api.store.mongo_documents import Database, to_micros
 from tesp_api.store.mongo_logs import of_task
+from tesp_api.store.mongo_notices import move_on
 from tesp_api.store.mongo_schema import Index
 from tesp_api.store.run_states import RUN_FINAL
 from tesp_api.tes.states import FINAL, State
@@ -91,6 +92,7 @@ async def _remove(db: Database, ids: list[str]) -> int:
     removal = {"_id": secrets.token_hex(12)}
     noted = {"tasks": {"$literal": ids}, "begun_at": "$$NOW"}
     await db.removals.update_one(removal, [{"$set": noted}], upsert=True)
+    await move_on(db, ids)
     gone = await db.tasks.delete_many({"_id": {"$in": ids}, **_OVER})
     await _remove_output(db, ids)
     await db.removals.delete_one(removal)

@@ -16,8 +16,11 @@ from tesp_api.errors import Fault, InvalidRequest, KeyReused, NothingStored, Run
 from tesp_api.store.base import OnceKey
 from tesp_api.store.mongo import MongoTaskStore
 from tesp_api.store.mongo_documents import Database, Document, once_hash, to_micros
+from tesp_api.store.mongo_notices import first_watch
 from tesp_api.store.mongo_run_documents import FINAL_STATES, new_run_document
+from tesp_api.store.outbox import Watch
 from tesp_api.store.runs import Run, too_many_live
+from tesp_api.tes.states import State
 from tesp_api.tes.times import now
 
 HELD_BACK_MICROS = 60 * 1_000_000
@@ -31,9 +34,13 @@ class MongoRunCreation:
         self._tasks = tasks
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
-    async def create(self, run: Run, once: OnceKey | None, live_max: int | None) -> str:
+    async def create(
+        self, run: Run, once: OnceKey | None, live_max: int | None, watch: Watch | None = None
+    ) -> str:
         """See `RunStore.create`."""
         document = new_run_document(run, once)
+        if watch is not None:
+            document |= first_watch(watch, State.QUEUED, document["created_at"])
         if live_max is not None or run.uses:
             document["free_at"] = Int64(to_micros(now()) + HELD_BACK_MICROS)
         turn = self._turns.setdefault(run.owner, asyncio.Lock())

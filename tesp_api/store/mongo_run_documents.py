@@ -10,6 +10,7 @@ doomed                     deleted, and to be removed
 to_do                      not ended, or doomed
 free_at                    from when on it may be claimed, 0 if nobody holds it
 epoch, claim_owner         the number of claims so far, and who has the present one
+watch, outbox              who is told of its states, and what they have not been told (`mongo_notices`)
 once                       {key, digest} of an idempotent creation; the key is hashed together with its owner
 """
 
@@ -33,7 +34,7 @@ from tesp_api.store.run_states import RUN_FINAL
 from tesp_api.store.runs import Run, RunGlance, RunToDo, StepRecord
 from tesp_api.tes.states import State
 
-LISTED = dict.fromkeys(("request", "params", "outputs", "uses", "system_logs"), 0)
+LISTED = dict.fromkeys(("request", "params", "outputs", "uses", "system_logs", "watch", "outbox"), 0)
 AT_A_GLANCE = {"state": 1, "owner": 1, "groups": 1}
 FINAL_STATES = [state.value for state in RUN_FINAL]
 

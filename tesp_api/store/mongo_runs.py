@@ -17,6 +17,7 @@ from tesp_api.errors import ClaimLost, RunInUse, RunNotFound, RunNotOver, Transi
 from tesp_api.store.base import Claim, LogPart, OnceKey, Page
 from tesp_api.store.mongo import MongoTaskStore
 from tesp_api.store.mongo_documents import Database, Document, exact, printable, to_json, to_micros
+from tesp_api.store.mongo_notices import announcing, move_on
 from tesp_api.store.mongo_run_creation import HELD_BACK_MICROS, MongoRunCreation
 from tesp_api.store.mongo_run_documents import (
     AT_A_GLANCE,
@@ -28,6 +29,7 @@ from tesp_api.store.mongo_run_documents import (
     to_run_to_do,
     to_step,
 )
+from tesp_api.store.outbox import Watch
 from tesp_api.store.page_token import task_id_in, token_after
 from tesp_api.store.run_states import RUN_FINAL, run_sources
 from tesp_api.store.runs import Run, RunEnd, RunGlance, RunLogName, RunQuery, RunToDo, StepRecord
@@ -47,8 +49,17 @@ class MongoRunStore:
 
     # -- the API's side
 
-    async def create(self, run: Run, *, once: OnceKey | None = None, live_max: int | None = None) -> str:
-        return await self._creation.create(run, once, live_max)
+    async def create(
+        self,
+        run: Run,
+        *,
+        once: OnceKey | None = None,
+        live_max: int | None = None,
+        watch: Watch | None = None,
+    ) -> str:
+        stored = await self._creation.create(run, once, live_max, watch)
+        self._tasks.notices.ring(stored)
+        return stored
 
     async def find_once(self, owner: str, once: OnceKey) -> str | None:
         return await self._creation.find_once(owner, once)
@@ -84,11 +95,11 @@ class MongoRunStore:
             return await self._creation.count_live(opened.db, owner)
 
     async def request_cancel(self, run_id: str, reason: str) -> State:
-        change = {"$set": {"state": State.CANCELING.value}, "$push": {"system_logs": printable(reason)}}
+        change = self._change(State.CANCELING, reason, RunEnd())
         where = {"_id": run_id, "doomed": False, "state": {"$in": _TO_CANCELING}}
         async with self._tasks.use() as opened:
             if (await opened.db.runs.update_one(where, change)).matched_count:
-                self._tasks.news.ring(run_id)
+                self._ring(run_id)
                 return State.CANCELING
         return (await self.glance(run_id)).state
 
@@ -239,7 +250,7 @@ class MongoRunStore:
                     where, change, return_document=ReturnDocument.AFTER
                 )
                 if moved is not None:
-                    self._tasks.news.ring(run_id)
+                    self._ring(run_id)
                     return to_run(moved)
                 found = await opened.db.runs.find_one(_held(claim), {"state": 1})
                 if found is None:
@@ -269,9 +280,15 @@ class MongoRunStore:
             await _check_claim(opened.db, claim)
             await opened.db.run_steps.delete_many({"run_id": claim.task_id})
             await opened.db.run_logs.delete_many({"run_id": claim.task_id})
+            await move_on(opened.db, [claim.task_id])
             await opened.db.runs.delete_one(_held(claim) | {"doomed": True})
 
     # --
+
+    def _ring(self, run_id: str) -> None:
+        """The run is in another state."""
+        self._tasks.news.ring(run_id)
+        self._tasks.notices.ring(run_id)
 
     async def _doom(self, db: Database, run_id: str) -> bool:
         """Delete an ended run; whether it was there.
@@ -310,7 +327,7 @@ class MongoRunStore:
 
     def _change(self, to: State, log: str, end: RunEnd) -> list[Document]:
         now = self._tasks.clock.now()
-        change: Document = {"state": to.value}
+        change: Document = {"state": to.value} | announcing(to, now, 0)
         if to is State.INITIALIZING:
             change["started_at"] = now
         if to in RUN_FINAL:

@@ -5,6 +5,7 @@
     removals    which tasks are being deleted (`mongo_removal`)
     reports     what sites have sent by themselves (`mongo_reports`)
     runs        one document per workflow run (`mongo_runs`), run_steps its steps, run_logs its own logs
+    notices     what is told by webhooks (`mongo_notices`)
     usage       what was let through of owners with limits (`mongo_usage`)
     users       the server's own users and their tokens (`mongo_accounts`)
     checks      one document that `check` writes to
@@ -29,6 +30,7 @@ from tesp_api.errors import StoreError
 from tesp_api.store.base import REPORTS_STAY
 from tesp_api.store.mongo_connection import OPERATION_TIMEOUT_S
 from tesp_api.store.mongo_documents import Database
+from tesp_api.store.mongo_notices import NOTICE_INDEXES, OUTBOX_INDEX
 
 _MARKERS_STAY_S = 3600
 _MIGRATION_LEASE_MS = 60_000
@@ -54,6 +56,7 @@ class Index(StrEnum):
     ENDINGS = "endings"
     ONCE = "once"
     MARKERS = "markers"
+    OUTBOX = "outbox"
 
 
 TASK_INDEXES = (
@@ -221,6 +224,13 @@ async def _date_changes(db: Database) -> None:
     await db.tasks.update_many(had, [{"$set": {"went_to": "$job.destination"}}])
 
 
+async def _allow_watches(_: Database) -> None:
+    """Older documents stay as they are: nobody is told of their states.
+
+    The version keeps servers away that would change states without announcing them.
+    """
+
+
 async def _drop_index(db: Database, name: str) -> None:
     if name in await db.tasks.index_information():
         await db.tasks.drop_index(name)
@@ -234,6 +244,7 @@ MIGRATIONS: tuple[Migration, ...] = (
     _count_logs,
     _allow_runs,
     _date_changes,
+    _allow_watches,
 )
 """What leads from version n + 1 to version n + 2, at index n.
 
@@ -260,9 +271,10 @@ async def prepare(db: Database) -> None:
             await _end_step(db, version)
         else:
             await asyncio.sleep(_WAIT_S)
-    await db.tasks.create_indexes(list(TASK_INDEXES))
+    await db.tasks.create_indexes([*TASK_INDEXES, OUTBOX_INDEX])
+    await db.notices.create_indexes(list(NOTICE_INDEXES))
     await db.reports.create_indexes(list(REPORT_INDEXES))
-    await db.runs.create_indexes(list(RUN_INDEXES))
+    await db.runs.create_indexes([*RUN_INDEXES, OUTBOX_INDEX])
     await db.run_steps.create_indexes(list(STEP_INDEXES))
     await db.run_logs.create_indexes(list(RUN_LOG_INDEXES))
 

@@ -15,6 +15,7 @@ from typing import Any, Literal, Protocol
 
 from tesp_api.errors import LimitReached
 from tesp_api.store.base import Claim, LogPart, OnceKey, Page
+from tesp_api.store.outbox import Watch
 from tesp_api.tes.states import State
 
 RunLogName = Literal["stdout", "stderr"]
@@ -126,8 +127,17 @@ class RunStore(Protocol):
 
     # -- the API's side
 
-    async def create(self, run: Run, *, once: OnceKey | None = None, live_max: int | None = None) -> str:
+    async def create(
+        self,
+        run: Run,
+        *,
+        once: OnceKey | None = None,
+        live_max: int | None = None,
+        watch: Watch | None = None,
+    ) -> str:
         """Store a new run, QUEUED. One with the same id is left untouched and counts as created.
+
+        `watch` says who is told of its states, beginning with this one.
 
         Returns the id of the stored run: the given one's, or with `once` that of the run which the same owner
         created under the same key before. Of callers with one key at the same time one creates. A key is

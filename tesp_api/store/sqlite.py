@@ -2,7 +2,8 @@
 
 How it is built: `sqlite_schema` the tables, `sqlite_writer` one thread that commits in groups,
 `sqlite_readers` a few that read, `sqlite_rows` tasks as rows, `sqlite_creation`, `sqlite_claims`,
-`sqlite_changes`, `sqlite_permits`, `sqlite_logs`, `sqlite_reports` and `sqlite_removal` the statements,
+`sqlite_changes`, `sqlite_permits`, `sqlite_logs`, `sqlite_reports`, `sqlite_notices` and `sqlite_removal` the
+statements,
 `sqlite_usage` and `sqlite_counts` what there is, `sqlite_glimpses` little of many tasks, `sqlite_lists` with
 `sqlite_filters` and `sqlite_walks` the lists, `sqlite_errors` what failures mean.
 """
@@ -23,6 +24,7 @@ from tesp_api.store import (
     sqlite_glimpses,
     sqlite_lists,
     sqlite_logs,
+    sqlite_notices,
     sqlite_permits,
     sqlite_removal,
     sqlite_reports,
@@ -48,6 +50,7 @@ from tesp_api.store.base import (
 from tesp_api.store.folder_lock import FolderLock
 from tesp_api.store.gathering import Gathering
 from tesp_api.store.glimpses import ListedTask, RecentChanges, Recents
+from tesp_api.store.outbox import Watch
 from tesp_api.store.sqlite_errors import translated
 from tesp_api.store.sqlite_logs import LogKey
 from tesp_api.store.sqlite_readers import SqliteReaders
@@ -75,6 +78,7 @@ class SqliteTaskStore:
 
     def __init__(self, folder: Path, *, clock: Callable[[], datetime] = now) -> None:
         self.news = Bell()
+        self.notices = Bell()
         self._recents: Recents[int] = Recents()
         self._folder = folder
         self._clock = clock
@@ -119,12 +123,19 @@ class SqliteTaskStore:
 
     # -- the API's side
 
-    async def create(self, task: Task, *, once: OnceKey | None = None, caps: Sequence[Cap] = ()) -> str:
-        outcome = await self._write(lambda db: sqlite_creation.create(db, task, once, caps))
+    async def create(
+        self,
+        task: Task,
+        *,
+        once: OnceKey | None = None,
+        caps: Sequence[Cap] = (),
+        watch: Watch | None = None,
+    ) -> str:
+        outcome = await self._write(lambda db: sqlite_creation.create(db, task, once, caps, watch))
         if isinstance(outcome, LimitReached):
             raise outcome
         if outcome == task.id:
-            self._changed(task.id, to_micros(task.created_at))
+            self._changed(task.id, to_micros(task.created_at), announced=watch is not None)
         return outcome
 
     async def usage(self, owner: str | None) -> Usage:
@@ -176,7 +187,7 @@ class SqliteTaskStore:
     async def request_cancel(self, task_id: str, reason: str) -> State:
         at = to_micros(self._clock())
         state = await self._write(lambda db: sqlite_changes.cancel(db, task_id, reason, at))
-        self._changed(task_id, at)
+        self._changed(task_id, at, announced=True)
         return state
 
     async def delete(self, task_id: str) -> None:
@@ -246,7 +257,7 @@ class SqliteTaskStore:
                 db, to, changes or _NO_CHANGES, claim=claim, reason=reason, now=moment
             )
         )
-        self._changed(task_id, moment)
+        self._changed(task_id, moment, announced=moved.watched)
         return moved
 
     async def update(
@@ -306,10 +317,12 @@ class SqliteTaskStore:
 
     # --
 
-    def _changed(self, task_id: str, at: int) -> None:
-        """The task is, or may be, in another state since then."""
+    def _changed(self, task_id: str, at: int, *, announced: bool) -> None:
+        """The task is, or may be, in another state since then, and that is or may be in the outbox."""
         self._recents.add(task_id, at)
         self.news.ring(task_id)
+        if announced:
+            self.notices.ring(task_id)
 
     def _lease(self, lease_s: float) -> tuple[int, int]:
         """Now and the end of a lease that begins now, in microseconds; asked for as late as possible."""
@@ -346,6 +359,7 @@ def _connect_and_prepare(database: Path) -> sqlite3.Connection:
         migrate(connection)
         sqlite_claims.drop_claims(connection)
         sqlite_run_claims.drop_claims(connection)
+        sqlite_notices.make_all_due(connection)
     except BaseException:
         connection.close()
         raise

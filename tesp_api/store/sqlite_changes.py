@@ -8,6 +8,7 @@ import sqlite3
 from tesp_api.errors import TaskNotFound, TaskNotOver, TransitionRefused
 from tesp_api.store.base import Changes, Claim, Task
 from tesp_api.store.sqlite_claims import check_claim
+from tesp_api.store.sqlite_notices import Change, announce
 from tesp_api.store.sqlite_permits import revoke
 from tesp_api.store.sqlite_rows import add_history, read_tags, read_tasks, to_json
 from tesp_api.tes.states import FINAL, TRANSITIONS, State
@@ -25,7 +26,7 @@ def cancel(connection: sqlite3.Connection, task_id: str, reason: str, now: int) 
     state, attempt = State(row[0]), row[1]
     if State.CANCELING not in TRANSITIONS[state]:
         return state
-    _enter(connection, task_id, State.CANCELING, attempt, reason, now)
+    _enter(connection, Change("task", task_id, State.CANCELING, state, attempt, now), reason)
     return State.CANCELING
 
 
@@ -44,7 +45,7 @@ def move(
     if to not in TRANSITIONS[current]:
         raise TransitionRefused(claim.task_id, current, to)
     attempt = _apply(connection, claim.task_id, changes)
-    _enter(connection, claim.task_id, to, attempt, reason, now)
+    _enter(connection, Change("task", claim.task_id, to, current, attempt, now), reason)
     return _read(connection, claim.task_id)
 
 
@@ -87,16 +88,16 @@ def end_life(connection: sqlite3.Connection, claim: Claim) -> None:
     connection.execute("DELETE FROM sealed_logins WHERE task_id = ?", (claim.task_id,))
 
 
-def _enter(
-    connection: sqlite3.Connection, task_id: str, state: State, attempt: int, reason: str, at: int
-) -> None:
+def _enter(connection: sqlite3.Connection, change: Change, reason: str) -> None:
+    task_id, state, at = change.subject, change.state, change.at_micros
     ended_at = at if state in FINAL else None
     connection.execute("UPDATE tasks SET state = ?, ended_at = ? WHERE id = ?", (state, ended_at, task_id))
     connection.executemany(
         "UPDATE tags SET state = ? WHERE key = ? AND value = ? AND task_id = ?",
         [(state, *tag, task_id) for tag in read_tags(connection, task_id)],
     )
-    add_history(connection, task_id, at, state, attempt, reason)
+    add_history(connection, task_id, at, state, change.attempt, reason)
+    announce(connection, change)
 
 
 def _apply(connection: sqlite3.Connection, task_id: str, changes: Changes) -> int:

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 
 from tesp_api.errors import KeyReused, LimitReached
 from tesp_api.store.base import OnceKey, Task
+from tesp_api.store.outbox import Watch
+from tesp_api.store.sqlite_notices import Change, begin
 from tesp_api.store.sqlite_rows import tags_of, to_bytes, to_json, to_micros
 from tesp_api.store.sqlite_schema import GENERATION_TASKS
 from tesp_api.store.sqlite_usage import read_usage
@@ -17,7 +19,11 @@ from tesp_api.tes.states import State
 
 
 def create(
-    connection: sqlite3.Connection, task: Task, once: OnceKey | None, caps: Sequence[Cap] = ()
+    connection: sqlite3.Connection,
+    task: Task,
+    once: OnceKey | None,
+    caps: Sequence[Cap] = (),
+    watch: Watch | None = None,
 ) -> str | LimitReached:
     """Write `task` down unless it is known, by its id or by the key; return the id of the stored task.
 
@@ -33,6 +39,8 @@ def create(
     if _insert(connection, task):
         row = (task.id, to_micros(task.created_at), State.QUEUED)
         connection.execute("INSERT INTO history VALUES (?, 1, ?, ?, 0, 'created')", row)
+        if watch is not None:
+            begin(connection, watch, Change("task", task.id, State.QUEUED, None, 0, row[1]))
         if once is not None:
             key = (task.owner, to_bytes(once.key), to_bytes(once.body_digest), task.id)
             connection.execute("INSERT INTO once_keys VALUES (?, ?, ?, ?)", key)

@@ -6,6 +6,7 @@ Every function runs within the writer's transaction.
 import sqlite3
 
 from tesp_api.errors import TaskInUse, TaskNotFound, TaskNotOver
+from tesp_api.store.sqlite_notices import forget
 from tesp_api.store.sqlite_rows import read_tags
 from tesp_api.store.sqlite_schema import RETIRED
 from tesp_api.tes.states import FINAL, State
@@ -60,6 +61,7 @@ def _remove(connection: sqlite3.Connection, task_id: str) -> None:
     )
     for table in ("requests", "sealed_logins", "attempt_logs", "log_chunks", "history", "once_keys"):
         connection.execute(f"DELETE FROM {table} WHERE task_id = ?", (task_id,))
+    forget(connection, task_id)
     _leave_generation(connection, task_id)
     connection.execute("DELETE FROM tasks WHERE id = ?", (task_id,))
 

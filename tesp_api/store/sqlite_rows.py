@@ -21,7 +21,8 @@ _COLUMNS = (
     "t.id, t.owner, t.state, t.created_at, t.attempt, t.live, t.destination, t.job_id, "
     "t.job_server, t.job_asks, t.permit_worker, t.permit_step, "
     "t.claim_owner, t.claim_epoch, t.claim_expires_at, r.document, r.warnings, t.groups_json, "
-    "(SELECT s.sealed FROM sealed_logins AS s WHERE s.task_id = t.id)"
+    "(SELECT s.sealed FROM sealed_logins AS s WHERE s.task_id = t.id), "
+    "EXISTS (SELECT 1 FROM watches AS w WHERE w.subject = t.id)"
 )
 
 
@@ -138,7 +139,7 @@ def _grouped(logs: Iterable[tuple[str, str]]) -> dict[str, list[Mapping[str, Any
 
 def _task(row: tuple[Any, ...], logs: Sequence[Mapping[str, Any]]) -> Task:
     task_id, owner, state, created_at, attempt, live, destination, job_id, *rest = row
-    server, asks, worker, step, *claim, request, warnings, groups, sealed = rest
+    server, asks, worker, step, *claim, request, warnings, groups, sealed, watched = rest
     return Task(
         id=task_id,
         owner=owner,
@@ -154,6 +155,7 @@ def _task(row: tuple[Any, ...], logs: Sequence[Mapping[str, Any]]) -> Task:
         sealed=sealed or "",
         permit=None if step is None else Permit(worker, step),
         groups=read_groups(groups),
+        watched=bool(watched),
     )
 
 

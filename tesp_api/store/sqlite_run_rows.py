@@ -25,8 +25,11 @@ _LISTED = f"SELECT {_COLUMNS}, {_TAGS_ALONE}, 'null', '{{}}' FROM runs AS r WHER
 _STEP_COLUMNS = "id, run_id, key, name, task_id, reused_from"
 
 
-def insert(connection: sqlite3.Connection, run: Run, once: OnceKey | None = None) -> None:
-    """Write down a new, QUEUED run, and under which key it is known; change nothing if its id is known."""
+def insert(connection: sqlite3.Connection, run: Run, once: OnceKey | None = None) -> bool:
+    """Write down a new, QUEUED run, and under which key it is known.
+
+    Returns False, and changes nothing, if its id is known.
+    """
     row = (run.id, run.owner, State.QUEUED, to_micros(run.created_at), run.engine, run.work_url, run.resumes)
     inserted = connection.execute(
         "INSERT OR IGNORE INTO runs (id, owner, state, created_at, engine, work_url, resumes, groups_json,"
@@ -34,7 +37,7 @@ def insert(connection: sqlite3.Connection, run: Run, once: OnceKey | None = None
         (*row, to_json(tuple(run.groups)), to_json(run.request.get("tags") or {})),
     )
     if inserted.rowcount == 0:
-        return
+        return False
     params = "null" if run.params is None else to_json(run.params)
     documents = (run.id, to_json(run.request), params)
     connection.execute("INSERT INTO run_documents VALUES (?, ?, ?, '{}')", documents)
@@ -47,6 +50,7 @@ def insert(connection: sqlite3.Connection, run: Run, once: OnceKey | None = None
     if once is not None:
         key = (run.owner, to_bytes(once.key), to_bytes(once.body_digest), run.id)
         connection.execute("INSERT OR REPLACE INTO run_once_keys VALUES (?, ?, ?, ?)", key)
+    return True
 
 
 def id_under(connection: sqlite3.Connection, owner: str, once: OnceKey) -> str | None:

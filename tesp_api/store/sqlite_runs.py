@@ -8,9 +8,11 @@ from collections.abc import Collection, Mapping
 from datetime import datetime
 
 from tesp_api.errors import RunInUse, RunNotFound, RunNotOver, TransitionRefused
+from tesp_api.store import sqlite_notices as notices
 from tesp_api.store import sqlite_run_claims as claims
 from tesp_api.store import sqlite_run_rows as rows
 from tesp_api.store.base import NEWEST, Claim, LogPart, OnceKey, Page
+from tesp_api.store.outbox import Watch
 from tesp_api.store.page_token import task_id_in, token_after
 from tesp_api.store.run_states import RUN_FINAL, RUN_TRANSITIONS
 from tesp_api.store.runs import (
@@ -46,7 +48,14 @@ class SqliteRunStore:
 
     # -- the API's side
 
-    async def create(self, run: Run, *, once: OnceKey | None = None, live_max: int | None = None) -> str:
+    async def create(
+        self,
+        run: Run,
+        *,
+        once: OnceKey | None = None,
+        live_max: int | None = None,
+        watch: Watch | None = None,
+    ) -> str:
         def work(db: sqlite3.Connection) -> str:
             if once is not None and (known := rows.id_under(db, run.owner, once)):
                 return known
@@ -55,11 +64,13 @@ class SqliteRunStore:
             for used in run.uses:
                 if rows.read_glance(db, used) is None:
                     raise RunNotFound(used)
-            rows.insert(db, run, once)
+            if rows.insert(db, run, once) and watch is not None:
+                first = notices.Change("run", run.id, State.QUEUED, None, 0, to_micros(run.created_at))
+                notices.begin(db, watch, first)
             return run.id
 
         stored = await self._tasks.write(work)
-        self._tasks.news.ring(stored)
+        self._ring(stored)
         return stored
 
     async def find_once(self, owner: str, once: OnceKey) -> str | None:
@@ -99,6 +110,8 @@ class SqliteRunStore:
         return await self._tasks.read(lambda db: rows.count_live(db, owner))
 
     async def request_cancel(self, run_id: str, reason: str) -> State:
+        moment = self._tasks.now_micros()
+
         def work(db: sqlite3.Connection) -> State:
             found = rows.read_glance(db, run_id)
             if found is None:
@@ -107,10 +120,11 @@ class SqliteRunStore:
                 return found.state
             db.execute("UPDATE runs SET state = ? WHERE id = ?", (State.CANCELING, run_id))
             rows.add_note(db, run_id, reason)
+            notices.announce(db, notices.Change("run", run_id, State.CANCELING, found.state, 0, moment))
             return State.CANCELING
 
         state = await self._tasks.write(work)
-        self._tasks.news.ring(run_id)
+        self._ring(run_id)
         return state
 
     async def doom(self, run_id: str) -> None:
@@ -236,10 +250,11 @@ class SqliteRunStore:
                 _write_end(db, run_id, end or RunEnd(), moment)
             if log:
                 rows.add_note(db, run_id, log)
+            notices.announce(db, notices.Change("run", run_id, to, current, 0, moment))
             return rows.read_runs(db, [run_id])[0]
 
         moved = await self._tasks.write(work)
-        self._tasks.news.ring(run_id)
+        self._ring(run_id)
         return moved
 
     async def tell(self, line: str, *, claim: Claim) -> None:
@@ -262,9 +277,17 @@ class SqliteRunStore:
             claims.check_claim(db, claim)
             for table in _TABLES:
                 db.execute(f"DELETE FROM {table} WHERE run_id = ?", (claim.task_id,))
+            notices.forget(db, claim.task_id)
             db.execute("DELETE FROM runs WHERE id = ? AND doomed = 1", (claim.task_id,))
 
         await self._tasks.write(work)
+
+    # --
+
+    def _ring(self, run_id: str) -> None:
+        """The run is, or may be, in another state."""
+        self._tasks.news.ring(run_id)
+        self._tasks.notices.ring(run_id)
 
 
 def _write_end(db: sqlite3.Connection, run_id: str, end: RunEnd, moment: int) -> None:

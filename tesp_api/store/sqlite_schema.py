@@ -13,7 +13,7 @@ import sqlite3
 from pathlib import Path
 
 from tesp_api.errors import StoreError
-from tesp_api.store import sqlite_counts, sqlite_usage
+from tesp_api.store import sqlite_counts, sqlite_notices, sqlite_usage
 from tesp_api.tes.states import FINAL
 
 BUSY_TIMEOUT_S = 5.0
@@ -240,6 +240,8 @@ _VERSION_11 = (
     *sqlite_counts.STATEMENTS,
 )
 
+_VERSION_12 = sqlite_notices.STATEMENTS
+
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
     _VERSION_1,
     _VERSION_2,
@@ -252,6 +254,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
     _VERSION_9,
     _VERSION_10,
     _VERSION_11,
+    _VERSION_12,
 )
 """The steps from an empty database to the present schema: the step at index n leads to version n + 1."""
 

@@ -18,6 +18,9 @@ SUPPORTED: tuple[str, ...] = (
     "queued_s",
     "running_s",
     "walltime_s",
+    "webhook_secret",
+    "webhook_states",
+    "webhook_url",
 )
 """The keys as service-info lists them; upper and lower case are the same."""
 

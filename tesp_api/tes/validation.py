@@ -15,6 +15,7 @@ from tesp_api.tes.moving_parameters import moving_faults
 from tesp_api.tes.placement import placement_faults
 from tesp_api.tes.tasks import TaskDocument
 from tesp_api.tes.userinfo import UrlLogin, split_off_logins
+from tesp_api.tes.webhook_parameters import OwnWebhook, split_off_webhook
 
 _MOST_FAULTS = 100
 
@@ -35,12 +36,14 @@ _MESSAGES = {
 class NewTask:
     """A valid task: the `document` to store (TES JSON), and `warnings` that its system_logs will show.
 
-    `logins` are what stood before the @ in its URLs, which the document no longer has.
+    `logins` are what stood before the @ in its URLs, and `webhook` what its backend parameters said of one:
+    the document no longer has them.
     """
 
     document: dict[str, Any]
     warnings: tuple[str, ...] = ()
     logins: tuple[UrlLogin, ...] = field(default=(), repr=False)
+    webhook: OwnWebhook | None = field(default=None, repr=False)
 
 
 def read_task(body: bytes) -> NewTask:
@@ -71,10 +74,10 @@ def validate_task(data: Any) -> NewTask:
     warnings = leave_out_unsupported(document, faults)
     if not faults:
         faults += moving_faults(document)
-    logins = split_off_logins(document, faults)
+    logins, webhook = split_off_logins(document, faults), split_off_webhook(document, faults)
     if faults:
         raise InvalidRequest(_first(faults))
-    return NewTask(document, warnings, logins)
+    return NewTask(document, warnings, logins, webhook)
 
 
 def _leave_out_empty_contents(document: dict[str, Any]) -> None:

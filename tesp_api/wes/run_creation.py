@@ -18,6 +18,7 @@ from tesp_api.tes.ids import new_task_id
 from tesp_api.tes.states import State
 from tesp_api.tes.times import now
 from tesp_api.tracing.run_spans import request_line
+from tesp_api.webhooks.watches import Watches
 from tesp_api.wes.clients_files import with_attached_files
 from tesp_api.wes.earlier_runs import FindRun, with_earlier_outputs
 from tesp_api.wes.engines.base import WorkflowEngine
@@ -48,6 +49,7 @@ class RunCreation:
         self._settings = settings
         self._engines = engines
         self._place_faults = place_faults
+        self._watches = Watches(settings)
 
     async def installed(self) -> dict[str, tuple[WorkflowEngine, str]]:
         """The engines that can be used now, with their versions, by name."""
@@ -130,7 +132,9 @@ class RunCreation:
 
     async def _store(self, run: Run, once: OnceKey | None) -> str:
         try:
-            return await self._runs.create(run, once=once, live_max=self._settings.wes.live_max)
+            watch = self._watches.of_run(run.request, run.owner)
+            live_max = self._settings.wes.live_max
+            return await self._runs.create(run, once=once, live_max=live_max, watch=watch)
         except NothingStored:
             await self._forget_files(run.work_url, run.owner)
             raise

@@ -14,8 +14,9 @@ LAYERS = {
     "errors": {"tes"},
     "settings": {
         *("errors", "settings_auth", "settings_base", "settings_limits", "settings_sources"),
-        *("settings_monitoring", "settings_wes", "submit_templates"),
+        *("settings_monitoring", "settings_webhooks", "settings_wes", "submit_templates"),
     },
+    "settings_webhooks": {"settings_base", "tes"},
     "settings_wes": {"settings_base", "settings_engines"},
     "settings_engines": {"settings_base"},
     "settings_auth": {"settings_base"},
@@ -36,13 +37,16 @@ LAYERS = {
         *("runner", "worker", "pulsar", "store", "storage", "tes", "errors", "settings", "bell"),
         *("submit_templates", "metrics", "context"),
     },
+    "webhooks": {
+        *("webhooks", "store", "storage", "worker", "tes", "errors", "settings", "settings_webhooks", "bell"),
+    },
     "wes": {
-        *("settings_engines", "wes", "store", "storage", "worker", "tes", "errors", "settings", "bell"),
-        *("context", "tracing"),
+        *("settings_engines", "webhooks", "wes", "store", "storage", "worker", "tes", "errors", "settings"),
+        *("bell", "context", "tracing"),
     },
     "api": {
-        *("api", "wes", "store", "storage", "tes", "errors", "settings", "settings_auth", "settings_limits"),
-        *("bell", "audit_log", "web", "metrics", "context", "tracing"),
+        *("api", "webhooks", "wes", "store", "storage", "tes", "errors", "settings", "settings_auth"),
+        *("settings_limits", "bell", "audit_log", "web", "metrics", "context", "tracing"),
     },
     "web": {"web"},
     "audit_log": {"settings", "tes"},
@@ -54,6 +58,8 @@ CONCRETE = {
     "tesp_api.store.mongo",
     "tesp_api.store.sqlite_runs",
     "tesp_api.store.mongo_runs",
+    "tesp_api.store.sqlite_outbox",
+    "tesp_api.store.mongo_outbox",
     "tesp_api.store.sqlite_accounts",
     "tesp_api.store.mongo_accounts",
     "tesp_api.pulsar.embedded",
@@ -64,9 +70,11 @@ CONCRETE = {
 BESIDE = {
     ("tesp_api.store.sqlite_runs", "tesp_api.store.sqlite"),
     ("tesp_api.store.mongo_runs", "tesp_api.store.mongo"),
+    ("tesp_api.store.sqlite_outbox", "tesp_api.store.sqlite"),
+    ("tesp_api.store.mongo_outbox", "tesp_api.store.mongo"),
     ("tesp_api.store.mongo_run_creation", "tesp_api.store.mongo"),
 }
-"""Stores of runs that lie in the database of the tasks."""
+"""Stores of runs, and outboxes, that lie in the database of the tasks."""
 
 
 ENGINES = PACKAGE / "wes" / "engines"

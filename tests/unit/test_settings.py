@@ -11,6 +11,8 @@ from tesp_api.errors import SettingsError
 from tesp_api.settings import Settings, load_settings
 
 SHIPPED = Path(__file__).resolve().parents[2] / "settings.toml"
+RECEIVER = "[default.webhooks.receivers.a]\n"
+SIGNED = "secret = 'whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwMfKQ9r8GKYo='\n"
 PROFILES = sorted(tomllib.loads(SHIPPED.read_text()))
 
 
@@ -88,6 +90,23 @@ def test_another_file_can_be_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
         ("[default.transfers]\ndeny_schemes = ['htpp']\n", "transfers.deny_schemes.0"),
         ("[default.transfers]\nallow_hosts = ['http://a.org']\n", "transfers.allow_hosts.0"),
         ("[default.transfers]\nlocal_networks = ['127.0.0.1/8']\n", "transfers.local_networks.0"),
+        ("[default.webhooks]\nserver_url = 'tesp'\n", "webhooks.server_url: must be http://"),
+        ("[default.webhooks]\nwaiting_max = 0\n", "webhooks.waiting_max"),
+        ("[default.webhooks.receivers.a]\nurl = 'https://a.org/'\n", "webhooks.receivers.a.secret"),
+        (
+            f"{RECEIVER}url = 'ftp://a.org/'\n{SIGNED}",
+            "webhooks.receivers.a.url: must begin",
+        ),
+        (f"{RECEIVER}states = ['DONE']\n{SIGNED}", "webhooks.receivers.a.states.0"),
+        (
+            f"{RECEIVER}states = ['PAUSED']\n{SIGNED}",
+            "webhooks.receivers.a.states: no",
+        ),
+        (f"{RECEIVER}tags = ['=x']\n{SIGNED}", "webhooks.receivers.a.tags.0"),
+        (
+            f"[default.webhooks.receivers.'a b']\nurl = 'https://a.org/'\n{SIGNED}",
+            "webhooks.receivers:",
+        ),
         ("[default.channel]\nport = 8443\n", "settings: channel.port needs channel.url"),
         ("[default.channel]\nurl = 'https://t'\n", "channel: url needs a port"),
         ("[default.auth]\nmodes = []\n", "auth.modes"),
@@ -119,6 +138,14 @@ def test_another_file_can_be_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
 def test_what_is_wrong_is_named(text: str, key: str) -> None:
     write(text)
     assert f"  {key}" in refused()
+
+
+@pytest.mark.parametrize("line", ["secret = 'hush-hush'\nurl = 'https://a.org/x'", "url = 'hush-hush://x'"])
+def test_a_webhook_is_refused_without_showing_its_secrets(line: str) -> None:
+    write(f"{RECEIVER}{line}\n")
+    message = refused()
+    assert "  webhooks.receivers.a." in message
+    assert "hush-hush" not in message
 
 
 def test_all_faults_are_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -238,7 +265,11 @@ def test_the_commented_keys_of_the_shipped_file_are_valid_too(
 def test_the_shipped_file_shows_every_key() -> None:
     text = SHIPPED.read_text()
     shown = set(re.findall(r"^#? ?([a-z_]+) = ", text, re.MULTILINE))
-    assert not _keys(Settings.model_json_schema()) - shown - {"path", "mount", "destinations", "special"}
+    assert (
+        not _keys(Settings.model_json_schema())
+        - shown
+        - {"path", "mount", "destinations", "special", "receivers"}
+    )
     assert "[default.destinations.local.containers]" in text
 
 

@@ -12,6 +12,7 @@ from tesp_api.api.auth.identity import Action, Identity, sender, sender_again
 from tesp_api.api.auth.permissions import require
 from tesp_api.api.auth.visible_runs import VisibleRuns
 from tesp_api.api.auth.visible_tasks import VisibleTasks
+from tesp_api.api.live.crowd import Source, direct_write
 from tesp_api.api.live.frames import RETRY, Step
 from tesp_api.api.live.hub import LiveHub
 from tesp_api.api.live.response import LiveResponse, StreamPlaces
@@ -70,7 +71,7 @@ class LiveEndpoints:
             require(again, Action.READ)
             return again
 
-        reader = Reader(may_read, self._hub)
+        reader = Reader(may_read, self._hub, direct_write(request.scope))
         return self._answer(request, lambda: follow_everything(self._hub, self._store, who, reader))
 
     async def follow_task(self, request: Request) -> Response:
@@ -86,8 +87,11 @@ class LiveEndpoints:
             with self._hub.follow(task.id, lambda: TaskStream(self._store, task)) as topic:
                 yield RETRY
                 view: TaskStream = topic.view
-                reader = Reader(partial(self._still_sees_task, request, task.id), self._hub)
-                async for piece in follow(topic, place, lambda at: view.after(at, form), reader, form):
+                reader = Reader(
+                    partial(self._still_sees_task, request, task.id), self._hub, direct_write(request.scope)
+                )
+                source: Source = (form, lambda at: view.after(at, form))
+                async for piece in follow(topic, place, lambda: source, reader):
                     yield piece
 
         return self._answer(request, stream)
@@ -106,8 +110,11 @@ class LiveEndpoints:
             with self._hub.follow(run_id, lambda: RunStream(runs, self._store, self._hub, run_id)) as topic:
                 yield RETRY
                 view: RunStream = topic.view
-                reader = Reader(partial(self._still_sees_run, request, run_id), self._hub)
-                async for piece in follow(topic, place, lambda at: view.after(at, form), reader, form):
+                reader = Reader(
+                    partial(self._still_sees_run, request, run_id), self._hub, direct_write(request.scope)
+                )
+                source: Source = (form, lambda at: view.after(at, form))
+                async for piece in follow(topic, place, lambda: source, reader):
                     yield piece
 
         return self._answer(request, stream)
@@ -132,9 +139,11 @@ class LiveEndpoints:
                 total = await self._store.log_size(task.id, attempt, executor, stream)
                 begin = max(0, total + begin)
             with self._hub.follow(task.id, lambda: TaskStream(self._store, task)) as topic:
-                reader = Reader(partial(self._still_sees_task, request, task.id), self._hub)
+                reader = Reader(
+                    partial(self._still_sees_task, request, task.id), self._hub, direct_write(request.scope)
+                )
                 name = (attempt, executor, stream)
-                async for piece in follow(topic, begin, read, reader, name, keep_alive=b""):
+                async for piece in follow(topic, begin, lambda: (name, read), reader, keep_alive=b""):
                     yield piece
 
         headers = {"X-Content-Type-Options": "nosniff", **_HEADERS}

@@ -12,7 +12,10 @@ from collections.abc import Awaitable, Callable, Hashable, Iterator
 from typing import Any, TypeVar, cast
 
 from tesp_api.api.draining import Drain
+from tesp_api.api.live.crowd import Bystander, Crowd, Source, Write
+from tesp_api.api.live.frames import Step
 from tesp_api.bell import Bell
+from tesp_api.errors import TespError
 
 LOOK_ALONE_S = 15.0
 """Where this server alone writes, every write rings; this is for the case that a ring got lost."""
@@ -35,8 +38,12 @@ T = TypeVar("T")
 class Topic:
     """Something that is followed. `generation` grows with its news; `view` is what its streams share."""
 
-    def __init__(self, view: Any) -> None:
+    def __init__(self, view: Any, is_closing: Callable[[], bool]) -> None:
         self.view = view
+        self._is_closing = is_closing
+        self._crowd = Crowd()
+        self._telling: asyncio.Task[None] | None = None
+        self._is_untold = False
         self.generation = 0
         self.followers = 0
         self.woken_at = 0.0
@@ -67,6 +74,50 @@ class Topic:
                 async with asyncio.timeout(timeout_s):
                     await self._changed.wait()
 
+    async def stand(
+        self,
+        seen: int,
+        source: Source,
+        place: Any,
+        write: Write,
+        was_told: Callable[[], None],
+        left_s: Callable[[], float],
+    ) -> Any:
+        """Like `wait`, but be told of news meanwhile; returns the place up to which that was.
+
+        It ends when no time is left, and when there is something that the reader must see to alone.
+        """
+        one = Bystander(place, write, was_told, asyncio.get_running_loop().create_future())
+        self._crowd.add(source, one)
+        if self.generation != seen:
+            self._tell_soon()
+        try:
+            while not one.released.done() and (wait_s := left_s()) > 0:
+                await asyncio.wait((one.released,), timeout=wait_s)
+        finally:
+            one.release()
+        return one.place
+
+    def _tell_soon(self) -> None:
+        """Those who wait are told, once more if that is being done just now."""
+        self._is_untold = True
+        if self._crowd and (self._telling is None or self._telling.done()):
+            self._telling = asyncio.create_task(self._tell_crowd(), name="tell followers")
+
+    async def _tell_crowd(self) -> None:
+        while self._is_untold:
+            self._is_untold = False
+            await self._crowd.tell(self._read_for_crowd)
+
+    async def _read_for_crowd(self, source: Source, place: Any) -> Step[Any] | None:
+        name, after = source
+        if self._is_closing():
+            return None
+        try:
+            return await self.share((name, place), lambda: after(place))
+        except TespError:  # whoever goes on alone sees it, too
+            return None
+
     def wake(self) -> None:
         """There is news."""
         self.timer = None
@@ -75,6 +126,7 @@ class Topic:
         self._shared = {}
         self._changed.set()
         self._changed = asyncio.Event()
+        self._tell_soon()
 
 
 class LiveHub:
@@ -99,7 +151,7 @@ class LiveHub:
         """Follow something for the block; `view` makes what its followers share, if nobody follows it yet."""
         topic = self._topics.get(key)
         if topic is None:
-            topic = self._topics[key] = Topic(view())
+            topic = self._topics[key] = Topic(view(), lambda: self.is_closing)
         topic.followers += 1
         self._followers += 1
         if self._ticking is None or self._ticking.done() or self._ticking.cancelling():
@@ -124,11 +176,18 @@ class LiveHub:
     def ring(self, changed_id: str) -> None:
         """There is news of this task or run: wake who follows it, soon and not too often."""
         for key in (changed_id, EVERYTHING, *self._also.get(changed_id, ())):
-            topic = self._topics.get(key)
-            if topic is not None and topic.timer is None:
-                every_s = min(_WAKE_MAX_S, max(_WAKE_MIN_S, self._followers / _WAKES_PER_S))
-                pause_s = topic.woken_at + every_s - time.monotonic()
-                topic.timer = asyncio.get_running_loop().call_later(max(0.0, pause_s), topic.wake)
+            self._ring_key(key)
+
+    def _ring_key(self, key: str) -> None:
+        topic = self._topics.get(key)
+        if topic is not None and topic.timer is None:
+            every_s = min(_WAKE_MAX_S, max(_WAKE_MIN_S, self._followers / _WAKES_PER_S))
+            pause_s = topic.woken_at + every_s - time.monotonic()
+            topic.timer = asyncio.get_running_loop().call_later(max(0.0, pause_s), topic.wake)
+
+    def ring_in(self, key: str, wait_s: float) -> None:
+        """There will be news of what is followed as `key`, after some time."""
+        asyncio.get_running_loop().call_later(wait_s, self._ring_key, key)
 
     async def _tick(self) -> None:
         while self._topics:

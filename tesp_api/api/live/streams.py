@@ -2,11 +2,12 @@
 
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from tesp_api.api.auth.identity import Identity
-from tesp_api.api.live.feed import CountsTold, Feed
-from tesp_api.api.live.frames import KEEP_ALIVE, RETRY, Step, frame
+from tesp_api.api.live.crowd import Source, Write
+from tesp_api.api.live.feed import Feed, FeedPlace, audience_of
+from tesp_api.api.live.frames import KEEP_ALIVE, RETRY, Step
 from tesp_api.api.live.hub import EVERYTHING, LiveHub, Topic
 from tesp_api.errors import (
     NotAllowed,
@@ -30,9 +31,12 @@ P = TypeVar("P")
 class Reader:
     """Who reads a stream: asked again, now and then, whether they still may."""
 
-    def __init__(self, may_read: Callable[[], Awaitable[Identity]], hub: LiveHub) -> None:
+    def __init__(
+        self, may_read: Callable[[], Awaitable[Identity]], hub: LiveHub, write: Write | None = None
+    ) -> None:
         self._may_read = may_read
         self._hub = hub
+        self.write = write
         self._due_at = time.monotonic() + RECHECK_S
         self._heard_at = time.monotonic()
         self.who: Identity | None = None
@@ -55,6 +59,10 @@ class Reader:
         """Something was sent just now."""
         self._heard_at = time.monotonic()
 
+    def left_s(self) -> float:
+        """How long they may be told by others, and need not look to anything themselves."""
+        return min(self.wait_s, max(0.0, self._due_at - time.monotonic()))
+
     @property
     def wait_s(self) -> float:
         """How long to wait for news."""
@@ -64,20 +72,21 @@ class Reader:
 async def follow(
     topic: Topic,
     place: P,
-    after: Callable[[P], Awaitable[Step[P]]],
+    source: Callable[[], Source],
     reader: Reader,
-    shared_as: object,
     *,
     keep_alive: bytes = KEEP_ALIVE,
 ) -> AsyncIterator[bytes]:
     """All that comes after a place, until the stream is over, or the reader has to leave.
 
-    What is read for `shared_as` and a place is the same for all readers.
+    What is read for a source's name and a place is the same for all readers. Who is up to date is told by the
+    topic of what comes, and none of that is given here.
     """
     while True:
         seen = topic.generation
+        name, after = source()
         try:
-            step = await topic.share((shared_as, place), lambda at=place: after(at))  # type: ignore[misc]
+            step = await topic.share((name, place), lambda after=after, at=place: after(at))  # type: ignore[misc]
         except StoreUnavailable:
             await topic.wait(seen, _STORE_AWAY_S)
             step = Step(b"", place)
@@ -91,7 +100,11 @@ async def follow(
             return
         if step.has_more:
             continue
-        await topic.wait(seen, reader.wait_s)
+        if reader.write is None:
+            await topic.wait(seen, reader.wait_s)
+        else:
+            look = (name, after)
+            place = await topic.stand(seen, look, place, reader.write, reader.was_told, reader.left_s)
         if not reader.wait_s:
             if keep_alive:
                 yield keep_alive
@@ -102,34 +115,22 @@ async def follow_everything(
     hub: LiveHub, store: TaskStore, who: Identity, reader: Reader
 ) -> AsyncIterator[bytes]:
     """What changes among all tasks that the reader sees."""
-    with hub.follow(EVERYTHING, lambda: Feed(store)) as topic:
+    with hub.follow(EVERYTHING, lambda: Feed(store, lambda wait_s: hub.ring_in(EVERYTHING, wait_s))) as topic:
         feed: Feed = topic.view
         yield RETRY
-        counts = CountsTold()
         await _look(topic, feed)
-        number = feed.end
-        while True:
-            seen = topic.generation
-            await _look(topic, feed)
-            who = reader.who or who
-            data = feed.after(number, who)
-            if feed.end > number:
-                counts.spoil()
-            number = feed.end
-            if counts.wait_s == 0:
-                data += counts.take(await _counts(topic, store, who))
-            if data:
-                yield data
-                reader.was_told()
-            if await reader.has_to_leave():
-                return
-            wait_s = counts.wait_s
-            await topic.wait(seen, reader.wait_s if wait_s is None else min(wait_s, reader.wait_s))
-            if topic.generation != seen:
-                counts.spoil()  # what was deleted changes nothing but these
-            if not reader.wait_s:
-                yield KEEP_ALIVE
-                reader.was_told()
+
+        def source() -> Source:
+            reads = reader.who or who
+            return audience_of(reads), lambda place: _after(topic, feed, place, reads)
+
+        async for piece in follow(topic, FeedPlace(feed.end), source, reader):
+            yield piece
+
+
+async def _after(topic: Topic, feed: Feed, place: FeedPlace, who: Identity) -> Step[FeedPlace]:
+    await _look(topic, feed)
+    return await feed.step(place, who)
 
 
 async def _look(topic: Topic, feed: Feed) -> None:
@@ -137,20 +138,3 @@ async def _look(topic: Topic, feed: Feed) -> None:
         await topic.share("look", feed.look)
     except StoreUnavailable:
         return
-
-
-async def _counts(topic: Topic, store: TaskStore, who: Identity) -> bytes:
-    audience = (None, ()) if who.is_admin else (who.owner, tuple(sorted(who.groups)))
-
-    async def read() -> bytes:
-        return frame("counts", counts_shown(await store.counts(*audience)))
-
-    try:
-        return await topic.share(("counts", audience), read)
-    except StoreUnavailable:
-        return b""
-
-
-def counts_shown(counts: Any) -> dict[str, dict[str, int]]:
-    """Counts as clients see them."""
-    return {"states": {str(state): count for state, count in sorted(counts.items())}}

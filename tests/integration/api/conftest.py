@@ -8,10 +8,11 @@ import pytest
 from fastapi import FastAPI
 
 from tesp_api.api.application import build_api
-from tesp_api.app import build_store
+from tesp_api.app import build_outbox, build_store
 from tesp_api.bell import Bell
 from tesp_api.settings import Settings
 from tesp_api.store.base import TaskStore
+from tesp_api.webhooks.deliveries import Deliveries
 from tesp_api.wes.workflows import Workflows
 from tests.fakes.workshop import workflows_over
 from tests.integration.api import fuzzing
@@ -54,7 +55,8 @@ def bell() -> RingingBell:
 
 @pytest.fixture
 def app(store: TaskStore, bell: Bell, settings: Settings, workflows: Workflows) -> FastAPI:
-    return build_api(store, bell, settings, {}, workflows=workflows)
+    webhooks = Deliveries(build_outbox(settings, store), store.notices, settings)
+    return build_api(store, bell, settings, {}, workflows=workflows, webhooks=webhooks)
 
 
 @pytest.fixture

@@ -236,7 +236,7 @@ async def test_the_paths_of_the_standard_have_none_of_it(client: httpx.AsyncClie
 
 async def test_the_extensions_are_advertised(client: httpx.AsyncClient) -> None:
     paths = (await client.get("/openapi.json")).json()["paths"]
-    for standard, of_runs, count in ((TES, False, 14), ("/ga4gh/wes/v1", True, 7)):
+    for standard, of_runs, count in ((TES, False, 17), ("/ga4gh/wes/v1", True, 7)):
         described = (await client.get(f"{standard}/service-info")).json()["description"]
         ours = [
             f"{method.upper()} {path}"

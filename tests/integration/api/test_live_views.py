@@ -151,7 +151,7 @@ async def test_what_another_server_does_is_heard_of(
 async def test_who_is_too_slow_is_told_of_a_gap(
     client: httpx.AsyncClient, store: TaskStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    kept = feed.Feed(store)
+    kept = feed.Feed(store, lambda _: None)
     await kept.look()
     made = [make_task() for _ in range(3)]
     await asyncio.gather(*(store.create(task) for task in made))
