@@ -112,7 +112,7 @@ def create_app(
     metrics.ask(lambda: metrics.world.ask_store(store))
     metrics.ask(lambda: metrics.world.ask_runs(runs.count_states))
     outbox = metrics.store.measured(build_outbox(settings, bare_store), Outbox, prefix="outbox.")
-    webhooks = Deliveries(outbox, store.notices, settings)
+    webhooks = Deliveries(outbox, bare_store.notices, settings)
     work_files = build_work_files(settings, credentials, signer)
     engines = dict(engines or build_engines(settings))
     creation = Creation(store, bell, settings, scheduler.routing)

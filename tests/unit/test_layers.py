@@ -37,12 +37,12 @@ LAYERS = {
         *("runner", "worker", "pulsar", "store", "storage", "tes", "errors", "settings", "bell"),
         *("submit_templates", "metrics", "context"),
     },
-    "wes": {
-        *("settings_engines", "wes", "store", "storage", "worker", "tes", "errors", "settings", "bell"),
-        *("context", "tracing", "webhooks"),
-    },
     "webhooks": {
         *("webhooks", "store", "storage", "worker", "tes", "errors", "settings", "settings_webhooks", "bell"),
+    },
+    "wes": {
+        *("settings_engines", "webhooks", "wes", "store", "storage", "worker", "tes", "errors", "settings"),
+        *("bell", "context", "tracing"),
     },
     "api": {
         *("api", "webhooks", "wes", "store", "storage", "tes", "errors", "settings", "settings_auth"),
