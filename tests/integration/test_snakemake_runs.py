@@ -385,6 +385,10 @@ rule all:
     refused, _ = await expanded(tmp_path, snakefile, settings, params=params, files=files)
     assert refused.state == State.EXECUTOR_ERROR
     assert "workflow_params.reads" in refused.reason and "outside the directories" in refused.reason
+    broken = {"many": {"class": "Directory", "basename": "many", "listing": ["x.txt"]}}
+    refused, _ = await expanded(tmp_path, snakefile, settings, params={**params, **broken}, files=files)
+    assert refused.state == State.EXECUTOR_ERROR
+    assert "workflow_params.many.listing[0]: must be an object" in refused.reason
 
 
 def ran_in(folder: Path, python: Path) -> Any:
