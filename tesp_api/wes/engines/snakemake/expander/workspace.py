@@ -146,14 +146,8 @@ class Workspace:
             return False
         if known is None or not stat.S_ISREG(status.st_mode) or status.st_mode & 0o777:
             return False
-        if known.size_bytes is None or known.size_bytes > FETCH_MAX_BYTES:
-            raise PermissionError(
-                13, f"a Snakefile may read files of up to {FETCH_MAX_BYTES} bytes, not larger ones", path
-            )
-        content = self._content(known.url, known.size_bytes)
-        if len(content) != known.size_bytes:
-            raise OSError(errno.EIO, "its size is no longer the one that it had", path)
-        self._make_room(known.size_bytes)
+        content = self._content(known, path)
+        self._make_room(len(content))
         self._replace(Path(path), content, len(content), 0o600, status)
         return True
 
@@ -219,10 +213,20 @@ class Workspace:
             raise Outside(f"{path} lies outside of the working directory")
         return found
 
-    def _content(self, url: str, size_bytes: int) -> bytes:
+    def _content(self, place: Place, path: str) -> bytes:
+        """All of a file. Raises: OSError if it is too large, or other than it was; Refused."""
+        size_bytes = place.size_bytes  # None where its server does not tell
         data = bytearray()
-        while len(data) < size_bytes and (more := self._server.read(url, len(data), READ_BYTES)):
-            data += more
+        if size_bytes is None or size_bytes <= FETCH_MAX_BYTES:
+            wanted = FETCH_MAX_BYTES + 1 if size_bytes is None else size_bytes
+            while len(data) < wanted and (more := self._server.read(place.url, len(data), READ_BYTES)):
+                data += more
+        if max(size_bytes or 0, len(data)) > FETCH_MAX_BYTES:
+            raise PermissionError(
+                13, f"a Snakefile may read files of up to {FETCH_MAX_BYTES} bytes, not larger ones", path
+            )
+        if size_bytes not in (None, len(data)):
+            raise OSError(errno.EIO, "its size is no longer the one that it had", path)
         return bytes(data)
 
     def _walk(self, folder: str) -> Iterator[tuple[str, int | None]]:
