@@ -6,7 +6,7 @@ import pytest
 
 from tesp_api.wes.engines.file_objects import file_faults
 
-A_FILE = {"class": "File", "location": "a.txt", "path": None, "secondaryFiles": []}
+A_FILE: dict[str, Any] = {"class": "File", "location": "a.txt", "path": None, "secondaryFiles": []}
 
 
 @pytest.mark.parametrize(
