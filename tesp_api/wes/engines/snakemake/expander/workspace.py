@@ -13,8 +13,8 @@ import shutil
 import stat
 import threading
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote, unquote
 
@@ -42,12 +42,16 @@ class Outside(ValueError):
 
 @dataclass(frozen=True)
 class Place:
-    """Where a file lies, and what tells it from others: "" if only the server can say."""
+    """Where a file lies, and what tells it from others: "" if only the server can say.
+
+    `checksums` are those that are known, in hexadecimal digits, by their algorithm.
+    """
 
     url: str
     size_bytes: int | None
     identity: str = ""
     is_attached: bool = False
+    checksums: Mapping[str, str] = field(default_factory=dict)
 
 
 class Workspace:
