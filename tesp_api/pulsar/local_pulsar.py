@@ -20,6 +20,7 @@ from tesp_api.pulsar.job_files import JOB_ID, check_job_id, worker_command
 from tesp_api.pulsar.local_job import LocalJob
 from tesp_api.pulsar.plain_path import plain_path
 from tesp_api.pulsar.processes import kill_tree, wait_for_end
+from tesp_api.pulsar.quick_launch import launch_by_vfork
 
 MANAGER = "_default_"
 RECORDS = ("active-jobs", "preprocessing-jobs", "postprocessing-jobs")
@@ -94,6 +95,7 @@ class LocalPulsar:
             # a given tmp_dir spares each job script some forks; the worker makes its own
             managers={MANAGER: {"type": "unqueued", "tmp_dir": "/tmp"}},  # noqa: S108 - no file is made there
         )
+        launch_by_vfork(self._app.managers[MANAGER]._proxied_manager)
 
     def stop(self) -> None:
         """Let Pulsar go; its jobs run on."""

@@ -11,7 +11,7 @@ from tesp_api.runner.gateway import is_remote
 from tesp_api.runner.lending import Lent
 from tesp_api.runner.needs import Needs
 from tesp_api.runner.submit_params import passes_walltime, submit_params
-from tesp_api.runner.worker_archive import build_worker_archive
+from tesp_api.runner.worker_archive import worker_archive_for
 from tesp_api.settings import DestinationSettings, Settings
 from tesp_api.storage.url_rules import worker_rules
 from tesp_api.storage.work_places import WorkPlaces
@@ -61,7 +61,7 @@ def plan_job(
         "permits": lent.permits,
     }
     params = submit_params(needs, site)
-    return JobOrder(job_id, build_worker_archive(), json.dumps(order).encode(), params)
+    return JobOrder(job_id, worker_archive_for(site.kind), json.dumps(order).encode(), params)
 
 
 def _as_the_site_needs_it(site: DestinationSettings, part: str, value: Any) -> Any:

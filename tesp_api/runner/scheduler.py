@@ -32,7 +32,7 @@ from tesp_api.runner.strays import Strays
 from tesp_api.runner.surroundings import Surroundings
 from tesp_api.runner.waiting import find_place, wait_for_attempt
 from tesp_api.runner.waiting_room import room_of
-from tesp_api.runner.worker_archive import build_worker_archive
+from tesp_api.runner.worker_archive import worker_archive_for
 from tesp_api.settings import Settings
 from tesp_api.store.base import Task, TaskStore
 from tesp_api.store.turns import Shares
@@ -134,7 +134,8 @@ class Scheduler:
             self._look.set()
 
     async def _claim_loop(self) -> None:
-        await asyncio.to_thread(build_worker_archive)  # takes a second, in which the API answers
+        for kind in {site.kind for site in self.settings.destinations.values()}:
+            await asyncio.to_thread(worker_archive_for, kind)  # takes a second, in which the API answers
         while True:
             self._look.clear()
             try:

@@ -22,6 +22,11 @@ MARSHAL_FORMAT_OF_ALL = 2
 """What every Python 3 can read."""
 
 
+def worker_archive_for(kind: str) -> bytes:
+    """That of jobs at a destination of this kind."""
+    return build_local_worker_archive() if kind == "embedded" else build_worker_archive()
+
+
 @cache
 def build_worker_archive() -> bytes:
     """The worker's package as a zipapp; the same bytes for the same source and Python.
@@ -31,17 +36,39 @@ def build_worker_archive() -> bytes:
     milliseconds each: bytecode would treble their size. Both lack what only readers need, but lines keep
     their numbers.
     """
-    root = Path(tesp_api.worker.__file__).parent
-    files = {path.relative_to(root).as_posix(): path.read_text() for path in sorted(root.rglob("*.py"))}
-    main = files.pop(LOADER)
-    sources = {f"{loader.PACKAGE}/{name}": slim(source).encode() for name, source in files.items()}
+    main, sources = _members()
     needed = _imported_by(["__main__"], sources)
     codes = {name: _compile(name, source) if name in needed else None for name, source in sources.items()}
+    return _zipped(main, sources, _pack_bytecode(codes), zipfile.ZIP_DEFLATED)
+
+
+@cache
+def build_local_worker_archive() -> bytes:
+    """The same for jobs of this machine: with the bytecode of all modules, and not packed.
+
+    It is five times as large, which costs nothing where it takes no network, and spares each job some fifteen
+    milliseconds of a processor.
+    """
+    main, sources = _members()
+    codes = {name: marshal.dumps(_compile(name, source)) for name, source in sources.items()}
+    bytecode = importlib.util.MAGIC_NUMBER + marshal.dumps(codes)
+    return _zipped(main, sources, bytecode, zipfile.ZIP_STORED)
+
+
+def _members() -> tuple[bytes, dict[str, bytes]]:
+    """The archive's own `__main__.py`, and the sources of the worker's modules."""
+    root = Path(tesp_api.worker.__file__).parent
+    files = {path.relative_to(root).as_posix(): path.read_text() for path in sorted(root.rglob("*.py"))}
+    main = slim(files.pop(LOADER)).encode()
+    return main, {f"{loader.PACKAGE}/{name}": slim(source).encode() for name, source in files.items()}
+
+
+def _zipped(main: bytes, sources: dict[str, bytes], bytecode: bytes, method: int) -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
-        _add(archive, "__main__.py", slim(main).encode())
-        _add(archive, loader.SOURCES, marshal.dumps(sources, MARSHAL_FORMAT_OF_ALL))
-        _add(archive, loader.BYTECODE, _pack_bytecode(codes))
+        _add(archive, "__main__.py", main, zipfile.ZIP_DEFLATED)
+        _add(archive, loader.SOURCES, marshal.dumps(sources, MARSHAL_FORMAT_OF_ALL), zipfile.ZIP_DEFLATED)
+        _add(archive, loader.BYTECODE, bytecode, method)
     return buffer.getvalue()
 
 
@@ -107,8 +134,8 @@ def _without_names(code: CodeType) -> CodeType:
     )
 
 
-def _add(archive: zipfile.ZipFile, name: str, data: bytes) -> None:
+def _add(archive: zipfile.ZipFile, name: str, data: bytes, method: int) -> None:
     member = zipfile.ZipInfo(name, TIMESTAMP)
-    member.compress_type = zipfile.ZIP_DEFLATED
+    member.compress_type = method
     member.external_attr = 0o644 << 16
     archive.writestr(member, data, compresslevel=9)

@@ -9,14 +9,15 @@ import marshal
 import sys
 from importlib.machinery import ModuleSpec
 from importlib.util import MAGIC_NUMBER
-from types import CodeType, ModuleType
+from types import ModuleType
 from typing import Any, Callable
 
 PACKAGE = "tesp_worker"
 SOURCES = "sources"
 """Its content: {file: source}, as every Python's `marshal` reads it."""
 BYTECODE = "bytecode"
-"""Its content: the magic number of a Python, then for that Python, packed: {file: code, or None}."""
+"""Its content: the magic number of a Python, then for that Python, packed: {file: code, or None}; or, where
+nothing has to be small, {file: marshaled code} as it is."""
 
 
 class Modules:
@@ -43,6 +44,8 @@ class Modules:
     def exec_module(self, module: ModuleType) -> None:
         file = self._file_of(module.__name__)
         code = self._codes[file]
+        if isinstance(code, bytes):
+            code = marshal.loads(code)  # noqa: S302 - of the worker's own archive
         if code is None:
             code = compile(self._all_sources()[file], file, "exec", dont_inherit=True, optimize=2)
         exec(code, module.__dict__)  # noqa: S102 - a loader runs what it loads: the worker's own modules
@@ -62,16 +65,17 @@ class Modules:
         return self._sources
 
 
-def _load_bytecode(member: bytes) -> dict[str, CodeType | None]:
-    """Empty for another Python, or one that was built without lzma."""
+def _load_bytecode(member: bytes) -> dict[str, Any]:
+    """Empty for another Python, or, where it is packed, one that was built without lzma."""
     if not member.startswith(MAGIC_NUMBER):
         return {}
+    if member[len(MAGIC_NUMBER)] != 0xFD:  # with which lzma begins
+        return marshal.loads(member[len(MAGIC_NUMBER) :])  # type: ignore[no-any-return]  # noqa: S302
     try:
         import lzma
     except ImportError:
         return {}
-    loaded: dict[str, CodeType | None] = marshal.loads(lzma.decompress(member[len(MAGIC_NUMBER) :]))  # noqa: S302 - of the worker's own archive
-    return loaded
+    return marshal.loads(lzma.decompress(member[len(MAGIC_NUMBER) :]))  # type: ignore[no-any-return]  # noqa: S302
 
 
 if __name__ == "__main__":

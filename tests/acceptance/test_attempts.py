@@ -86,13 +86,17 @@ def test_a_task_that_is_preempted_for_good(environment: dict[str, str], tmp_path
         assert server.client.get(f"/v1/tasks/{task_id}").json()["state"] == "SYSTEM_ERROR"
 
 
+def ended_attempts(server: TespServer, task_id: str) -> list[dict[str, Any]]:
+    return [attempt for attempt in server.get(task_id)["logs"] if attempt.get("end_time")]
+
+
 def test_an_input_that_appears_while_the_task_waits(environment: dict[str, str], tmp_path: Path) -> None:
     shared = tmp_path / "shared"
     wanted = task("cat /in/data", shared)
     wanted["inputs"].append({"url": f"file://{shared}/data", "path": "/in/data"})
     with TespServer(environment | {"TESP_API_RETRIES__STAGING": "5"}) as server:
         task_id = server.create(wanted)
-        poll(lambda: server.get(task_id)["logs"], timeout_s=60, why="no attempt ends")
+        poll(lambda: ended_attempts(server, task_id), timeout_s=60, why="no attempt ends")
         (shared / "data").write_text("here it is")
         ended = server.wait(task_id)
     assert ended["state"] == "COMPLETE"

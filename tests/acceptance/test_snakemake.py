@@ -6,6 +6,7 @@ import random
 import time
 import zipfile
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -154,10 +155,14 @@ def test_a_failed_run_is_resumed(server: TespServer) -> None:
 
 
 def expanders(server: TespServer) -> list[psutil.Process]:
-    """The processes in which Snakemake is."""
+    """The processes in which Snakemake is; one that ends while it is looked at is none."""
     assert server.process is not None
-    found = psutil.Process(server.process.pid).children(recursive=True)
-    return [one for one in found if "engines.snakemake.expander.main" in one.cmdline()]
+    found = []
+    for one in psutil.Process(server.process.pid).children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            if "engines.snakemake.expander.main" in one.cmdline():
+                found.append(one)
+    return found
 
 
 def test_a_cancel_reaches_snakemake_and_every_task_within_5_s() -> None:

@@ -8,7 +8,6 @@ import pytest
 
 from tesp_api.pulsar.base import JobState, JobStatus
 from tesp_api.runner import follow_job, held_jobs
-from tesp_api.runner.worker_archive import build_worker_archive
 from tesp_api.tes.states import State
 from tests.unit.runner.attempts import TIMING, Sites, running, until_true
 
@@ -17,7 +16,6 @@ ONCE = {"retries": {"never_started": 1}}
 
 @pytest.fixture(autouse=True)
 def told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    build_worker_archive()  # which takes a busy machine longer than a test waits
     monkeypatch.setattr(held_jobs, "_TOLD_AFTER_S", 0.0)
 
 

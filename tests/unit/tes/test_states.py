@@ -20,7 +20,7 @@ def test_clients_of_1_0_see_no_state_of_1_1() -> None:
     assert not shown & {State.CANCELING, State.PREEMPTED}
 
 
-@pytest.mark.parametrize("shown", set(State))
+@pytest.mark.parametrize("shown", list(State))
 def test_a_filter_finds_just_what_is_shown_so(shown: State) -> None:
     assert stored_states(shown, tes_1_0=True) == {state for state in State if shown_to_1_0(state) == shown}
     assert stored_states(shown, tes_1_0=False) == {shown}

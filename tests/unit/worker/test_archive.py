@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import tesp_api.worker.run
 from tesp_api.pulsar.worker_text import as_text
-from tesp_api.runner.worker_archive import build_worker_archive
+from tesp_api.runner.worker_archive import build_local_worker_archive, build_worker_archive
 
 TEXT_LIMIT_BYTES = 150 * 1024
 """Of the worker as text, in a message."""
@@ -102,6 +102,37 @@ builtins.compile = compile
     done = run_inside(sys.executable, first, archive, str(tmp_path / "job"))
     assert (done.returncode, done.stderr) == (0, "")
     assert (tmp_path / "job" / "metadata" / "tesp" / "result.json").exists()
+
+
+def test_the_local_one_compiles_no_module(tmp_path: Path) -> None:
+    archive = tmp_path / "tesp-worker.pyz"
+    archive.write_bytes(build_local_worker_archive())
+    script = """
+import builtins, importlib, sys, zipimport
+zipped, names = zipimport.zipimporter(sys.argv[1]), {"__name__": "loader"}
+exec(zipped.get_code("__main__"), names)
+modules = names["Modules"](sys.argv[1], zipped.get_data)
+sys.meta_path.insert(0, modules)
+def compile(source, file, *rest, original=compile, **options):
+    assert not str(file).startswith("tesp_worker"), file
+    return original(source, file, *rest, **options)
+builtins.compile = compile
+for file in modules._codes:
+    if not file.endswith("__main__.py"):
+        importlib.import_module(file.removesuffix(".py").removesuffix("/__init__").replace("/", "."))
+print(len(modules._codes))
+"""
+    command = [sys.executable, "-I", "-S", "-c", script, str(archive)]
+    done = subprocess.run(command, capture_output=True, check=False, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert int(done.stdout) > 50
+
+
+@pytest.mark.parametrize("python", pythons())
+def test_the_local_one_runs_with_every_python(python: str, tmp_path: Path) -> None:
+    done = start(python, tmp_path, worker=build_local_worker_archive())
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+    assert "task.json" in (tmp_path / "job" / "metadata" / "tesp" / "result.json").read_text()
 
 
 def test_it_starts_where_python_has_no_lzma(tmp_path: Path) -> None:
