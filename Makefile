@@ -20,7 +20,7 @@ TEST_PACKAGES := docker.io iptables podman runc bubblewrap busybox-static curl p
 # They start a Docker daemon, make users and enter namespaces: that takes root.
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo env "PATH=$$PATH" PYTHONDONTWRITEBYTECODE=1)
 
-.PHONY: help install install-dev demo serve test test-quick test-services fuzz lint audit threats bench bench-api bench-auth bench-logins \
+.PHONY: help install install-dev demo serve test test-quick test-services fuzz lint audit threats docs reference bench bench-api bench-auth bench-logins \
     bench-staging bench-throughput bench-wes conformance faults
 
 help:  ## show this
@@ -75,6 +75,13 @@ audit: $(STAMP)-dev  ## look the locked packages up among the known vulnerabilit
 
 threats: $(STAMP)-dev  ## write docs/threats.md, of the data in tests/security
 	@$(PYTHON) -m tests.security.matrix $(ARGS)
+
+docs: $(STAMP)-dev  ## make the documentation's site in .cache/site, and look for broken links
+	@NO_MKDOCS_2_WARNING=1 $(PYTHON) -m mkdocs build --strict --config-file docs/site/mkdocs.yml
+	@echo "to look at it, with its search: python3 -m http.server --directory .cache/site 8000"
+
+reference: $(STAMP)-dev  ## write docs/reference, of the code
+	@$(PYTHON) -m docs.site.reference $(ARGS)
 
 bench: $(STAMP)-dev test-services  ## measure how long a task takes above its bare container
 	@$(AS_ROOT) $(PYTHON) -m bench.latency $(ARGS)

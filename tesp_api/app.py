@@ -18,6 +18,7 @@ from tesp_api.api.channel import ChannelEndpoints, build_channel
 from tesp_api.api.channel_listener import SOCKET_NAME, ChannelListener
 from tesp_api.api.creation import Creation
 from tesp_api.bell import Bell
+from tesp_api.metrics.page import Metrics
 from tesp_api.pulsar.amqp import AmqpPulsar
 from tesp_api.pulsar.base import PulsarTransport
 from tesp_api.pulsar.embedded import EmbeddedPulsar
@@ -47,6 +48,8 @@ from tesp_api.store.server_id import server_id
 from tesp_api.store.sqlite import SqliteTaskStore
 from tesp_api.store.sqlite_accounts import SqliteAccounts
 from tesp_api.store.sqlite_runs import SqliteRunStore
+from tesp_api.tracing.otlp import OtlpSink
+from tesp_api.tracing.tracer import Tracer
 from tesp_api.wes.conductor import Conductor
 from tesp_api.wes.engines.base import EngineRun, RunFiles, WorkflowEngine
 from tesp_api.wes.engines.cwl.engine import CwlEngine
@@ -75,8 +78,10 @@ def create_app(
     """
     settings = settings or load_settings()
     bell, ended, run_bell = Bell(), Bell(), Bell()
-    store = build_store(settings)
-    runs = build_run_store(settings, store)
+    metrics = Metrics()
+    bare_store = build_store(settings)
+    store = metrics.store.measured(bare_store, TaskStore)
+    runs = metrics.store.measured(build_run_store(settings, bare_store), RunStore, prefix="runs.")
     accounts = build_accounts(settings)
     # A REST site's files can be read anew, so what is reported of them is only kept in memory.
     reported = {
@@ -84,7 +89,10 @@ def create_app(
         for name, one in settings.destinations.items()
         if one.kind == "rest"
     }
-    transports = build_transports(settings, StoreMailbox(store), reported)
+    transports = {
+        name: metrics.pulsar.measured(one, PulsarTransport, name, but=("open", "aclose", "wait_for_news"))
+        for name, one in build_transports(settings, StoreMailbox(store), reported).items()
+    }
     server_key = ServerKey(settings)
     work_orders = WorkOrders(server_key)
     credentials = Credentials(settings.credentials)
@@ -96,7 +104,9 @@ def create_app(
         settings, work_orders, credentials, logins, signer, socket=settings.data_dir / SOCKET_NAME
     )
     gateway = Gateway(settings, lambda task: GatewayLender(task, logins, credentials, signer))
-    scheduler = Scheduler(store, transports, settings, bell, lender, gateway, ended)
+    scheduler = Scheduler(store, transports, settings, bell, lender, gateway, ended, metrics.tasks)
+    metrics.ask(lambda: metrics.world.ask_store(store))
+    metrics.ask(lambda: metrics.world.ask_runs(runs.count_states))
     work_files = build_work_files(settings, credentials, signer)
     engines = dict(engines or build_engines(settings))
     creation = Creation(store, bell, settings, scheduler.routing)
@@ -110,6 +120,7 @@ def create_app(
         tail_bytes=settings.logs.tail_bytes,
         log_max_bytes=settings.logs.max_bytes,
         steps_max=settings.wes.steps_max,
+        traces_share=settings.tracing.share if settings.tracing.is_on else None,
     )
 
     def files_for(run: EngineRun, owner: str, readable: Sequence[str]) -> RunFiles:
@@ -117,6 +128,8 @@ def create_app(
 
     conductor = Conductor(parts, engines, settings, run_bell, work_files, files_for)
     run_creation = RunCreation(runs, work_files, run_bell, settings, engines, creation.place_faults)
+    sink = OtlpSink(settings.tracing) if settings.tracing.is_on else None
+    tracer = Tracer(store, runs, sink.emit, settings.tracing.share, metrics.traces_dropped) if sink else None
     workflows = Workflows(runs, store, run_creation, work_files, run_bell)
 
     @asynccontextmanager
@@ -131,6 +144,10 @@ def create_app(
             _prepare_key(server_key, settings)
             await channel.open()
             stack.push_async_callback(channel.aclose)
+            if sink and tracer:
+                await tracer.start(ended, conductor.ended)
+                stack.push_async_callback(sink.aclose)
+                stack.push_async_callback(tracer.aclose)
             for transport in transports.values():
                 await transport.open()
                 stack.push_async_callback(transport.aclose)
@@ -143,6 +160,8 @@ def create_app(
                 stack.push_async_callback(engine.aclose)
             await conductor.start()
             stack.push_async_callback(conductor.stop)
+            await metrics.loop.start()
+            stack.push_async_callback(metrics.loop.stop)
             if settings.retention.finished_age_s is not None:
                 retention = Retention(store, settings.retention.finished_age_s, runs=runs)
                 await retention.start()
@@ -160,6 +179,8 @@ def create_app(
         routing=scheduler.routing,
         workflows=workflows,
         destinations=scheduler.destinations,
+        metrics=metrics,
+        emit=sink.emit if sink else None,
         lifespan=lifespan,
     )
 

@@ -27,6 +27,7 @@ from tesp_api.settings_auth import AuditSettings, AuthSettings, IssuerSettings
 from tesp_api.settings_base import Seconds
 from tesp_api.settings_base import Table as _Table
 from tesp_api.settings_limits import LimitSettings
+from tesp_api.settings_monitoring import MetricsSettings, TracingSettings
 from tesp_api.settings_sources import ENV_PREFIX, read_sources
 from tesp_api.settings_wes import WesSettings
 from tesp_api.submit_templates import check_templates
@@ -45,7 +46,7 @@ Origin = Annotated[str, Field(pattern=r"^(\*|https?://[^/\s?#@]+)$")]
 class ServerSettings(_Table):
     """Where the API listens and what it accepts."""
 
-    host: str = "127.0.0.1"
+    host: str = Field("127.0.0.1", description="another one needs auth.modes, or auth.open_to_network")
     port: int = Field(8080, ge=0, le=65535, description="0 takes any free port")
     max_body_bytes: Bytes = Field(8 * 1024**2, description="a larger request body is answered with 413")
     root_path: str = Field(
@@ -62,12 +63,14 @@ class ServerSettings(_Table):
 class ServiceSettings(_Table):
     """What `service-info` says about this service."""
 
-    id: str = "org.tesp.tes"
-    name: str = "TESP"
-    description: str = "GA4GH TES on Pulsar"
-    organization_name: str = "TESP"
-    organization_url: str = "https://github.com/ga4gh/task-execution-schemas"
-    environment: str = "prod"
+    id: str = Field("org.tesp.tes", description="the service's id, as a domain name from its end")
+    name: str = Field("TESP", description="what people call it")
+    description: str = Field("GA4GH TES on Pulsar", description="a line about it")
+    organization_name: str = Field("TESP", description="who runs it")
+    organization_url: str = Field(
+        "https://github.com/ga4gh/task-execution-schemas", description="their web page"
+    )
+    environment: str = Field("prod", description="such as prod, test or dev")
 
 
 class LogSettings(_Table):
@@ -166,7 +169,7 @@ class ChannelSettings(_Table):
     Workers of an embedded Pulsar use a socket in the data folder, and need none of this.
     """
 
-    host: str = "127.0.0.1"
+    host: str = Field("127.0.0.1", description="the address on which it listens")
     port: int | None = Field(None, ge=1, le=65535, description="listens there; nowhere, unless set")
     url: str | None = Field(
         None, description="what sites call it: https://tesp.example.org:8443; a destination may differ"
@@ -196,13 +199,13 @@ class TransferSettings(_Table):
     pause_s: Seconds = Field(0.5, description="before the second try; doubled before each one after it")
     at_once: int = Field(4, ge=1, le=64, description="files on their way at one time, for each task")
     allow_schemes: tuple[Scheme, ...] = Field((), description="http, https, ftp, ftps, s3, file")
-    deny_schemes: tuple[Scheme, ...] = ()
+    deny_schemes: tuple[Scheme, ...] = Field((), description="those that are refused, whatever is allowed")
     allow_hosts: tuple[HostPattern, ...] = Field((), description='names, with wildcards: "*.example.org"')
-    deny_hosts: tuple[HostPattern, ...] = ()
+    deny_hosts: tuple[HostPattern, ...] = Field((), description="names that are refused; with wildcards")
     allow_buckets: tuple[str, ...] = Field((), description="of s3:// URLs; with wildcards")
-    deny_buckets: tuple[str, ...] = ()
+    deny_buckets: tuple[str, ...] = Field((), description="of s3:// URLs, refused; with wildcards")
     allow_networks: tuple[IPvAnyNetwork, ...] = Field((), description='such as "192.0.2.0/24"')
-    deny_networks: tuple[IPvAnyNetwork, ...] = ()
+    deny_networks: tuple[IPvAnyNetwork, ...] = Field((), description="addresses that are refused")
     local_networks: tuple[IPvAnyNetwork, ...] = Field(
         (),
         description="of loopback, link-local and cloud metadata addresses, which are denied, these are not",
@@ -343,7 +346,9 @@ class ContainerSettings(_Table):
 class DestinationSettings(_Table):
     """A Pulsar, and what its site allows."""
 
-    kind: Literal["embedded", "rest", "amqp"] = "embedded"
+    kind: Literal["embedded", "rest", "amqp"] = Field(
+        "embedded", description="how its Pulsar is reached: in this process, by its REST API, by a broker"
+    )
     url: SecretStr | None = Field(
         None, description="rest: where Pulsar answers; amqp: its message broker, amqps://user:password@host/"
     )
@@ -352,7 +357,9 @@ class DestinationSettings(_Table):
     manager: str | None = Field(None, description="a named manager of Pulsar instead of the default one")
     python: str | None = Field(None, description="the site's Python (>= 3.9); embedded: our own")
     max_running: int = Field(
-        default_factory=lambda: max(4, os.cpu_count() or 1), ge=1, description="jobs at one time"
+        default_factory=lambda: max(4, os.cpu_count() or 1),
+        ge=1,
+        description="jobs at one time; the number of processors, at least 4, unless set",
     )
     max_cores: int | None = Field(None, ge=1, description="of all jobs at one time; unlimited, unless set")
     max_ram_gb: Gigabytes | None = Field(None, description="of all jobs at one time")
@@ -384,7 +391,9 @@ class DestinationSettings(_Table):
         "none, with the others a private one with a way out",
     )
     containers: ContainerSettings = ContainerSettings()
-    file_roots: tuple[FileRoot, ...] = ()
+    file_roots: tuple[FileRoot, ...] = Field(
+        (), description="folders of the site that tasks may name, each with its mount: copy, ro or rw"
+    )
     connections: int | None = Field(
         None,
         ge=1,
@@ -527,9 +536,11 @@ class Settings(_Table):
         default_factory=lambda: (
             Path(os.environ.get("XDG_DATA_HOME") or "~/.local/share").expanduser() / "tesp"
         ),
-        description="the embedded store and the embedded Pulsar live here; one server at a time",
+        description="the embedded store and the embedded Pulsar live here; one server at a time; "
+        "~/.local/share/tesp, unless set",
     )
-    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="of the server's log")
+    log_format: Literal["text", "json"] = Field("text", description="json: each line of the log is an object")
     secret_key: SecretStr | None = Field(
         None,
         description="seals tasks' secrets and signs work orders: 32 characters or more, the same for all "
@@ -539,6 +550,8 @@ class Settings(_Table):
     auth: AuthSettings = AuthSettings()
     issuers: dict[str, IssuerSettings] = Field(default_factory=dict)
     audit: AuditSettings = AuditSettings()
+    metrics: MetricsSettings = MetricsSettings()
+    tracing: TracingSettings = TracingSettings()
     limits: LimitSettings = LimitSettings()
     store: StoreSettings = StoreSettings()
     service: ServiceSettings = ServiceSettings()

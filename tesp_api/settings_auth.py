@@ -86,7 +86,7 @@ class IssuerSettings(Table):
     admin_claim: str | None = Field(
         None, description='who has one of `admin_values` here is an admin: "roles"'
     )
-    admin_values: tuple[str, ...] = ()
+    admin_values: tuple[str, ...] = Field((), description="see `admin_claim`")
     scope_prefix: str | None = Field(
         None, description="a token is good for what its scopes say: PREFIX + read, ...; for all, unless set"
     )

@@ -27,9 +27,11 @@ from tesp_api.api.limits.request_rate import RequestRate, limits_requests
 from tesp_api.api.live.endpoints import LiveEndpoints
 from tesp_api.api.live.hub import LOOK_ALONE_S, LOOK_BESIDE_OTHERS_S, LiveHub
 from tesp_api.api.live.response import StreamPlaces
+from tesp_api.api.metrics import MetricsEndpoint
 from tesp_api.api.openapi import openapi_document
 from tesp_api.api.overview import Destinations, OverviewEndpoints
 from tesp_api.api.request_id import RequestId
+from tesp_api.api.request_meter import RequestMeter, templates_of
 from tesp_api.api.root_path import RootPath
 from tesp_api.api.run_files import RunFileEndpoints
 from tesp_api.api.runs import RunEndpoints
@@ -37,9 +39,11 @@ from tesp_api.api.tasks import TaskEndpoints
 from tesp_api.api.ui import UiEndpoints
 from tesp_api.audit_log import AuditLog
 from tesp_api.bell import Bell
+from tesp_api.metrics.page import Metrics
 from tesp_api.settings import Settings
 from tesp_api.storage.admission import Rules
 from tesp_api.store.base import TaskStore
+from tesp_api.tracing.span import Emit
 from tesp_api.wes.views import WES
 from tesp_api.wes.workflows import Workflows
 
@@ -55,12 +59,15 @@ def build_api(
     routing: Rules | None = None,
     workflows: Workflows | None = None,
     destinations: Destinations = tuple,
+    metrics: Metrics | None = None,
+    emit: Emit | None = None,
     lifespan: Lifespan[Any] | None = None,
 ) -> FastAPI:
     """The API over an opened store.
 
     Without `authenticators` nobody has to log in, without `workflows` there is no WES. `checks` are those of
     the destinations, by name, for `/readyz`; `routing` are their rules, `destinations` tells how they are.
+    `metrics` are what the other parts of the server count, `emit` sends spans of requests.
     `app.state.drain` is what ends the taking of new tasks, and all streams.
     """
     root_path = settings.server.root_path
@@ -71,7 +78,10 @@ def build_api(
     drain = Drain()
     look_s = LOOK_ALONE_S if settings.store.kind == "sqlite" else LOOK_BESIDE_OTHERS_S
     hub = LiveHub(store.news, drain, look_s=look_s)
-    live = LiveEndpoints(store, workflows.runs if workflows else None, hub, StreamPlaces(settings.limits))
+    places = StreamPlaces(settings.limits)
+    live = LiveEndpoints(store, workflows.runs if workflows else None, hub, places)
+    metrics = metrics or Metrics()
+    metrics.ask(lambda: _look_at(metrics, places, destinations))
     app = FastAPI(title="TESP", openapi_url=None, docs_url=None, redoc_url=None, lifespan=lifespan)
     app.routes.extend(
         [
@@ -89,18 +99,27 @@ def build_api(
             *LimitsEndpoint(store, settings).routes("/tesp/v1"),
             *HealthEndpoints(store.check, checks, tells_why=not authenticators).routes(),
             *DocsEndpoints(document, authenticators).routes(),
+            *(MetricsEndpoint(metrics, settings).routes() if settings.metrics.enabled else ()),
             *UiEndpoints(settings, authenticators, with_runs=workflows is not None).routes(),
         ]
     )
     app.state.drain = drain
     app.add_middleware(Draining, drain=app.state.drain)
-    _add_middleware(app, settings, authenticators)
+    _add_middleware(app, settings, authenticators, metrics)
+    app.add_middleware(RequestId, settings=settings, audit=AuditLog(settings), emit=emit)
     install_error_answers(app)
     return app
 
 
-def _add_middleware(app: FastAPI, settings: Settings, authenticators: Sequence[Authenticator]) -> None:
-    """What requests pass through before the routes: the last one added comes first."""
+async def _look_at(metrics: Metrics, places: StreamPlaces, destinations: Destinations) -> None:
+    metrics.requests.streams.set(places.open_count)
+    metrics.world.look_at(destinations())
+
+
+def _add_middleware(
+    app: FastAPI, settings: Settings, authenticators: Sequence[Authenticator], metrics: Metrics
+) -> None:
+    """What requests pass through once they have a name: the last one added comes first."""
     larger = {f"{WES}/runs": settings.wes.max_body_bytes}
     app.add_middleware(BodyLimit, max_body_bytes=settings.server.max_body_bytes, larger=larger)
     if limits_requests(settings):
@@ -108,8 +127,9 @@ def _add_middleware(app: FastAPI, settings: Settings, authenticators: Sequence[A
     app.add_middleware(Authentication, authenticators=authenticators, settings=settings)
     app.add_middleware(WebPages, settings=settings)
     app.add_middleware(HeadLimit)
+    if settings.metrics.enabled:  # within RootPath, whose copy of the scope has the endpoint
+        app.add_middleware(RequestMeter, requests=metrics.requests, templates=templates_of(app.routes))
     if settings.server.root_path:
         app.add_middleware(RootPath, root_path=settings.server.root_path)
     if settings.server.cors_origins:
         app.add_middleware(Cors, origins=settings.server.cors_origins)
-    app.add_middleware(RequestId, settings=settings, audit=AuditLog(settings))

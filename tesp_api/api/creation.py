@@ -7,6 +7,7 @@ from tesp_api.api.auth.identity import Identity
 from tesp_api.api.idempotency import once_key
 from tesp_api.api.limits.allowances import Allowances
 from tesp_api.bell import Bell
+from tesp_api.context import TRACEPARENT
 from tesp_api.errors import Fault, InvalidRequest
 from tesp_api.settings import Settings
 from tesp_api.storage.admission import Admission, Rules
@@ -17,6 +18,7 @@ from tesp_api.tes.ids import new_task_id
 from tesp_api.tes.states import State
 from tesp_api.tes.times import now
 from tesp_api.tes.validation import NewTask, validate_task
+from tesp_api.tracing.run_spans import request_line
 
 
 class Creation:
@@ -51,13 +53,15 @@ class Creation:
     def queued_task(self, new: NewTask, who: Identity, request_id: str) -> Task:
         """The task, with an id, as it will be stored for `who`: its logins sealed for that id.
 
-        What its system_logs tell first is the name of the request.
+        What its system_logs tell first is the name of the request, then the client's trace if it has one.
 
         Raises:
             InvalidRequest: the settings do not allow it; names every fault.
         """
         admitted = self.admit(new, who)
-        return self._task(new_task_id(), admitted, who.owner, who.groups, [f"{CREATED_BY}{request_id}"])
+        traced = request_line(TRACEPARENT.get(), request_id)
+        notes = [f"{CREATED_BY}{request_id}", *([traced] if traced else [])]
+        return self._task(new_task_id(), admitted, who.owner, who.groups, notes)
 
     def admit_step(self, document: Mapping[str, Any], *, owner: str, places: Sequence[str]) -> NewTask:
         """The task of a workflow's step (`wes.StepTasks`).

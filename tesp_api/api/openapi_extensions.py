@@ -203,4 +203,13 @@ def health_paths() -> Json:
         "default",
     )
     ready["responses"]["503"] = in_json("The store, or every destination, does not answer.", "Readiness")
-    return {"/healthz": {"get": alive}, "/readyz": {"get": ready}}
+    return {"/healthz": {"get": alive}, "/readyz": {"get": ready}, "/metrics": {"get": _read_metrics()}}
+
+
+def _read_metrics() -> Json:
+    text = (
+        "For Prometheus, with the setting metrics.token as a Bearer token where there is one. Not there with "
+        "metrics.enabled = false."
+    )
+    answer = {"description": "The metrics.", "content": {"text/plain": {"schema": TEXT}}}
+    return operation("ReadMetrics", ("Health", "Metrics", text), answer, "default")

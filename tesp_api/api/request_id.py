@@ -7,6 +7,7 @@ in the answer, in the audit log, and among the system_logs of the tasks that the
 import re
 import secrets
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any, NamedTuple
 
 from starlette.requests import Request
@@ -14,7 +15,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tesp_api.api.auth.identity import await_identity, identity_in
 from tesp_api.audit_log import AuditLog
+from tesp_api.context import REQUEST_ID, TRACE_ID, TRACEPARENT
 from tesp_api.settings import Settings
+from tesp_api.tes.times import now
+from tesp_api.tes.traceparent import parse_traceparent
+from tesp_api.tracing.run_spans import request_spans
+from tesp_api.tracing.span import Emit
 
 HEADER = "X-Request-ID"
 
@@ -77,10 +83,13 @@ class RequestId:
     settings ask for it, all others to tasks.
     """
 
-    def __init__(self, app: ASGIApp, settings: Settings, audit: AuditLog) -> None:
+    def __init__(self, app: ASGIApp, settings: Settings, audit: AuditLog, emit: Emit | None = None) -> None:
+        """`emit` sends the spans of requests that create something, where there are traces."""
         self._app = app
         self._audit = audit
         self._reads_too = settings.audit.reads
+        self._emit = emit if settings.tracing.is_on else None
+        self._share = settings.tracing.share
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -89,6 +98,11 @@ class RequestId:
         noted = Noted(name_in(scope) or secrets.token_hex(8), [], [])
         scope[_KEY] = noted
         await_identity(scope)
+        REQUEST_ID.set(noted.request_id)
+        began_at = None
+        if self._emit is not None:
+            _note_trace(scope)
+            began_at = now()
         status = 500
 
         async def send_named(message: Message) -> None:
@@ -104,6 +118,16 @@ class RequestId:
         finally:
             if scope["method"] in _CHANGING or status in (401, 403) or self._reads_too:
                 self._write(scope, noted, status)
+            if self._emit is not None and began_at is not None and (noted.tasks or noted.runs):
+                self._trace(self._emit, scope, noted, began_at)
+
+    def _trace(self, emit: Emit, scope: Scope, noted: Noted, began_at: datetime) -> None:
+        created = [*noted.tasks[:_MOST_TASKS], *noted.runs]
+        action = str(_action(scope, noted)["action"])
+        for span in request_spans(
+            action, noted.request_id, TRACEPARENT.get(), created, began_at, now(), self._share
+        ):
+            emit(span)
 
     def _write(self, scope: Scope, noted: Noted, status: int) -> None:
         identity = identity_in(scope)
@@ -119,6 +143,14 @@ class RequestId:
             status=status,
             outcome=_outcome(status),
         )
+
+
+def _note_trace(scope: Scope) -> None:
+    """Which trace the request says that it is part of."""
+    given = [value.decode("latin-1") for name, value in scope["headers"] if name == b"traceparent"]
+    named = parse_traceparent(given[0]) if len(given) == 1 else None
+    TRACEPARENT.set(given[0] if named else "")
+    TRACE_ID.set(named.trace_id if named else "")
 
 
 def name_in(scope: Scope) -> str | None:

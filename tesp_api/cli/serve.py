@@ -112,7 +112,7 @@ def _run(settings: "Settings", listener: socket.socket) -> None:
 
     # Others speak up only when something is wrong; httpx would log URLs, and Pulsar's carry its token.
     shown = logging.StreamHandler()
-    shown.setFormatter(PlainFormatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s"))
+    shown.setFormatter(_formatter(settings))
     logging.basicConfig(level=logging.WARNING, handlers=[shown])
     logging.getLogger("tesp_api").setLevel(settings.log_level.upper())
     _allow_open_files()
@@ -129,6 +129,14 @@ def _run(settings: "Settings", listener: socket.socket) -> None:
             runner.run(_serve(config, settings, listener))
     except TespError as error:
         raise CommandFailed(str(error)) from None
+
+
+def _formatter(settings: "Settings") -> logging.Formatter:
+    if settings.log_format == "text":
+        return PlainFormatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s")
+    from tesp_api.cli.json_lines import JsonFormatter
+
+    return JsonFormatter()
 
 
 def _allow_open_files() -> None:

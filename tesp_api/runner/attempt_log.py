@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from tesp_api.metrics.timeline import Timeline
 from tesp_api.runner import manifest
 from tesp_api.tes.states import State
 
@@ -55,6 +56,7 @@ class AttemptLog:
     outputs: list[dict[str, Any]] = field(default_factory=list)
     system_logs: list[str] = field(default_factory=list)
     last_seq: int = -1
+    timeline: Timeline = field(default_factory=Timeline)
 
     @classmethod
     def resumed(cls, metadata: Mapping[str, str], stored: Mapping[str, Any]) -> "AttemptLog":
@@ -75,6 +77,7 @@ class AttemptLog:
         if self.last_seq < 0:
             self.executors, self.system_logs = [], []
         self.last_seq = event["seq"]
+        self.timeline.add_event(event)
         if self.start_time is None:
             self.start_time = _text(event["at"])
         if event["event"] == "executor_ended":
@@ -85,6 +88,7 @@ class AttemptLog:
 
     def add_result(self, result: Mapping[str, Any]) -> Ending:
         """Take the worker's final word in."""
+        self.timeline.add_result(result)
         self.start_time = _text(result.get("started_at") or self.start_time or "") or None
         self.end_time = _text(result.get("ended_at") or "") or None
         self.executors = [_executor_entry(executor) for executor in result.get("executors", ())]

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 from tesp_api.errors import JobLost, PulsarRefused, TransitionRefused
+from tesp_api.metrics.tasks import TaskMetrics
 from tesp_api.pulsar.base import JobOrder, JobState, JobStatus, PulsarTransport
 from tesp_api.runner import polling
 from tesp_api.runner.attempt_log import UNSHOWN, AttemptLog, Ending
@@ -74,6 +75,7 @@ class FollowJob:
     health: Health
     deadlines: Deadlines
     crowd: Callable[[str], int]
+    metrics: TaskMetrics
 
     state: State = field(init=False)
     _events: EventCopy = field(init=False)
@@ -185,6 +187,7 @@ class FollowJob:
             await self.store.transition(self.task.id, state, claim=self.claim, reason=reason)
             self.state = state
             self.deadlines.entered(state)
+            self.metrics.entered(self.task.id, state)
         except TransitionRefused as refusal:
             self.state = refusal.current
 

@@ -71,6 +71,7 @@ async def run_task(task: Task, around: Surroundings) -> bool:
                 # the job that we see has ended, and the one that has begun cannot be seen
                 lost = Ending(State.SYSTEM_ERROR, f"{ending.reason}; {error}", "lost")
                 has_ended = await _conclude(task, claim, around, lost, log)
+            _count_attempt(task, around, log)
             if not has_ended:
                 return False
     await _finish(task, claim, around)
@@ -88,6 +89,13 @@ async def _conclude(task: Task, claim: Claim, around: Surroundings, ending: Endi
         return False
     await _store_end(task, claim, around, ending, log)
     return True
+
+
+def _count_attempt(task: Task, around: Surroundings, log: AttemptLog) -> None:
+    """Its end is stored, so this driver does not come here once more for it."""
+    if task.job is not None:
+        created_at = task.created_at if task.attempt == 1 else None
+        around.metrics.attempt_ended(task.job.destination, log.timeline, created_at=created_at)
 
 
 async def _finish(task: Task, claim: Claim, around: Surroundings) -> None:
@@ -190,6 +198,9 @@ async def _give_up(
             await around.store.transition(task.id, State.QUEUED, claim=claim, reason=reason, changes=changes)
     except TransitionRefused:
         return False
+    if task.job is not None:
+        around.metrics.retried(task.job.destination, again.cause)
+        around.metrics.entered(task.id, State.QUEUED)
     return True
 
 
@@ -207,7 +218,9 @@ async def _begin_attempt(task: Task, claim: Claim, around: Surroundings) -> Task
     )
     reason = f"attempt {attempt} goes to {job.destination} as job {job.job_id}"
     reason += f" ({place.why})" if place.why else ""
-    return await around.store.update(task.id, Changes(attempt=attempt, job=job), claim=claim, reason=reason)
+    begun = await around.store.update(task.id, Changes(attempt=attempt, job=job), claim=claim, reason=reason)
+    around.metrics.placed(task.id, job.destination)
+    return begun
 
 
 async def _follow(task: Task, claim: Claim, around: Surroundings, log: AttemptLog, is_new: bool) -> Ending:
@@ -235,6 +248,7 @@ async def _follow(task: Task, claim: Claim, around: Surroundings, log: AttemptLo
         health=around.health,
         deadlines=around.deadlines,
         crowd=around.crowd,
+        metrics=around.metrics,
     )
     return await job.follow()
 
@@ -287,6 +301,10 @@ async def _store_end(
             current = step
         except TransitionRefused as refusal:  # a cancel came in between
             current = refusal.current
+        else:
+            if last:
+                destination = task.job.destination if task.job else None
+                around.metrics.task_ended(task.id, step, destination, created_at=task.created_at)
 
 
 def _revocation(ending: Ending) -> Revocation:

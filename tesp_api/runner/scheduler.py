@@ -17,7 +17,9 @@ from functools import partial
 from typing import Any
 
 from tesp_api.bell import Bell
+from tesp_api.context import TASK_ID, TRACE_ID
 from tesp_api.errors import ClaimLost, PulsarError, PulsarUnavailable, StoreUnavailable, TaskNotFound
+from tesp_api.metrics.tasks import TaskMetrics
 from tesp_api.pulsar.base import PulsarTransport
 from tesp_api.runner.deadlines import Deadlines
 from tesp_api.runner.destination_views import destination_views
@@ -37,6 +39,7 @@ from tesp_api.settings import Settings
 from tesp_api.store.base import Task, TaskStore
 from tesp_api.store.turns import Shares
 from tesp_api.tes.states import FINAL, State
+from tesp_api.tes.traceparent import trace_of
 
 _log = logging.getLogger(__name__)
 
@@ -75,6 +78,7 @@ class Scheduler:
     gateway: Gateway
     ended: Bell = field(default_factory=Bell)
     """Rung for every task that has ended."""
+    metrics: TaskMetrics = field(default_factory=TaskMetrics)
     server: str = field(init=False, default="")
     owner: str = field(default_factory=lambda: f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}")
     routing: Routing = field(init=False)
@@ -179,10 +183,13 @@ class Scheduler:
                 held = await self.store.renew(self.owner, lease_s=self.settings.scheduler.lease_s)
             except StoreUnavailable as error:
                 _log.warning("the leases could not be renewed: %s", error)
+                self.metrics.renewals_failed.add()
                 continue
             except Exception:
                 _log.exception("renewing the leases failed")
+                self.metrics.renewals_failed.add()
                 continue
+            self.metrics.renewed(held)
             for task_id, driven in before:
                 if self._driven.get(task_id) is not driven:  # ended meanwhile
                     continue
@@ -264,6 +271,12 @@ class Scheduler:
         wake.set()  # a cancel may have come between the claim and now: look once more
         driven = _Driven(self._place_for(task, wake), deadlines, wake, task.state in FINAL)
         self._driven[task.id] = driven
+        self.metrics.claimed(
+            task.id,
+            task.state,
+            task.job.destination if task.job else None,
+            is_takeover=task.claim is not None and task.claim.epoch > 1,
+        )
         driven.driver = asyncio.create_task(
             self._drive_to_end(task, driven, earlier.driver if earlier else None), name=f"task {task.id}"
         )
@@ -278,6 +291,9 @@ class Scheduler:
 
     async def _drive_to_end(self, task: Task, driven: _Driven, earlier: "asyncio.Task[None] | None") -> None:
         """Call `run_task` until it is through, again after whatever passes; end an `earlier` driver first."""
+        TASK_ID.set(task.id)
+        if self.settings.tracing.is_on:
+            TRACE_ID.set(trace_of(task.id, task.warnings).trace_id)
         around = Surroundings(
             self.store,
             self.transports,
@@ -291,6 +307,7 @@ class Scheduler:
             partial(self._leave, driven),
             self._places.jobs_at,
             self.server,
+            self.metrics,
         )
         pause_s = _RETRY_MIN_S
         bugs: list[Exception] = []
@@ -319,10 +336,14 @@ class Scheduler:
                     return None
                 except (PulsarError, StoreUnavailable) as error:
                     _log.warning("task %s waits: %s", task.id, error)
+                    self.metrics.driver_faults.add(
+                        "store" if isinstance(error, StoreUnavailable) else "pulsar"
+                    )
                     if isinstance(error, PulsarUnavailable) and driven.place.destination is not None:
                         self.health.doubt(driven.place.destination)
                 except Exception as error:
                     _log.exception("driving task %s failed", task.id)
+                    self.metrics.driver_faults.add("bug")
                     bugs.append(error)
                 if time.monotonic() - began_at > _RETRY_MAX_S:  # it went well for a while
                     pause_s = _RETRY_MIN_S
@@ -335,6 +356,7 @@ class Scheduler:
         finally:
             if self._driven.get(task.id) is driven:
                 del self._driven[task.id]
+                self.metrics.let_go(task.id, is_lost=driven.is_lost)
             if driven.is_lost:
                 self._strays.remove_launched(task.id, driven.place.destination)
             self._leave(driven)

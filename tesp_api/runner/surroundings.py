@@ -2,9 +2,10 @@
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from tesp_api.errors import PulsarRefused
+from tesp_api.metrics.tasks import TaskMetrics
 from tesp_api.pulsar.base import PulsarTransport
 from tesp_api.runner.deadlines import Deadlines
 from tesp_api.runner.gateway import Gateway
@@ -20,7 +21,7 @@ class Surroundings:
     """What running a task needs: the store, the ways to the sites, the rules, what gives workers access to
     storage, what moves files for them, who answers, the place for a new job, how long the task may be in a
     state, a bell of its own, how to give the place to others, and how many jobs a destination has. `server`
-    is our identity where others share the store."""
+    is our identity where others share the store. `metrics` are told what happens."""
 
     store: TaskStore
     transports: Mapping[str, PulsarTransport]
@@ -34,6 +35,7 @@ class Surroundings:
     leave: Callable[[], None]
     crowd: Callable[[str], int]
     server: str = ""
+    metrics: TaskMetrics = field(default_factory=TaskMetrics)
 
     def reaches(self, job: Job) -> bool:
         """Whether this server can have anything to do with a job: it is in no other server's own Pulsar."""

@@ -335,6 +335,10 @@ class TaskStore(Protocol):
         share the store.
         """
 
+    async def oldest_queued(self) -> str | None:
+        """The id of the oldest task that is QUEUED, be it for want of a place or with a job that waits at its
+        site; None if there is none. One look into an index."""
+
     async def recent_changes(self, cursor: str | None) -> RecentChanges:
         """Which tasks have changed their state since `cursor` was given out; None begins now.
 

@@ -197,6 +197,10 @@ class MongoTaskStore:
         async with self._use() as opened:
             return await opened.counts.read(owner, groups)
 
+    async def oldest_queued(self) -> str | None:
+        async with self._use() as opened:
+            return await mongo_glimpses.read_oldest_queued(opened.db.tasks)
+
     async def recent_changes(self, cursor: str | None) -> RecentChanges:
         async with self._use() as opened:
             return await mongo_glimpses.read_changes(opened.db, self._clock, cursor)

@@ -39,6 +39,13 @@ async def read_listed(tasks: Collection, ids: Sequence[str]) -> list[ListedTask]
     return listed
 
 
+async def read_oldest_queued(tasks: Collection) -> str | None:
+    """The id of the oldest task that is QUEUED."""
+    queued = tasks.find({"state": State.QUEUED}, {"_id": 1}, hint=Index.BY_STATE).sort("_id", 1).limit(1)
+    found = await queued.to_list()
+    return str(found[0]["_id"]) if found else None
+
+
 async def read_changes(db: Database, clock: MongoClock, cursor: str | None) -> RecentChanges:
     """What any server has changed since the cursor was given out, and a little of what was before."""
     told = await db.meta.find_one({"_id": "schema"}, {"now": {"$add": [clock.now(), 0]}})

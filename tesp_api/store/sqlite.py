@@ -163,6 +163,9 @@ class SqliteTaskStore:
     async def counts(self, owner: str | None, groups: Sequence[str] = ()) -> Mapping[State, int]:
         return await self._read(lambda db: sqlite_counts.read_counts(db, owner, groups))
 
+    async def oldest_queued(self) -> str | None:
+        return await self._read(sqlite_counts.read_oldest_queued)
+
     async def recent_changes(self, cursor: str | None) -> RecentChanges:
         moments, here, missed = self._recents.since(cursor)
         if not moments:

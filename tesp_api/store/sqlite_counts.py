@@ -61,6 +61,12 @@ def read_counts(
     return seen
 
 
+def read_oldest_queued(connection: sqlite3.Connection) -> str | None:
+    """The id of the oldest task that is QUEUED."""
+    found = connection.execute("SELECT min(id) FROM tasks WHERE state = ?", (State.QUEUED,)).fetchone()
+    return None if found is None else found[0]
+
+
 def _rows(
     connection: sqlite3.Connection, sql: str, owner: str
 ) -> Iterator[tuple[str, Collection[str], State, int]]:

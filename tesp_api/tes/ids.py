@@ -42,6 +42,14 @@ def first_id_at(moment: datetime) -> str:
     return f"{digits[:8]}-{digits[8:]}"
 
 
+def made_at_s(task_id: str) -> float:
+    """When an id was made, in seconds since 1970, by the clock of its server; 0 of what is no such id."""
+    try:
+        return int(task_id.replace("-", "")[:12], 16) / 1000
+    except ValueError:
+        return 0.0
+
+
 def _next_moment() -> int:
     """The time in milliseconds and 74 random bits, as one number that is greater than the last one."""
     global _last

@@ -14,11 +14,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from tesp_api.bell import Bell
+from tesp_api.context import RUN_ID, TRACE_ID
 from tesp_api.errors import ClaimLost, EngineUnusable, RunNotFound, StorageUnavailable, StoreUnavailable
 from tesp_api.settings import Settings
 from tesp_api.storage.work_files import WorkFiles
 from tesp_api.store.runs import Run
 from tesp_api.tes.states import State
+from tesp_api.tes.traceparent import trace_of
 from tesp_api.wes.conduct_run import (
     EngineFailed,
     FilesFor,
@@ -68,6 +70,8 @@ class Conductor:
     bell: Bell
     work_files: WorkFiles
     files_for: FilesFor
+    ended: Bell = field(default_factory=Bell)
+    """Rung for every run that is driven no more: it has ended, or another server has it."""
     owner: str = field(default_factory=lambda: f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}")
     _driven: dict[str, _Driven] = field(init=False, default_factory=dict)
     _look: asyncio.Event = field(init=False, default_factory=asyncio.Event)
@@ -196,6 +200,9 @@ class Conductor:
 
     async def _drive_to_end(self, run: Run, driven: _Driven, earlier: "asyncio.Task[None] | None") -> None:
         """Call `conduct_run` until it is through, again after whatever passes; end an `earlier` one first."""
+        RUN_ID.set(run.id)
+        if self.settings.tracing.is_on:
+            TRACE_ID.set(trace_of(run.id, run.system_logs).trace_id)
         around = RunSurroundings(
             self.parts, self.engines, self.files_for, self.work_files, self._folders, driven.cancel
         )
@@ -237,6 +244,7 @@ class Conductor:
         finally:
             if self._driven.get(run.id) is driven:
                 del self._driven[run.id]
+            self.ended.ring(run.id)
             self._look.set()
 
     async def _give_up(self, run: Run, around: RunSurroundings, error: Exception) -> None:

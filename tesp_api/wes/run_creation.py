@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import BinaryIO
 
 from tesp_api.bell import Bell
+from tesp_api.context import TRACEPARENT
 from tesp_api.errors import Fault, InvalidRequest, NothingStored, RunNotFound, StoreUnavailable
 from tesp_api.settings import Settings
 from tesp_api.storage.work_files import WorkFiles
@@ -16,6 +17,7 @@ from tesp_api.store.runs import Run, RunStore, too_many_live
 from tesp_api.tes.ids import new_task_id
 from tesp_api.tes.states import State
 from tesp_api.tes.times import now
+from tesp_api.tracing.run_spans import request_line
 from tesp_api.wes.clients_files import with_attached_files
 from tesp_api.wes.earlier_runs import FindRun, with_earlier_outputs
 from tesp_api.wes.engines.base import WorkflowEngine
@@ -86,6 +88,7 @@ class RunCreation:
         work_url = run_url(self._settings, run_id)
         if faults := self._place_faults(owner, work_url):
             raise InvalidRequest([_unreachable(work_url, faults)])
+        traced = request_line(TRACEPARENT.get(), request_id)
         run = Run(
             id=run_id,
             owner=owner,
@@ -98,7 +101,12 @@ class RunCreation:
             resumes=new.resumes,
             uses=uses,
             groups=groups,
-            system_logs=(f"{CREATED_BY}{request_id}", *new.warnings, *told),
+            system_logs=(
+                f"{CREATED_BY}{request_id}",
+                *([traced] if traced else ()),
+                *new.warnings,
+                *told,
+            ),
         )
         await self._attach(work_url, attached, owner)
         stored_id = await self._store(run, once)

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from weakref import WeakValueDictionary
 
 from tesp_api.errors import (
@@ -24,6 +24,7 @@ from tesp_api.tes.states import State
 from tesp_api.tes.tasks import View
 from tesp_api.tes.validation import NewTask
 from tesp_api.tes.views import task_view
+from tesp_api.tracing.run_spans import step_line
 from tesp_api.wes.engines.base import LogName, RunFiles, Step, StepEnd
 from tesp_api.wes.run_tasks import HostParts, RunTasks, steps_of
 
@@ -238,12 +239,18 @@ class StoreRunHost:
                 admitted,
                 owner=self._run.owner,
                 groups=self._run.groups,
-                notes=(note, *(line for line in self._run.system_logs if line.startswith(CREATED_BY))),
+                notes=(note, *self._notes()),
             )
         )
         self._storing.add(storing)
         storing.add_done_callback(self._storing.discard)
         await asyncio.shield(storing)
+
+    def _notes(self) -> Iterator[str]:
+        """What all tasks of the run say of where they come from."""
+        yield from (line for line in self._run.system_logs if line.startswith(CREATED_BY))
+        if self._parts.traces_share is not None:
+            yield step_line(self._run, self._parts.traces_share)
 
     async def _is_over(self) -> bool:
         """Whether the run has ended or was canceled while this server stood still."""

@@ -39,7 +39,8 @@ class StepTasks(Protocol):
 @dataclass(frozen=True, slots=True)
 class HostParts:
     """What all runs of a server have in common: the stores, how tasks are made and their ends are noticed, a
-    bell for the runner, how much is shown and kept of logs, and how many steps a run may have."""
+    bell for the runner, how much is shown and kept of logs, how many steps a run may have, and which share of
+    traces is sent, if there are any."""
 
     runs: RunStore
     tasks: TaskStore
@@ -49,6 +50,7 @@ class HostParts:
     tail_bytes: int
     log_max_bytes: int
     steps_max: int
+    traces_share: float | None = None
 
 
 async def steps_of(run_id: str, runs: RunStore) -> AsyncIterator[StepRecord]:

@@ -70,12 +70,12 @@ def _load_bytecode(member: bytes) -> dict[str, Any]:
     if not member.startswith(MAGIC_NUMBER):
         return {}
     if member[len(MAGIC_NUMBER)] != 0xFD:  # with which lzma begins
-        return marshal.loads(member[len(MAGIC_NUMBER) :])  # type: ignore[no-any-return]  # noqa: S302
+        return marshal.loads(member[len(MAGIC_NUMBER) :])  # type: ignore[no-any-return]  # noqa: S302 - of the worker's own archive
     try:
         import lzma
     except ImportError:
         return {}
-    return marshal.loads(lzma.decompress(member[len(MAGIC_NUMBER) :]))  # type: ignore[no-any-return]  # noqa: S302
+    return marshal.loads(lzma.decompress(member[len(MAGIC_NUMBER) :]))  # type: ignore[no-any-return]  # noqa: S302 - of the worker's own archive
 
 
 if __name__ == "__main__":

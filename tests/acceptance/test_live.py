@@ -66,7 +66,7 @@ def test_workers_report_what_is_written_at_once() -> None:
             "TESP_API_SCHEDULER__POLL_MAX_S": "300",
         }
         with TespServer(environment) as server, TespClient(server.url) as client:
-            task_id = server.create(counting(2, 15))
+            task_id = server.create(counting(2, 4))
             seen: list[str] = []
             for event in events(client, f"/tesp/v1/tasks/{task_id}/events"):
                 seen.append(event.data.get("event") or event.data.get("text") or event.name)

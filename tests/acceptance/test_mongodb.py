@@ -143,13 +143,13 @@ class Client(threading.Thread):
                     self.created[name] = answer.json()["id"]
                 else:
                     self.refused.append(answer)
-                time.sleep(0.05)
+                time.sleep(0.2)  # each task that is created has to run
 
 
 def create_through(server: TespServer, mongod: Mongod, outage: str, shared: Path) -> list[Client]:
     """Clients that have created tasks before, during and after an outage, now at rest."""
     over = threading.Event()
-    clients = [Client(number, server.url, shared, over) for number in range(8)]
+    clients = [Client(number, server.url, shared, over) for number in range(4)]
     for client in clients:
         client.start()
 

@@ -156,7 +156,7 @@ def test_a_cancel_ends_everything_within_five_seconds() -> None:
         assert {one["state"] for one in steps(server, run_id)} == {"CANCELED"}
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_kill_9_at_any_time_repeats_no_step(seed: int) -> None:
     """Twelve steps, then one that needs them all; the server is killed again and again meanwhile."""
     chance = random.Random(seed)

@@ -147,3 +147,19 @@ def test_all_pages_together_weigh_little(open_page: Open, pages: dict[str, str])
         shown(page, pages[name])
     assert len(files) > 20
     assert sum(files.values()) <= WEIGHT_MAX_BYTES
+
+
+def test_no_page_weighs_much_with_all_that_it_asks_for(open_page: Open, pages: dict[str, str]) -> None:
+    """As a new browser loads it: files, and what the API answers, but for streams, which never end."""
+    weights: dict[str, int] = {}
+    for name, address in pages.items():
+        loaded: list[int] = []
+
+        def weigh(response: Any, loaded: list[int] = loaded) -> None:
+            if response.status == 200 and "event-stream" not in response.headers.get("content-type", ""):
+                loaded.append(len(response.body()))
+
+        settled(open_page(address, before=lambda one, weigh=weigh: one.on("response", weigh)))
+        assert len(loaded) > 5, name
+        weights[name] = sum(loaded)
+    assert {name: weight for name, weight in weights.items() if weight > WEIGHT_MAX_BYTES} == {}

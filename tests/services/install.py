@@ -5,6 +5,7 @@ the server lives in an environment of its own, outside the one that tests run in
 of py-tes that real clients pin. MongoDB's server comes as a wheel that holds the program; moto's
 versions of botocore are no concern of ours. DRMAA's module is only on the path of a Pulsar that needs it.
 cwltest judges conformance tests. Playwright, which drives a browser, is on the path of its tests alone.
+Snakemake with its TES executor is a client of ours; the engine that runs workflows here has another one.
 """
 
 import fcntl
@@ -25,9 +26,10 @@ MOTO_VENV = VENVS / "moto"
 DRMAA_VENV = VENVS / "drmaa"
 CWLTEST_VENV = VENVS / "cwltest"
 BROWSER_VENV = VENVS / "browser"
+SNAKEMAKE_TES_VENV = VENVS / "snakemake-tes"
 ALL = (
     *(PULSAR_VENV, PY_TES_04_VENV, PY_TES_11_VENV, MONGOD_VENV, MOTO_VENV, DRMAA_VENV, CWLTEST_VENV),
-    BROWSER_VENV,
+    *(BROWSER_VENV, SNAKEMAKE_TES_VENV),
 )
 
 

@@ -20,6 +20,7 @@ _PUBLIC = frozenset(
         *("/ga4gh/tes/v1/service-info", "/v1/service-info", "/v1/tasks/service-info"),
         "/ga4gh/wes/v1/service-info",
         *("/healthz", "/readyz"),
+        "/metrics",  # which has a token of its own
         *("/", "/ui", "/docs", "/docs/oauth2-redirect", "/openapi.json"),
         *("/docs/files/favicon-32x32.png", "/docs/files/swagger-ui.css", "/docs/files/swagger-ui-bundle.js"),
     }

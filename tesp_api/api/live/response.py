@@ -24,6 +24,11 @@ class StreamPlaces:
         self._allowances = Allowances(limits)
         self._open: Counter[str] = Counter()
 
+    @property
+    def open_count(self) -> int:
+        """How many streams are open, of all users."""
+        return self._open.total()
+
     @contextlib.contextmanager
     def place(self, who: Identity) -> Iterator[None]:
         """A place for one stream of theirs, for the block.

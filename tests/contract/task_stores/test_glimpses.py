@@ -301,3 +301,16 @@ async def test_every_write_that_clients_see_is_news(store: TaskStore, runner: Dr
     assert of(task.id)
     await store.delete(task.id)
     assert of(task.id)
+
+
+async def test_the_oldest_task_that_is_queued(store: TaskStore, runner: Driver) -> None:
+    assert await store.oldest_queued() is None
+    first, second, third = (make_task(owner=owner) for owner in ("bob", "alice", "bob"))
+    for task in (third, first, second):
+        await store.create(task)
+    assert await store.oldest_queued() == first.id
+    await end(store, runner, first)
+    assert await store.oldest_queued() == second.id
+    for task in (second, third):
+        await store.request_cancel(task.id, "")
+    assert await store.oldest_queued() is None

@@ -270,7 +270,7 @@ async def test_no_endpoint_was_forgotten(client: httpx.AsyncClient) -> None:
     known |= {(method.lower(), path.partition("?")[0]) for method, path, *_ in OF_NO_TASK.values()}
     known |= {(method.lower(), path) for method, path, *_ in OF_A_RUN.values()}
     known = {(method, path.replace("logs/0/stdout", "logs/{executor}/{stream}")) for method, path in known}
-    public = ("service-info", "healthz", "readyz")
+    public = ("service-info", "healthz", "readyz", "metrics")
     for path, methods in documented.items():
         for method in methods:
             assert (method, path) in known or path.endswith(public), f"{method} {path}"

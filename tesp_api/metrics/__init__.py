@@ -1,0 +1,1 @@
+"""What is counted and timed, and how Prometheus is told of it (docs/monitoring.md)."""
