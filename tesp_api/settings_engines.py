@@ -16,7 +16,10 @@ class SandboxSettings(Table):
     memory_gb: float = Field(2.0, ge=0.25, description="of one run's expansion")
     cpu_s: Seconds = Field(3600.0, description="seconds of processor time of each process of it")
     processes_max: int = Field(
-        256, ge=16, description="processes and threads of it, where control groups are or the server is root"
+        256,
+        ge=16,
+        description="processes and threads of it, where control groups are, the server is root, or Linux is "
+        "5.14 or newer",
     )
 
 

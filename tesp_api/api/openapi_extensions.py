@@ -8,6 +8,7 @@ from tesp_api.api.openapi_parts import (
     TASK_ID,
     TEXT,
     Json,
+    extension,
     in_json,
     in_path,
     of,
@@ -21,11 +22,12 @@ ATTEMPT = parameter("attempt", {"type": "integer", "minimum": 1}, "From 1; the l
 
 def extension_paths(example_task: Json) -> Json:
     """The operations under `/tesp/v1` by path and method."""
-    history = operation(
+    history = extension(
         "ReadHistory",
-        ("Extensions", "A task's states", "When the task came into which state, and why."),
+        "A task's states",
+        "When the task came into which state, and why.",
         in_json("The history.", "History"),
-        "404 429 503 default",
+        "404",
         parameters=[TASK_ID],
     )
     live = live_paths()
@@ -48,8 +50,7 @@ def _read_limits() -> Json:
         "How much you may take of this server, and have taken. Beyond a limit the answer is 429, whose "
         "Retry-After says when to ask again at the earliest."
     )
-    about = ("Extensions", "Your limits and use", text)
-    return operation("ReadLimits", about, in_json("The limits.", "Limits"), "429 503 default")
+    return extension("ReadLimits", "Your limits and use", text, in_json("The limits.", "Limits"))
 
 
 def _body(component: str, example: Json) -> Json:
@@ -65,11 +66,12 @@ def _bulk(example_task: Json) -> Json:
         "does not harm the others. With an Idempotency-Key, each task has its own, made of that one and its "
         "place: send the same request again to store what was not stored."
     )
-    return operation(
+    return extension(
         "CreateTasks",
-        ("Extensions", "Create many tasks", text),
+        "Create many tasks",
+        text,
         in_json("What became of each.", "BulkAnswer"),
-        "400 413 429 503 default",
+        "400 413",
         parameters=[IDEMPOTENCY_KEY],
         requestBody=_body("NewTasks", {"tasks": [example_task, example_task]}),
     )
@@ -91,13 +93,7 @@ def _delete() -> Json:
         "Forget a task that has ended, with its history and logs. Outputs that were sent stay. A step of a"
         " workflow run can be deleted once the run has ended."
     )
-    deleted = operation(
-        "DeleteTask",
-        ("Extensions", "Delete a task", text),
-        {},
-        "404 409 429 503 default",
-        parameters=[TASK_ID],
-    )
+    deleted = extension("DeleteTask", "Delete a task", text, {}, "404 409", parameters=[TASK_ID])
     del deleted["responses"]["200"]
     deleted["responses"] = {"204": {"description": "It is gone."}} | deleted["responses"]
     return deleted
@@ -123,10 +119,12 @@ def _read_events() -> Json:
         LOGS,
         LAST_EVENT_ID,
     ]
-    about = ("Extensions", "What a task's worker and gateway say", text)
-    answer = in_json("The events, the oldest first.", "Events")
+    summary, answer = (
+        "What a task's worker and gateway say",
+        in_json("The events, the oldest first.", "Events"),
+    )
     answer["content"] |= STREAM
-    return operation("ReadEvents", about, answer, "400 404 429 503 default", parameters=parameters)
+    return extension("ReadEvents", summary, text, answer, "400 404", parameters=parameters)
 
 
 def _read_files() -> Json:
@@ -139,14 +137,8 @@ def _read_files() -> Json:
         ATTEMPT,
         parameter("page_token", {"type": "integer", "minimum": 0}, "The next_page_token of the page before."),
     ]
-    about = ("Extensions", "What a task has moved", text)
-    return operation(
-        "ReadFiles",
-        about,
-        in_json("A page of them.", "Files"),
-        "400 404 429 503 default",
-        parameters=parameters,
-    )
+    answer = in_json("A page of them.", "Files")
+    return extension("ReadFiles", "What a task has moved", text, answer, "400 404", parameters=parameters)
 
 
 def _read_log() -> Json:
@@ -189,8 +181,7 @@ def _read_log() -> Json:
             "follow", {"type": "boolean", "default": False}, "All from the offset on, as it is written."
         ),
     ]
-    about = ("Extensions", "An executor's output", text)
-    read = operation("ReadLog", about, answer, "400 404 416 429 503 default", parameters=parameters)
+    read = extension("ReadLog", "An executor's output", text, answer, "400 404 416", parameters=parameters)
     read["responses"]["206"] = {**answer, "description": "The part that Range asked for."}
     return read
 

@@ -5,6 +5,7 @@ from tesp_api.api.openapi_parts import (
     TASK_ID,
     TEXT,
     Json,
+    extension,
     in_json,
     in_path,
     operation,
@@ -42,11 +43,19 @@ def live_paths() -> Json:
     return {
         f"{TESP}/tasks": {"get": _list_rows()},
         f"{TESP}/tasks/{{id}}": {"get": _read_row()},
-        f"{TESP}/counts": {"get": _simple("ReadCounts", "Tasks by state", _COUNTS, "Counts")},
-        f"{TESP}/destinations": {
-            "get": _simple("ReadDestinations", "The destinations", _DESTINATIONS, "Destinations")
+        f"{TESP}/counts": {
+            "get": extension("ReadCounts", "Tasks by state", _COUNTS, in_json("The answer.", "Counts"))
         },
-        f"{TESP}/me": {"get": _simple("ReadMe", "Who you are", "Who you are to this server.", "Me")},
+        f"{TESP}/destinations": {
+            "get": extension(
+                "ReadDestinations", "The destinations", _DESTINATIONS, in_json("The answer.", "Destinations")
+            )
+        },
+        f"{TESP}/me": {
+            "get": extension(
+                "ReadMe", "Who you are", "Who you are to this server.", in_json("The answer.", "Me")
+            )
+        },
         f"{TESP}/events": {"get": _follow_all()},
     }
 
@@ -80,11 +89,6 @@ _DESTINATIONS = (
 )
 
 
-def _simple(name: str, summary: str, text: str, component: str) -> Json:
-    about = ("Extensions", summary, text)
-    return operation(name, about, in_json("The answer.", component), "429 503 default")
-
-
 def _follow_all() -> Json:
     text = (
         "Server-sent events: `task` {id, state, attempt, at} for each of your tasks that comes into "
@@ -93,9 +97,8 @@ def _follow_all() -> Json:
         "and `gap` "
         "where changes were missed: read the lists anew then, as after each connection."
     )
-    about = ("Extensions", "What changes among all tasks", text)
     answer = {"description": "Events, without end.", "content": STREAM}
-    return operation("FollowTasks", about, answer, "429 503 default")
+    return extension("FollowTasks", "What changes among all tasks", text, answer)
 
 
 def _list_rows() -> Json:
@@ -118,14 +121,8 @@ def _list_rows() -> Json:
         parameter("page_size", size, "At most so many."),
         parameter("page_token", TEXT, "The next_page_token of the page before."),
     ]
-    about = ("Extensions", "Tasks as rows", text)
-    return operation(
-        "ListRows",
-        about,
-        in_json("A page of rows.", "TaskRows"),
-        "400 429 503 default",
-        parameters=parameters,
-    )
+    answer = in_json("A page of rows.", "TaskRows")
+    return extension("ListRows", "Tasks as rows", text, answer, "400", parameters=parameters)
 
 
 def _read_row() -> Json:
@@ -139,7 +136,5 @@ def _read_row() -> Json:
         parameter("wait", NUMBER_FROM_0 | {"maximum": WAIT_MAX_S}, "Seconds; 0 answers at once."),
         parameter("state_not", _STATE, "Wait for any other state."),
     ]
-    about = ("Extensions", "A task's row, or a wait for its change", text)
-    return operation(
-        "ReadRow", about, in_json("The row.", "TaskRow"), "400 404 429 503 default", parameters=parameters
-    )
+    summary, answer = "A task's row, or a wait for its change", in_json("The row.", "TaskRow")
+    return extension("ReadRow", summary, text, answer, "400 404", parameters=parameters)

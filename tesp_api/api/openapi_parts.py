@@ -48,6 +48,12 @@ def operation(name: str, about: tuple[str, str, str], answer: Json, refusals: st
     }
 
 
+def extension(name: str, summary: str, text: str, answer: Json, refusals: str = "", **more: Any) -> Json:
+    """An operation beyond the standard; `refusals` are those that not every one of these has."""
+    about = ("Extensions", summary, text)
+    return operation(name, about, answer, f"{refusals} 429 503 default", **more)
+
+
 PARAMETERS: Json = {
     "view": parameter(
         "view",

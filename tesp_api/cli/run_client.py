@@ -5,10 +5,11 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from tesp_api.cli.client import LogRead, TespClient, segment
 from tesp_api.cli.event_stream import events
+from tesp_api.cli.exits import CommandFailed
 
 _WES = "/ga4gh/wes/v1"
 _TESP = "/tesp/v1"
@@ -22,9 +23,13 @@ class RunClient:
         self._client = client
 
     def submit(self, fields: Mapping[str, str], attached: Mapping[str, Path]) -> str:
-        """Start a run, once, and return its id."""
+        """Start a run, once, and return its id.
+
+        Raises:
+            CommandFailed: a file cannot be read.
+        """
         with ExitStack() as stack:
-            opened = [(name, stack.enter_context(path.open("rb"))) for name, path in attached.items()]
+            opened = [(name, stack.enter_context(_opened(path))) for name, path in attached.items()]
             files: list[tuple[str, Any]] = [("workflow_attachment", one) for one in opened]
             # the fields as parts without file names, so that the form is multipart with no file, too
             parts = [*((name, (None, value)) for name, value in fields.items()), *files]
@@ -107,3 +112,10 @@ def form_fields(request: Mapping[str, Any]) -> dict[str, str]:
     """A request's fields as those of a form: objects as JSON texts, nothing that is absent."""
     present = {name: value for name, value in request.items() if value}
     return {name: value if isinstance(value, str) else json.dumps(value) for name, value in present.items()}
+
+
+def _opened(path: Path) -> BinaryIO:
+    try:
+        return path.open("rb")
+    except OSError as error:
+        raise CommandFailed(f"{path} cannot be read: {error.strerror}") from None

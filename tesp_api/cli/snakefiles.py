@@ -54,9 +54,14 @@ def _collect(file: Path, root: Path, found: list[Path]) -> None:
     if file in found:
         return
     found.append(file)
-    if file.suffix.lower() not in _WITH_NAMES or file.stat().st_size > _READ_MAX_BYTES:
+    if file.suffix.lower() not in _WITH_NAMES:
         return
-    text = file.read_text(encoding="utf-8", errors="replace")
+    try:
+        if file.stat().st_size > _READ_MAX_BYTES:
+            return
+        text = file.read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise CommandFailed(f"{file} cannot be read: {error.strerror}") from None
     names = {match["text"] for match in _QUOTED.finditer(text)} | set(_WORD.findall(text))
     for name in sorted(names):
         _collect_named(name, [file.parent, root], root, found)

@@ -10,7 +10,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 from tesp_api.errors import JobLost, PulsarRefused, TransitionRefused
@@ -81,6 +81,7 @@ class FollowJob:
     _events: EventCopy = field(init=False)
     _heartbeat: Mapping[str, Any] | None = field(init=False, default=None)
     _began_at: float = field(init=False, default_factory=time.monotonic)
+    _launched_at: float = field(init=False, default_factory=time.monotonic)
     _silent_s: float = field(init=False, default=0.0)
     _looked_at: float = field(init=False, default_factory=time.monotonic)
     _over_since: float | None = field(init=False, default=None)
@@ -115,8 +116,7 @@ class FollowJob:
         await self._look_at_deadline()
         await self._heed_ring()
         if self.state is State.QUEUED and not self._has_begun and not self._passed:
-            with self.health.watch(self.transport.name):
-                await self.transport.launch(self.order)
+            await self._launch(self.order)
             if self.order.is_new:
                 self._began_at = time.monotonic()
                 await self._wait()  # nothing can be there yet
@@ -127,6 +127,11 @@ class FollowJob:
                 return Ending(State.SYSTEM_ERROR, self._passed) if is_stopped else ending
             await self._look_at_deadline()
             await self._wait()
+
+    async def _launch(self, order: JobOrder) -> None:
+        self._launched_at = time.monotonic()
+        with self.health.watch(self.transport.name):
+            await self.transport.launch(order)
 
     async def _look_at_deadline(self) -> None:
         """Once the task has been in its state for too long, its job is stopped as by a cancel."""
@@ -306,12 +311,26 @@ class FollowJob:
             self._silent_s = 0.0
         if self._has_begun:
             return await self._judge_silence()
+        if self._may_be_forgotten(status):
+            await check_claim(self.store, self.claim)
+            await self._launch(replace(self.order, is_new=False))
         await self._held.tell(status, QUEUED)
         grace_s = _UNTOLD_GRACE_S if status.state is JobState.UNTOLD else _UNSTARTED_GRACE_S
         if self._over_since is not None and (status.certain or now - self._over_since >= grace_s):
             is_unknown = status.state is JobState.UNKNOWN
             raise NeverStarted(status.detail or f"Pulsar says {status.state}", is_unknown=is_unknown)
         return None
+
+    def _may_be_forgotten(self, status: JobStatus) -> bool:
+        """Whether Pulsar says that the job waits, and was away since it got it.
+
+        One that was killed when it had taken a job, and not begun it, says so for ever. It does nothing for a
+        job that it still has, when that is launched again.
+        """
+        is_waiting = status.state in (JobState.PENDING, JobState.WAITING)
+        if not is_waiting or not self.transport.status_first or self._is_stopping:
+            return False
+        return self.health.has_failed_since(self.transport.name, self._launched_at)
 
     def _count_silence(self) -> None:
         """What passes between two looks counts, but little of it where this process itself stood still."""

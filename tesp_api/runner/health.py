@@ -36,6 +36,7 @@ class Circuit:
     last_error: str = ""
     probe_at: float | None = None
     answered_at: float | None = None
+    failed_at: float | None = None
     _pause_s: float = field(default=PROBE_MIN_S)
 
     @property
@@ -53,7 +54,7 @@ class Circuit:
         """It did not answer. Only a failure after the probe was due puts the next probe off."""
         self.failures += 1
         self.last_error = error
-        now = self.clock()
+        now = self.failed_at = self.clock()
         if self.probe_at is None and self.failures >= OPENS_AFTER:
             self.probe_at, self._pause_s = now + PROBE_MIN_S, PROBE_MIN_S
         elif self.probe_at is not None and now >= self.probe_at:
@@ -126,6 +127,12 @@ class Health:
         """A job there could not be asked for: ask whether all is well before a new task is sent."""
         if name in self._circuits:
             self._circuits[name].answered_at = None
+            self._circuits[name].failed_at = self._clock()
+
+    def has_failed_since(self, name: str, moment: float) -> bool:
+        """Whether the destination did not answer somebody since then, by this clock."""
+        failed_at = self._circuits[name].failed_at if name in self._circuits else None
+        return failed_at is not None and failed_at >= moment
 
     async def check(self, name: str) -> None:
         """Ask the destination whether it is well, for `/readyz`.

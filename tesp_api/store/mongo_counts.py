@@ -18,20 +18,17 @@ import pymongo
 
 from tesp_api.store.glimpses import counts_seen
 from tesp_api.store.mongo_clock import MongoClock
+from tesp_api.store.mongo_counting import ENDED, LIVE, used_for_s
 from tesp_api.store.mongo_documents import Database, Document, read_groups
 from tesp_api.store.mongo_schema import Index
-from tesp_api.tes.states import FINAL, State
+from tesp_api.tes.states import State
 
 _FRESH_S = 0.5
 _PATIENCE_S = 0.5
 _CENSUS_FRESH_S = 30.0
-_COSTS = 20
-"""What took long to count is used so many times as long."""
 _BACK_MICROS = 5_000_000
 _TIMEOUT_S = 60.0
 
-_LIVE = [state.value for state in State if state not in FINAL]
-_FINAL = [state.value for state in FINAL]
 _AUDIENCE = {"owner": "$owner", "groups": "$groups", "state": "$state"}
 _Key = tuple[str, tuple[str, ...], State]
 
@@ -77,11 +74,11 @@ class MongoCounts:
             self._counting.add_done_callback(_look_at)
             await asyncio.wait([self._counting], timeout=_PATIENCE_S)  # of few tasks it takes no longer
         census, until = self._census, self._until  # which belong together, and may change meanwhile
-        live = await self._count({"live": True, "state": {"$in": _LIVE}}, Index.LIVE_STATES)
-        ended = await self._count({"ended_at": {"$gt": until}, "state": {"$in": _FINAL}}, Index.ENDINGS)
+        live = await self._count({"live": True, "state": {"$in": LIVE}}, Index.LIVE_STATES)
+        ended = await self._count({"ended_at": {"$gt": until}, "state": {"$in": ENDED}}, Index.ENDINGS)
         self._known = census + live + ended
         now = time.monotonic()
-        self._due_at = now + max(_FRESH_S, _COSTS * (now - began_at))
+        self._due_at = now + used_for_s(now - began_at, _FRESH_S)
 
     async def _take_census(self) -> None:
         began_at = time.monotonic()
@@ -90,12 +87,12 @@ class MongoCounts:
             {"_id": "schema"}, {"now": {"$subtract": [self._clock.now(), _BACK_MICROS]}}
         )
         until = int(told["now"]) if told else 0
-        where = {"ended_at": {"$gt": 0, "$lte": until}, "state": {"$in": _FINAL}}
+        where = {"ended_at": {"$gt": 0, "$lte": until}, "state": {"$in": ENDED}}
         with pymongo.timeout(_TIMEOUT_S):
             census = await self._count(where, Index.ENDINGS)
         self._census, self._until = census, until
-        took_s = time.monotonic() - began_at
-        self._census_due_at = max(self._census_due_at, time.monotonic() + _COSTS * took_s)
+        now = time.monotonic()
+        self._census_due_at = max(self._census_due_at, now + used_for_s(now - began_at, 0))
 
     async def _count(self, where: Document, index: Index) -> Counter[_Key]:
         """By owner, groups and state, from the index alone."""

@@ -28,11 +28,12 @@ from pymongo.errors import DuplicateKeyError
 from tesp_api.errors import StoreUnavailable
 from tesp_api.store.gathering import Gathering
 from tesp_api.store.mongo_clock import MongoClock
+from tesp_api.store.mongo_counting import LIVE, used_for_s
 from tesp_api.store.mongo_documents import Collection, Database, Document
 from tesp_api.store.mongo_logs import of_task
 from tesp_api.store.mongo_schema import Index
 from tesp_api.store.usage import Cap, Usage
-from tesp_api.tes.states import FINAL, State
+from tesp_api.tes.states import State
 
 _COMING_S = 60.0
 _PATIENCE_S = 0.25
@@ -41,10 +42,6 @@ _PAUSE_S = 0.02
 _FRESH_S = 2.0
 _COUNT_TIMEOUT_S = 30.0
 _CHUNKS_TIMEOUT_S = 60.0
-_COSTS = 20
-"""What took long to count is used so many times as long: a twentieth of the time goes into counting."""
-
-_LIVE = [state.value for state in State if state not in FINAL]
 _EVERY = [state.value for state in State]
 _TASKS = ("live_tasks", "stored_tasks")
 _Fresh = tuple[float, Any]
@@ -228,7 +225,7 @@ class MongoUsage:
         """From an index alone; how many there are of all, MongoDB itself keeps."""
         if owner is None and measure == "stored_tasks":
             return await self._tasks.estimated_document_count()
-        states = {"state": {"$in": _LIVE if measure == "live_tasks" else _EVERY}}
+        states = {"state": {"$in": LIVE if measure == "live_tasks" else _EVERY}}
         where = states if owner is None else {"owner": owner, **states}
         index = Index.BY_STATE if owner is None else Index.BY_OWNER
         limit: Any = {} if most is None else {"limit": most}
@@ -258,7 +255,7 @@ class MongoUsage:
         if len(self._remembered) > 10_000:
             self._remembered = {at: fresh for at, fresh in self._remembered.items() if fresh[0] > now}
         self._remembered[key, what] = (
-            now + max(_FRESH_S if least_s is None else least_s, _COSTS * took_s),
+            now + used_for_s(took_s, _FRESH_S if least_s is None else least_s),
             value,
         )
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from tests.acceptance.workflow_runs import WES, get, steps, tasks, wait
+from tests.acceptance.workflow_runs import WES, cancel_within_5_s, get, steps, tasks, wait
 from tests.services.cwl_engine import engines_folder
 from tests.services.s3_servers import S3Place
-from tests.services.tesp import ONLY_BUBBLEWRAP, TespServer
+from tests.services.tesp import ONLY_BUBBLEWRAP, TespServer, poll
 
 pytestmark = pytest.mark.services
 
@@ -144,6 +144,15 @@ def test_a_failed_run_is_resumed() -> None:
         anew = wait(server, submit(server, changed, {"words": ["a", "b"]}, {"resume": mended["run_id"]}))
         check_outputs(server, anew, ["a", "b"])
         assert [bool(one.get("reused_from")) for one in steps(server, anew["run_id"])] == [False, False, True]
+
+
+def test_a_cancel_reaches_the_expander_and_every_task_within_5_s() -> None:
+    documents = DOCUMENTS | {"say.sh": "sleep 600\n"}
+    with cwl_server({"TESP_API_WES__CWL__SPARE": "false"}) as server:
+        run_id = submit(server, documents, {"words": ["a", "b", "c"]})
+        running = lambda: [one["state"] for one in tasks(server, run_id)] == ["RUNNING"] * 3  # noqa: E731
+        poll(running, timeout_s=60, why="the steps do not start")
+        cancel_within_5_s(server, run_id, "cwl")
 
 
 def test_what_a_workflow_may_not_read() -> None:

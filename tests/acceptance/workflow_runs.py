@@ -1,8 +1,11 @@
 """Workflow runs on a real server, over HTTP, of the scripted engine or of any other."""
 
+import contextlib
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+import psutil  # type: ignore[import-untyped]
 
 from tests.services.tesp import FINAL, ONLY_BUBBLEWRAP, TespServer, poll
 
@@ -68,6 +71,33 @@ def wait(server: TespServer, run_id: str, *, timeout_s: float = 90) -> dict[str,
 def steps(server: TespServer, run_id: str) -> list[dict[str, Any]]:
     """The run's steps at a glance."""
     return list(server.client.get(f"{TESP}/runs/{run_id}/steps").json()["steps"])
+
+
+def expanders(server: TespServer, engine: str) -> list[psutil.Process]:
+    """The processes in which an engine expands runs, as far as they have not ended meanwhile."""
+    assert server.process is not None
+    found = []
+    for one in psutil.Process(server.process.pid).children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if f"engines.{engine}.expander.main" in one.cmdline():
+                found.append(one)
+    return found
+
+
+def cancel_within_5_s(server: TespServer, run_id: str, engine: str) -> None:
+    """Cancel the run; fails unless its expander and all its tasks have ended 5 seconds after the answer.
+
+    The server must keep no process ready, which would look like the run's.
+    """
+    assert expanders(server, engine)
+    assert server.client.post(f"{WES}/runs/{run_id}/cancel").status_code == 200
+
+    def is_over() -> bool:
+        states = {one["state"] for one in tasks(server, run_id)}
+        return not expanders(server, engine) and states == {"CANCELED"}
+
+    poll(is_over, timeout_s=5, why="the engine, or a task, goes on")
+    poll(lambda: state(server, run_id) == "CANCELED", timeout_s=30, why="the run does not end")
 
 
 def tasks(server: TespServer, run_id: str) -> list[dict[str, Any]]:

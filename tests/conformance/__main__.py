@@ -131,7 +131,8 @@ def _by_wes(url: str) -> Way:
     """Runs of the server, by its WES endpoints."""
 
     async def run(test: ConformanceTest, _: Path) -> tuple[EngineOutcome, str]:
-        async with httpx.AsyncClient(base_url=url, timeout=60) as client:
+        unkept = httpx.Limits(max_keepalive_connections=0)  # a server may close one that waits as it is used
+        async with httpx.AsyncClient(base_url=url, timeout=60, limits=unkept) as client:
             fields = {
                 "workflow_type": "CWL",
                 "workflow_type_version": "v1.2",

@@ -365,6 +365,15 @@ async def test_engine_parameters_that_do_not_fit(
     assert said in outcome.reason
 
 
+async def test_params_of_a_wrong_form(settings: Settings, tmp_path: Path) -> None:
+    tool = TOOL | {"inputs": {"any": "Any"}}
+    params = {"any": [{"class": "Directory", "basename": "d", "listing": ["abc"]}]}
+    host = FakeRunHost(run := prepared(tmp_path, {"tool.cwl": tool}, params), settings)
+    outcome = await CwlEngine(settings).execute(run, host)
+    assert outcome.state == State.EXECUTOR_ERROR
+    assert outcome.reason.startswith("workflow_params.any[0].listing[0]: must be an object")
+
+
 async def test_an_endless_expression_ends(settings: Settings, tmp_path: Path) -> None:
     tool = {
         "cwlVersion": "v1.2",

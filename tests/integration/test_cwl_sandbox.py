@@ -4,8 +4,10 @@ import asyncio
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,8 @@ from tesp_api.settings import Settings
 from tesp_api.tes.states import State
 from tesp_api.wes.engines.base import EngineOutcome
 from tesp_api.wes.engines.cwl.engine import CwlEngine, cwl_environment
-from tesp_api.wes.engines.sandbox import Sandbox
+from tesp_api.wes.engines.environments import STAMP, EngineEnvironment
+from tesp_api.wes.engines.sandbox import Sandbox, counts_by_namespace
 from tests.fakes.run_host import FakeRunHost
 from tests.services.cwl_engine import engine_settings
 from tests.services.file_server import FileServer
@@ -29,6 +32,7 @@ pytestmark = pytest.mark.services
 
 SECRET = "the-servers-own-secret"
 SOURCE = sys.modules[CwlEngine.__module__].__file__
+ORDINARY_USER = 54_321
 ESCAPE = 'const process = globalThis.constructor.constructor("return process")();'
 """A known way out of the context in which node evaluates expressions."""
 
@@ -246,6 +250,65 @@ def test_processes_have_a_limit_without_a_control_group(
     assert "BlockingIOError" in ended.stderr
 
 
+COUNTED_FORKS = """
+import json, os, sys, time
+sys.path.append(sys.argv[1])
+from engines.inside.confinement import confine
+confine(json.loads(sys.argv[2]))
+try:
+    for number in range(40):
+        if not os.fork():
+            time.sleep(60)
+except BlockingIOError:
+    print(number)
+"""
+
+
+@pytest.fixture
+def ordinary_users_folder() -> Iterator[Path]:
+    """One that every user may read."""
+    folder = Path(tempfile.mkdtemp(prefix="tesp-ordinary-"))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.mark.skipif(not counts_by_namespace(), reason="this kernel counts all that a user runs")
+def test_an_ordinary_users_processes_are_counted_in_the_sandbox(
+    ordinary_users_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What else that user runs does not count."""
+    monkeypatch.setattr("tesp_api.wes.engines.sandbox.create_group", lambda *_: None)
+    monkeypatch.setattr("tesp_api.wes.engines.sandbox.os.geteuid", lambda: ORDINARY_USER)
+    environment = EngineEnvironment(
+        "cwl", "cwltool", Path(str(SOURCE)).parent / "requirements.txt", ordinary_users_folder
+    )
+    (environment.folder / "bin").mkdir(parents=True)
+    environment.python.symlink_to("/usr/bin/python3")
+    (environment.folder / STAMP).write_text("{}")
+    me: Mapping[str, Any] = (
+        {"user": ORDINARY_USER, "group": ORDINARY_USER, "extra_groups": []} if os.getuid() == 0 else {}
+    )
+    entering = ["bwrap", "--unshare-all", "--ro-bind", "/", "/", "test", "-r", str(SOURCE)]
+    if subprocess.run(entering, capture_output=True, **me).returncode:
+        pytest.skip("ordinary users may not make namespaces here, or not read this code")
+    others = subprocess.Popen(
+        ["sh", "-c", "for one in $(seq 40); do sleep 60 & done; echo; wait"],
+        stdout=subprocess.PIPE,
+        start_new_session=True,
+        **me,
+    )
+    try:
+        assert others.stdout is not None
+        others.stdout.readline()
+        sandbox = Sandbox(environment, Settings(wes={"sandbox": {"processes_max": 30}}).wes.sandbox)
+        ended = run_in(sandbox, COUNTED_FORKS, **me)
+    finally:
+        os.killpg(others.pid, signal.SIGKILL)
+        others.communicate()
+    assert 20 <= int(ended.stdout or 40) <= 30, ended
+
+
 async def test_a_reason_is_not_as_long_as_a_workflow_likes(settings: Settings, tmp_path: Path) -> None:
     run = engine_run(tmp_path / "run-1", "tool.cwl", {})
     tool = {
@@ -263,7 +326,10 @@ async def test_a_reason_is_not_as_long_as_a_workflow_likes(settings: Settings, t
 
 def in_sandbox(code: str, settings: Settings) -> subprocess.CompletedProcess[str]:
     """Run code of ours in place of the expander."""
-    sandbox = Sandbox(cwl_environment(settings), settings.wes.sandbox)
+    return run_in(Sandbox(cwl_environment(settings), settings.wes.sandbox), code)
+
+
+def run_in(sandbox: Sandbox, code: str, **more: Any) -> subprocess.CompletedProcess[str]:
     launch = sandbox.launch("run-1")
     argv = list(launch.argv)
     argv[argv.index("-c") + 1] = code
@@ -275,6 +341,7 @@ def in_sandbox(code: str, settings: Settings) -> subprocess.CompletedProcess[str
             capture_output=True,
             text=True,
             timeout=60,
+            **more,
         )
     finally:
         if launch.group is not None:

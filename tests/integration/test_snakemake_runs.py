@@ -385,6 +385,10 @@ rule all:
     refused, _ = await expanded(tmp_path, snakefile, settings, params=params, files=files)
     assert refused.state == State.EXECUTOR_ERROR
     assert "workflow_params.reads" in refused.reason and "outside the directories" in refused.reason
+    broken = {"many": {"class": "Directory", "basename": "many", "listing": ["x.txt"]}}
+    refused, _ = await expanded(tmp_path, snakefile, settings, params={**params, **broken}, files=files)
+    assert refused.state == State.EXECUTOR_ERROR
+    assert "workflow_params.many.listing[0]: must be an object" in refused.reason
 
 
 def ran_in(folder: Path, python: Path) -> Any:
@@ -673,6 +677,41 @@ async def test_what_snakemake_does_not_take_for_done_is_told(settings: Settings,
     outcome, _ = await expanded(tmp_path / "2", gone, settings, forgetful)
     assert outcome.state == State.EXECUTOR_ERROR
     assert "MissingOutputException" in outcome.reason and "other.txt" in outcome.reason
+
+
+@pytest.mark.parametrize(
+    ("ensured", "state"),
+    [
+        ('sha256="aa"', State.COMPLETE),
+        ('md5=lambda wildcards: "bb"', State.COMPLETE),
+        ('sha1="cc"', State.EXECUTOR_ERROR),
+        ('sha256="dd"', State.EXECUTOR_ERROR),
+    ],
+)
+async def test_a_checksum_is_the_one_that_the_worker_has_told(
+    ensured: str, state: State, settings: Settings, tmp_path: Path
+) -> None:
+    """The file is too large to be read here, and is nowhere."""
+    snakefile = f"""
+rule all:
+    output: ensure("a.bin", {ensured})
+    shell: "make > {{output}}"
+"""
+    seen: list[Any] = []
+
+    def end(step: Step) -> StepEnd:
+        seen.append(step.document["resources"].get("backend_parameters"))
+        [output] = step.document["outputs"]
+        sent = {"url": output["url"], "path": output["path"], "size_bytes": str(10**12)}
+        told = json.dumps([{**sent, "sha256": "aa", "md5": "bb", "sha1": "xx"}])
+        log = {"logs": [{"exit_code": 0}], "outputs": [sent], "metadata": {"outputs": told}}
+        return StepEnd("task-1", State.COMPLETE, log, step.document)
+
+    outcome, _ = await expanded(tmp_path, snakefile, settings, end)
+    assert outcome.state == state, outcome
+    assert (state == State.COMPLETE) or "checksums that differ" in outcome.reason
+    algorithm = ensured.partition("=")[0]
+    assert seen == [None if algorithm == "sha256" else {"checksums": algorithm}]
 
 
 async def test_a_large_file_is_not_read(settings: Settings, tmp_path: Path) -> None:

@@ -21,10 +21,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tesp_api.errors import EngineUnusable
+from tesp_api.settings import Settings
 
 STAMP = "installed.json"
 _FINGERPRINT_LENGTH = 12
 _PINNED = re.compile(r"^([A-Za-z0-9_.-]+)==([^\s;\\]+)")
+
+
+def engines_folder(settings: Settings) -> Path:
+    """Where the environments of this server's engines are."""
+    return settings.wes.engines_dir or settings.data_dir / "engines"
 
 
 @dataclass(frozen=True, slots=True)

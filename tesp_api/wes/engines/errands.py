@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any, Self
 from urllib.parse import unquote
 
-from tesp_api.errors import InvalidRequest, RunCanceled, StoreError
+from tesp_api.errors import Fault, InvalidRequest, RunCanceled, StoreError
 from tesp_api.wes.engines.base import EngineRun, FileStat, LogName, RunHost, Step
-from tesp_api.worker.urls import extend, scheme_of
+from tesp_api.worker.urls import extend, scheme_of, shown
 
 MOST_SUBMISSIONS = 16
 """Of one run at one time: the others wait."""
@@ -182,7 +182,12 @@ class Errands:
         path = (self._run.attachments / name).resolve()
         if not url.startswith(f"{base}/") or not path.is_relative_to(self._run.attachments.resolve()):
             return ""
-        return await asyncio.to_thread(_digest, path)
+        try:
+            return await asyncio.to_thread(_digest, path)
+        except (FileNotFoundError, NotADirectoryError):
+            raise
+        except OSError as error:
+            raise InvalidRequest([Fault("url", f"{shown(url)}: {error.strerror}")]) from error
 
     async def _run_step(self, message: Message) -> dict[str, Any]:
         """Answered when the step's task has ended; until it is submitted it has a place."""

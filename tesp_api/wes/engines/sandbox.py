@@ -2,13 +2,15 @@
 
 With bubblewrap: every namespace of its own (no network, no other process), a file system with nothing but
 the engine's environment and the libraries that it needs, all read-only, and a small /tmp. Where the server is
-root it runs as a user that nobody else is, who may have so many processes. Always: an empty environment,
-limits of memory, processor time, open files and file sizes; a control group where this server may make one.
+root it runs as a user that nobody else is, and may have so many processes; else so many in its namespace.
+Always: an empty environment, limits of memory, processor time, open files and file sizes; a control group
+where this server may make one.
 """
 
 import functools
 import json
 import os
+import re
 import resource
 import shutil
 import stat
@@ -33,6 +35,7 @@ _FIRST_USER = 1_900_000_000
 _USERS = 100_000_000
 _FILES_MAX = 1024
 _CPU_GRACE_S = 5
+_NUMBERS = re.compile(r"\d+")
 _LIBRARIES = tuple(
     Path(above, name) for above in ("/usr", "/") for name in ("lib", "lib32", "lib64", "libx32")
 )
@@ -107,7 +110,9 @@ class Sandbox:
         bwrap = shutil.which("bwrap")
         user = self._user_of(name, bwrap)
         python = [str(self._environment.python), "-I", "-B", "-X", "utf8", "-c", _START]
-        options = json.dumps({"user": user, "processes_max": self._settings.processes_max})
+        is_counted = user is not None or (bwrap is not None and counts_by_namespace())
+        processes_max = self._settings.processes_max if is_counted else None
+        options = json.dumps({"user": user, "processes_max": processes_max})
         path = {"PATH": str(self._environment.folder / "bin")}
         group = create_group(
             f"tesp-engine-{name}", None, int(self._settings.memory_gb * 1e9), self._settings.processes_max
@@ -198,6 +203,15 @@ def _has_namespaces_as_root(bwrap: str) -> bool:
     """Whether root may make them as it is; in some containers it needs a user namespace, as others do."""
     argv = [bwrap, "--unshare-pid", "--unshare-net", "--ro-bind", "/", "/", "true"]
     return subprocess.run(argv, capture_output=True).returncode == 0
+
+
+@functools.cache
+def counts_by_namespace() -> bool:
+    """Whether this kernel counts, for RLIMIT_NPROC, a user's processes in each user namespace by themselves.
+
+    Others count all that the user has, the server and its tasks among them. Source: Linux 5.14, ucounts.
+    """
+    return tuple(int(part) for part in _NUMBERS.findall(os.uname().release)[:2]) >= (5, 14)
 
 
 def _is_readable(path: Path, *, with_folders: bool) -> bool:

@@ -174,8 +174,18 @@ def _begun(world: World, run: _Run) -> list[str]:
 
 
 def _await_end(world: World, run: _Run) -> None:
-    why = f"run {run.id} does not end"
-    poll(lambda: _state(world, run) in FINAL, timeout_s=END_WITHIN_S, why=why)
+    try:
+        poll(lambda: _state(world, run) in FINAL, timeout_s=END_WITHIN_S, why=f"run {run.id} does not end")
+    except AssertionError as error:
+        raise AssertionError("\n".join([str(error), *_unfinished(world, run)])) from None
+
+
+def _unfinished(world: World, run: _Run) -> Iterator[str]:
+    """The histories of the tasks for which a run waits."""
+    query = {"tag_key": "wes.run_id", "tag_value": run.id, "page_size": "100"}
+    for task in world.server.client.get("/ga4gh/tes/v1/tasks", params=query).json()["tasks"]:
+        if task["state"] not in FINAL:
+            yield world.server.client.get(f"{_TESP}/tasks/{task['id']}/history").text
 
 
 def _check(world: World, run: _Run) -> None:

@@ -21,7 +21,7 @@ def _counted_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """What was counted is asked for again at once."""
     monkeypatch.setattr("tesp_api.store.mongo_counts._FRESH_S", 0.0)
     monkeypatch.setattr("tesp_api.store.mongo_counts._CENSUS_FRESH_S", 0.0)
-    monkeypatch.setattr("tesp_api.store.mongo_counts._COSTS", 0)
+    monkeypatch.setattr("tesp_api.store.mongo_counting._COSTS", 0)
 
 
 async def end(store: TaskStore, runner: Driver, task: Task, to: State = S.SYSTEM_ERROR) -> None:

@@ -23,7 +23,7 @@ ALL_LIVE = Cap("limits.all.live_tasks", "live_tasks", 4, of_all=True)
 def _counted_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """What was counted is asked for again at once."""
     monkeypatch.setattr("tesp_api.store.mongo_usage._FRESH_S", 0.0)
-    monkeypatch.setattr("tesp_api.store.mongo_usage._COSTS", 0)
+    monkeypatch.setattr("tesp_api.store.mongo_counting._COSTS", 0)
 
 
 async def fill(store: TaskStore, count: int, *caps: Cap, owner: str = "alice") -> list[str | LimitReached]:

@@ -34,7 +34,7 @@ Served = Callable[..., AbstractAsyncContextManager[httpx.AsyncClient]]
 @pytest.fixture(autouse=True)
 def _counted_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tesp_api.store.mongo_usage._FRESH_S", 0.0)
-    monkeypatch.setattr("tesp_api.store.mongo_usage._COSTS", 0)
+    monkeypatch.setattr("tesp_api.store.mongo_counting._COSTS", 0)
 
 
 @pytest.fixture

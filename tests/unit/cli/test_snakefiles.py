@@ -1,10 +1,12 @@
 """What goes along with a Snakefile: the files that are named, each at its place."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tesp_api.cli.exits import CommandFailed
+from tesp_api.cli.run_client import RunClient
 from tesp_api.cli.snakefiles import is_snakefile, snakefile_with_its_files
 
 TREE = {
@@ -71,3 +73,22 @@ def test_a_snakefile_alone_is_where_its_paths_begin(folder: Path) -> None:
 )
 def test_names(path: str, is_one: bool) -> None:
     assert is_snakefile(path) is is_one
+
+
+def test_what_cannot_be_read_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read_text = Path.read_text
+
+    def refuse(path: Path, **options: Any) -> str:
+        if path.name == "config.yaml":
+            raise PermissionError(13, "Permission denied", str(path))
+        return read_text(path, **options)
+
+    monkeypatch.setattr(Path, "read_text", refuse)
+    with pytest.raises(CommandFailed, match=r"config/config\.yaml cannot be read: Permission denied"):
+        snakefile_with_its_files(str(folder / "workflow/Snakefile"), {})
+
+
+def test_a_file_that_cannot_be_sent_is_named(folder: Path) -> None:
+    client: Any = None
+    with pytest.raises(CommandFailed, match=r"rules cannot be read: Is a directory"):
+        RunClient(client).submit({}, {"rules": folder / "workflow/rules"})

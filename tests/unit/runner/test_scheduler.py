@@ -290,6 +290,24 @@ async def test_a_job_whose_worker_never_began_is_tried_under_a_new_id(stage: Sta
     assert len(task.logs) == 2
 
 
+async def test_a_job_that_pulsar_may_have_forgotten_is_launched_again(stage: Stage) -> None:
+    """Pulsar was killed when it had taken the job; that it was away only others have seen."""
+    stage.pulsar.status_first = True
+    task_id = await stage.submit()
+    job_id = f"{task_id}-1"
+    await until(lambda: stage.pulsar.launches == [job_id])
+    stage.pulsar.jobs[job_id].state = JobState.WAITING
+    stage.scheduler.health.doubt("site")
+    await until(lambda: len(stage.pulsar.launches) == 2)
+    worker = await stage.worker(task_id)
+    worker.start()
+    worker.run_executor()
+    worker.finish()
+    task = await stage.ended(task_id)
+    assert (task.state, len(task.logs)) == (State.COMPLETE, 1)
+    assert stage.pulsar.launches == [job_id] * 2
+
+
 async def test_a_job_that_never_begins_ends_the_task_in_the_end(stage: Stage) -> None:
     task_id = await stage.submit()
     for attempt in (1, 2, 3):

@@ -249,3 +249,11 @@ async def test_a_step_is_answered_when_it_has_ended(run: EngineRun, host: FakeRu
         "document": {"name": "n" * 200},
         "reused_from": "run-0",
     }
+
+
+async def test_what_the_machine_does_not_read_is_refused_and_ends_nothing(
+    run: EngineRun, host: FakeRunHost
+) -> None:
+    answer = await asked(run, host, call="fingerprint", url=f"{run.work_url}attachments/{'x' * 300}")
+    assert answer["error"] == "refused"
+    assert "File name too long" in answer["message"]

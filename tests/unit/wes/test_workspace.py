@@ -72,3 +72,16 @@ def test_what_was_opened_first_makes_room(
     assert b.read_text() == "a Snakefile's own"
     workspace.fetch(str(a))
     assert (a.read_bytes(), mode(c)) == (b"a" * 100, 0)
+
+
+def test_a_file_whose_size_is_not_told_is_fetched_up_to_the_limit(
+    workspace: Workspace, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.contents["d"] = b"d" * 100
+    workspace.add(f"{tmp_path}/d", Place("d", None))
+    workspace.fetch(f"{tmp_path}/d")
+    assert (tmp_path / "d").read_bytes() == b"d" * 100
+    monkeypatch.setattr(module, "FETCH_MAX_BYTES", 99)
+    workspace.add(f"{tmp_path}/d", Place("d", None))
+    with pytest.raises(PermissionError, match="up to 99 bytes"):
+        workspace.fetch(f"{tmp_path}/d")

@@ -26,7 +26,7 @@ def confine(options: Mapping[str, Any]) -> int:
         os.setgroups([])
         os.setresgid(user, user, user)
         os.setresuid(user, user, user)
-        most = options["processes_max"]  # of this user, which is nobody else's
+    if (most := options.get("processes_max")) is not None:  # of a user, or a namespace, that is its own
         resource.setrlimit(resource.RLIMIT_NPROC, (most, most))
     ctypes.CDLL(None).prctl(*_NOT_DUMPABLE, 0, 0, 0)
     return channel

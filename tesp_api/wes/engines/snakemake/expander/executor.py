@@ -16,6 +16,7 @@ from snakemake_interface_executor_plugins.settings import CommonSettings, ExecMo
 
 from ...inside.channel import Answer, Channel, Refused
 from .checks import check_jobs
+from .checksums import told_in
 from .keys import StepKeys
 from .steps import Steps
 from .workspace import Place, Workspace, path_below
@@ -164,6 +165,7 @@ class TaskExecutor(RealExecutor):
         Raises: ValueError if it had other outputs.
         """
         sizes = {one["url"]: int(one["size_bytes"]) for one in log.get("outputs") or ()}
+        told = told_in(log)
         workspace = self.expansion.workspace
         for path, output in _paired(step["document"]["outputs"], document["outputs"]):
             url = output["url"]
@@ -173,7 +175,7 @@ class TaskExecutor(RealExecutor):
                 files = {name: Place(one, sizes[one], f"{identity} {name}") for name, one in below.items()}
                 workspace.add_folder(path, Place(url, None, identity), files)
             elif url in sizes:
-                workspace.add(path, Place(url, sizes[url], identity))
+                workspace.add(path, Place(url, sizes[url], identity, checksums=told.get(url, {})))
 
     def _fail(
         self, info: SubmittedJobInfo, reason: str, *, is_final: bool = False, is_ours: bool = False

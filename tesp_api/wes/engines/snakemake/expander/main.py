@@ -34,7 +34,7 @@ from snakemake.shell import shell  # noqa: E402
 from snakemake_interface_executor_plugins.registry import ExecutorPluginRegistry  # noqa: E402
 
 from ...inside.channel import Channel, Refused  # noqa: E402
-from . import WORKDIR  # noqa: E402
+from . import WORKDIR, checksums  # noqa: E402
 from .executor import NAME, Expansion, executor_for  # noqa: E402
 from .inputs import Unusable, config_of  # noqa: E402
 from .keys import StepKeys  # noqa: E402
@@ -81,6 +81,7 @@ class Run:
         """How the run has ended. Raises: Refused, Unusable."""
         self._workspace.load_attachments()
         opening.fetch = self._workspace.fetch
+        checksums.install(self._workspace)
         config = config_of(self._order["params"], self._workspace)
         snakefile = self._snakefile()
         ExecutorPluginRegistry().register_plugin(NAME, executor_for(self._expansion))

@@ -10,6 +10,7 @@ from typing import Any
 
 from snakemake.shell import shell
 
+from .checksums import asked_of
 from .images import image_of
 from .keys import StepKeys
 from .scripts import script_command
@@ -191,11 +192,14 @@ def _resources(job: Any) -> dict[str, Any]:
     given = {
         name: value for name, value in job.resources.items() if isinstance(value, int | float) and value > 0
     }
+    parameters: dict[str, str] = {}
     found: dict[str, Any] = {"cpu_cores": max(1, math.ceil(job.threads))}
     if "mem_mb" in given:
         found["ram_gb"] = given["mem_mb"] / 1000
     if "disk_mb" in given:
         found["disk_gb"] = given["disk_mb"] / 1000
     if "runtime" in given:
-        found["backend_parameters"] = {"running_s": str(int(given["runtime"] * 60))}
-    return found
+        parameters["running_s"] = str(int(given["runtime"] * 60))
+    if checksums := asked_of(job.output):
+        parameters["checksums"] = checksums
+    return {**found, **({"backend_parameters": parameters} if parameters else {})}

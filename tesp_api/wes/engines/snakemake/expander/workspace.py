@@ -13,8 +13,8 @@ import shutil
 import stat
 import threading
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote, unquote
 
@@ -42,12 +42,16 @@ class Outside(ValueError):
 
 @dataclass(frozen=True)
 class Place:
-    """Where a file lies, and what tells it from others: "" if only the server can say."""
+    """Where a file lies, and what tells it from others: "" if only the server can say.
+
+    `checksums` are those that are known, in hexadecimal digits, by their algorithm.
+    """
 
     url: str
     size_bytes: int | None
     identity: str = ""
     is_attached: bool = False
+    checksums: Mapping[str, str] = field(default_factory=dict)
 
 
 class Workspace:
@@ -146,14 +150,8 @@ class Workspace:
             return False
         if known is None or not stat.S_ISREG(status.st_mode) or status.st_mode & 0o777:
             return False
-        if known.size_bytes is None or known.size_bytes > FETCH_MAX_BYTES:
-            raise PermissionError(
-                13, f"a Snakefile may read files of up to {FETCH_MAX_BYTES} bytes, not larger ones", path
-            )
-        content = self._content(known.url, known.size_bytes)
-        if len(content) != known.size_bytes:
-            raise OSError(errno.EIO, "its size is no longer the one that it had", path)
-        self._make_room(known.size_bytes)
+        content = self._content(known, path)
+        self._make_room(len(content))
         self._replace(Path(path), content, len(content), 0o600, status)
         return True
 
@@ -219,10 +217,20 @@ class Workspace:
             raise Outside(f"{path} lies outside of the working directory")
         return found
 
-    def _content(self, url: str, size_bytes: int) -> bytes:
+    def _content(self, place: Place, path: str) -> bytes:
+        """All of a file. Raises: OSError if it is too large, or other than it was; Refused."""
+        size_bytes = place.size_bytes  # None where its server does not tell
         data = bytearray()
-        while len(data) < size_bytes and (more := self._server.read(url, len(data), READ_BYTES)):
-            data += more
+        if size_bytes is None or size_bytes <= FETCH_MAX_BYTES:
+            wanted = FETCH_MAX_BYTES + 1 if size_bytes is None else size_bytes
+            while len(data) < wanted and (more := self._server.read(place.url, len(data), READ_BYTES)):
+                data += more
+        if max(size_bytes or 0, len(data)) > FETCH_MAX_BYTES:
+            raise PermissionError(
+                13, f"a Snakefile may read files of up to {FETCH_MAX_BYTES} bytes, not larger ones", path
+            )
+        if size_bytes not in (None, len(data)):
+            raise OSError(errno.EIO, "its size is no longer the one that it had", path)
         return bytes(data)
 
     def _walk(self, folder: str) -> Iterator[tuple[str, int | None]]:
