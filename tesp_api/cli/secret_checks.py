@@ -115,6 +115,10 @@ def _secrets(settings: Settings) -> Iterator[tuple[str, str]]:
     for name, site in settings.destinations.items():
         if site.private_token is not None:
             yield f"destinations.{name}.private_token", site.private_token.get_secret_value()
+    if settings.metrics.token is not None:
+        yield "metrics.token", settings.metrics.token.get_secret_value()
+    for name, receiver in settings.webhooks.receivers.items():
+        yield f"webhooks.receivers.{name}.secret", receiver.secret.get_secret_value()
 
 
 def _urls(settings: Settings) -> Iterator[tuple[str, str]]:

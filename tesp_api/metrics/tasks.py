@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from tesp_api.metrics.instruments import Count, Durations, Gauge, Instrument
-from tesp_api.metrics.timeline import Timeline
+from tesp_api.metrics.timeline import LONGEST_S, Timeline
 from tesp_api.tes.states import FINAL, TRANSITIONS, State
 from tesp_api.tes.times import now
 
@@ -130,7 +130,9 @@ class TaskMetrics:
         """An attempt is over, and its end is stored. `created_at` is the task's, if this was its first."""
         began_at = timeline.began_at
         if created_at is not None and began_at is not None:
-            self.phases.add(max(0.0, (began_at - created_at).total_seconds()), "queued", destination)
+            queued_s = max(0.0, (began_at - created_at).total_seconds())
+            if queued_s < LONGEST_S:
+                self.phases.add(queued_s, "queued", destination)
         for phase in timeline.phases():
             took_s = (phase.ended_at - phase.began_at).total_seconds()
             self.phases.add(took_s, phase.name, destination)

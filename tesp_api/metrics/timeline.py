@@ -18,7 +18,9 @@ _MOST_MARKS = 2_000
 _MOST_TRANSFERS = 2_000
 _UNTOLD_S = 1.0
 """A transfer is told of when it has taken so long."""
-_LONGEST_S = 10 * 366 * 86_400.0
+LONGEST_S = 10 * 366 * 86_400.0
+_FIRST_YEAR, _LAST_YEAR = 1970, 2500
+"""What lies beyond is no time of a worker, and cannot be written as a span's."""
 _MOST_BYTES = 10**18
 
 
@@ -139,7 +141,7 @@ def _phase(name: str, began: datetime, ended: datetime, exit_code: object = None
 
 
 def _is_sound(began: datetime, ended: datetime) -> bool:
-    return 0 <= (ended - began).total_seconds() < _LONGEST_S
+    return 0 <= (ended - began).total_seconds() < LONGEST_S
 
 
 def _at(event: Mapping[str, Any]) -> datetime | None:
@@ -151,7 +153,8 @@ def _time(text: object) -> datetime | None:
         at = datetime.fromisoformat(text) if isinstance(text, str) else None
     except ValueError:
         return None
-    return at if at is not None and at.tzinfo is not None else None
+    is_sound = at is not None and at.tzinfo is not None and _FIRST_YEAR < at.year < _LAST_YEAR
+    return at if is_sound else None
 
 
 def _number(value: object) -> int:

@@ -4,11 +4,12 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Protocol
 
+from tesp_api.errors import StoreUnavailable
 from tesp_api.metrics.instruments import Gauge, Instrument
 from tesp_api.tes.ids import made_at_s
 from tesp_api.tes.states import TRANSITIONS, State
 
-_RUNS_EVERY_S = 15.0
+_RUNS_EVERY_S = 60.0
 """Runs are counted, which may take a while of very many."""
 
 
@@ -62,14 +63,20 @@ class WorldMetrics:
         Raises:
             StoreUnavailable: `tesp_store_up` says so.
         """
-        self._store_up.set(0)
-        self._tasks.clear()
-        self._oldest.clear()
-        counts = await store.counts(None)
-        oldest = await store.oldest_queued()
-        self._tasks.replace({(state,): counts.get(state, 0) for state in TRANSITIONS})
-        self._oldest.set(0.0 if oldest is None else max(0.0, time.time() - made_at_s(oldest)))
-        self._store_up.set(1)
+        has_answered = False
+        try:
+            oldest = await store.oldest_queued()
+            has_answered = True
+            self._store_up.set(1)
+            self._oldest.set(0.0 if oldest is None else max(0.0, time.time() - made_at_s(oldest)))
+            counts = await store.counts(None)  # of very many tasks the first takes longer than a reader waits
+            self._tasks.replace({(state,): counts.get(state, 0) for state in TRANSITIONS})
+        except BaseException as error:
+            if isinstance(error, StoreUnavailable) or not has_answered:
+                self._store_up.set(0)
+                self._tasks.clear()
+                self._oldest.clear()
+            raise
 
     async def ask_runs(self, count_states: Callable[[], Awaitable[Mapping[State, int]]]) -> None:
         """Ask how many runs there are, if that was not asked a moment ago.
@@ -79,10 +86,9 @@ class WorldMetrics:
         """
         if time.monotonic() - self._runs_at < _RUNS_EVERY_S:
             return
-        self._runs.clear()
+        self._runs_at = time.monotonic()
         counts = await count_states()
         self._runs.replace({(state,): count for state, count in counts.items()})
-        self._runs_at = time.monotonic()
 
     def look_at(self, destinations: Sequence[Mapping[str, Any]]) -> None:
         """Take over how the destinations are, as `/tesp/v1/destinations` tells it."""

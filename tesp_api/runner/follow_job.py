@@ -41,6 +41,9 @@ _CHUNK_PAUSES_S = (0.1, 0.5, 2.0)
 _UNTOLD_GRACE_S = 600.0
 """So long a Pulsar may fail to report on a job that has not begun, as when its scheduler is away."""
 
+_RELAUNCH_EVERY_S = 60.0
+"""At most so often a job that waits is launched again, so that a Pulsar that fails at times can recover."""
+
 _A_MOMENT_S = 0.01
 
 _GONE = (JobState.ENDED, JobState.UNKNOWN)
@@ -329,6 +332,8 @@ class FollowJob:
         """
         is_waiting = status.state in (JobState.PENDING, JobState.WAITING)
         if not is_waiting or not self.transport.status_first or self._is_stopping:
+            return False
+        if time.monotonic() - self._launched_at < _RELAUNCH_EVERY_S:
             return False
         return self.health.has_failed_since(self.transport.name, self._launched_at)
 

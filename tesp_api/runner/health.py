@@ -5,6 +5,7 @@ Tasks that are at a destination already are not touched by any of this: they ask
 
 import asyncio
 import contextlib
+import contextvars
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -176,7 +177,11 @@ class Health:
         if circuit.is_open:
             _log.warning("no new tasks are sent to %s until it answers: %s", name, circuit.last_error)
             if name not in self._probes:
-                self._probes[name] = asyncio.create_task(self._probe(name), name=f"probe {name}")
+                self._probes[name] = asyncio.create_task(
+                    self._probe(name),
+                    name=f"probe {name}",
+                    context=contextvars.Context(),  # it says nothing of the task that met the outage
+                )
         else:
             _log.info("tasks are sent to %s again", name)
         self._changed()

@@ -67,12 +67,13 @@ class MongoCounts:
 
     async def _refresh(self) -> None:
         began_at = time.monotonic()
-        if self._until is None:
-            await self._take_census()
-        elif began_at >= self._census_due_at and (self._counting is None or self._counting.done()):
+        is_due = self._until is None or began_at >= self._census_due_at
+        if is_due and (self._counting is None or self._counting.done()):
             self._counting = asyncio.create_task(self._take_census(), name="count the tasks that have ended")
             self._counting.add_done_callback(_look_at)
             await asyncio.wait([self._counting], timeout=_PATIENCE_S)  # of few tasks it takes no longer
+        if self._until is None and self._counting is not None:  # it goes on if who asks does not wait for it
+            await asyncio.shield(self._counting)
         census, until = self._census, self._until  # which belong together, and may change meanwhile
         live = await self._count({"live": True, "state": {"$in": LIVE}}, Index.LIVE_STATES)
         ended = await self._count({"ended_at": {"$gt": until}, "state": {"$in": ENDED}}, Index.ENDINGS)

@@ -1,7 +1,8 @@
 """Delivers what is in the outbox: each notice until its receiver takes it, or it is given up.
 
 Receivers do not wait for each other. One that fails gets a pause that grows, for all that waits for it, and
-then one try at a time, until one succeeds. Several servers may do this upon one store.
+then one try at a time, until one succeeds. Several servers may do this upon one store, each by itself;
+a notice is tried by one of them at a time.
 """
 
 import asyncio
@@ -10,6 +11,7 @@ import logging
 import random
 import secrets
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -33,6 +35,9 @@ _LEASE_BEYOND_S = 30.0
 _LOOK_WAITING_S, _LOOK_IDLE_S = 1.0, 5.0
 _SWEEP_WAITING_S, _SWEEP_IDLE_S = 10.0, 600.0
 _STOP_S = 2.0
+_NAMES_A_SECOND = 10_000
+"""So many receivers are looked at: users may name very many."""
+_BETWEEN_PAUSES = 100
 
 _log = logging.getLogger(__name__)
 
@@ -62,6 +67,7 @@ class Deliveries:
     _targets: Targets = field(init=False)
     _rung: asyncio.Event = field(init=False, default_factory=asyncio.Event)
     _tries: set["asyncio.Task[None]"] = field(init=False, default_factory=set)
+    _own: Counter[str] = field(init=False, default_factory=Counter)
     _loop: "asyncio.Task[None] | None" = field(init=False, default=None)
     _sweep_at: float = field(init=False, default=0.0)
 
@@ -72,6 +78,7 @@ class Deliveries:
     async def start(self) -> None:
         """Begin to deliver; returns at once."""
         await self._sender.open()
+        self._sweep_at = time.monotonic() + _SWEEP_IDLE_S  # what waited while no server ran is tried before
         self.bell.listen(lambda _: self._rung.set())
         self._loop = asyncio.create_task(self._deliver_for_ever(), name="deliver webhooks")
 
@@ -109,9 +116,11 @@ class Deliveries:
         is_away = False
         while True:
             self._rung.clear()
-            wait_s = _LOOK_WAITING_S
+            wait_s, pause_s = _LOOK_WAITING_S, 0.0
             try:
-                if not await self._look():
+                waiting = await self._look()
+                pause_s = min(_LOOK_WAITING_S, waiting / _NAMES_A_SECOND)
+                if not waiting:
                     wait_s = _LOOK_IDLE_S
                 is_away = False
             except StoreUnavailable as error:
@@ -120,22 +129,25 @@ class Deliveries:
                 is_away = True
             except Exception:
                 _log.exception("webhooks could not be looked after")
+            await asyncio.sleep(pause_s)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._rung.wait(), wait_s)
 
-    async def _look(self) -> bool:
-        """Begin all tries that may begin now; whether anything waits."""
-        names = await self.outbox.receivers()
-        for name in names:
+    async def _look(self) -> int:
+        """Begin all tries that may begin now; for how many receivers anything waits."""
+        names = set(await self.outbox.receivers())
+        for number, name in enumerate(names):
+            if number % _BETWEEN_PAUSES == 0:
+                await asyncio.sleep(0)
             line = self.lines.setdefault(name, Line())
             if (room := self._room(name, line)) > 0:
                 lease_s = self.settings.webhooks.timeout_s + _LEASE_BEYOND_S
                 for notice in await self.outbox.claim(name, limit=room, lease_s=lease_s):
-                    self._begin(notice, line)
+                    self._begin(notice, line, owner_of(name) if is_own(name) else None)
         for name in [name for name, line in self.lines.items() if name not in names and not line.running]:
             del self.lines[name]
         await self._sweep(bool(names))
-        return bool(names)
+        return len(names)
 
     def _room(self, name: str, line: Line) -> int:
         """How many tries may begin."""
@@ -143,18 +155,18 @@ class Deliveries:
             return 0
         room = (1 if line.failures else _RECEIVER_AT_ONCE) - line.running
         if is_own(name):
-            own = {other: one.running for other, one in self.lines.items() if is_own(other)}
-            of_owner = sum(n for other, n in own.items() if owner_of(other) == owner_of(name))
-            room = min(room, _OWNER_AT_ONCE - of_owner, _OWN_AT_ONCE - sum(own.values()))
+            room = min(room, _OWNER_AT_ONCE - self._own[owner_of(name)], _OWN_AT_ONCE - self._own.total())
         return room
 
-    def _begin(self, notice: Notice, line: Line) -> None:
+    def _begin(self, notice: Notice, line: Line, owner: str | None) -> None:
         line.running += 1
-        trying = asyncio.create_task(self._try(notice, line), name=f"webhook {notice.event_id}")
+        if owner is not None:
+            self._own[owner] += 1
+        trying = asyncio.create_task(self._try(notice, line, owner), name=f"webhook {notice.event_id}")
         self._tries.add(trying)
         trying.add_done_callback(self._tries.discard)
 
-    async def _try(self, notice: Notice, line: Line) -> None:
+    async def _try(self, notice: Notice, line: Line, owner: str | None) -> None:
         try:
             outcome = await self._outcome(notice, line)
             await self.outbox.settle(notice, outcome)
@@ -164,6 +176,10 @@ class Deliveries:
             _log.exception("webhook %s could not be tried", notice.event_id)
         finally:
             line.running -= 1
+            if owner is not None:
+                self._own[owner] -= 1
+                if not self._own[owner]:
+                    del self._own[owner]
             self._rung.set()
 
     async def _outcome(self, notice: Notice, line: Line) -> Outcome:
@@ -171,9 +187,8 @@ class Deliveries:
         about = About.from_json(notice.about)
         try:
             target = self._targets.of(notice, about)
-        except Unknown as why:
-            _log.warning("webhook %s to %s is given up: %s", notice.event_id, shown, why)
-            return Outcome("given_up", str(why))
+        except Unknown as why:  # at another server, or after the next start, the settings may be others
+            return self._failed(notice, line, str(why))
         body = body_of(notice, about, self.settings)
         answer = await self._send(target, notice.event_id, body)
         if answer.is_taken:
@@ -184,12 +199,16 @@ class Deliveries:
         if answer.is_gone:
             _log.warning("webhook %s to %s is given up: %s", notice.event_id, shown, answer.said)
             return Outcome("given_up", answer.said)
+        return self._failed(notice, line, answer.said)
+
+    def _failed(self, notice: Notice, line: Line, said: str) -> Outcome:
         line.failures += 1
-        line.said = answer.said
+        line.said = said
         line.paused_until = time.monotonic() + self._pause_s(line.failures)
         if line.failures == 1:
-            _log.warning("webhook to %s failed, and is tried again: %s", shown, answer.said)
-        return Outcome("waiting", answer.said, self._pause_s(notice.tries))
+            shown = shown_receiver(notice.receiver)
+            _log.warning("webhook to %s failed, and is tried again: %s", shown, said)
+        return Outcome("waiting", said, self._pause_s(notice.tries))
 
     async def _send(self, target: Target, message_id: str, body: bytes) -> Answer:
         headers = signed_headers(message_id, now(), body, target.secret)

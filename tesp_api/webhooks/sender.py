@@ -18,7 +18,8 @@ from tesp_api.settings import Settings
 from tesp_api.storage.url_rules import worker_rules
 from tesp_api.worker.rules import Rules
 
-_LOOKUPS_AT_ONCE = 8
+_LOOKUPS_AT_ONCE = {True: 64, False: 8}
+"""By whether tasks name the URL: their names may be ones that nobody answers for."""
 _GONE = 410
 
 
@@ -43,15 +44,16 @@ class Sender:
         self._timeout_s = settings.webhooks.timeout_s
         # What the operator trusts with the requests of S3 is not for what tasks name.
         self._rules = worker_rules(settings)._replace(trusted=())
-        self._pool: ThreadPoolExecutor | None = None
+        self._pools: list[ThreadPoolExecutor] = []
         self._sessions: dict[bool, aiohttp.ClientSession] = {}
 
     async def open(self) -> None:
         """Must be called before anything is sent."""
         # Lookups may hang: other parts of the server must not wait for their threads.
-        self._pool = ThreadPoolExecutor(_LOOKUPS_AT_ONCE, "webhook-lookup")
-        for is_guarded in (True, False):
-            resolver = _Resolver(self._pool, self._rules if is_guarded else None)
+        for is_guarded, lookups in _LOOKUPS_AT_ONCE.items():
+            pool = ThreadPoolExecutor(lookups, "webhook-lookup")
+            self._pools.append(pool)
+            resolver = _Resolver(pool, self._rules if is_guarded else None)
             self._sessions[is_guarded] = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(resolver=resolver, use_dns_cache=False, limit=0),
                 cookie_jar=aiohttp.DummyCookieJar(),
@@ -63,8 +65,9 @@ class Sender:
         for session in self._sessions.values():
             await session.close()
         self._sessions.clear()
-        if self._pool is not None:
-            self._pool.shutdown(wait=False, cancel_futures=True)
+        for pool in self._pools:
+            pool.shutdown(wait=False, cancel_futures=True)
+        self._pools.clear()
 
     async def send(self, url: str, headers: dict[str, str], body: bytes, *, is_guarded: bool) -> Answer:
         """Send one message; does not raise for anything that the receiver, or the way there, does."""

@@ -7,6 +7,8 @@ together, and those who stand at the same place share one read: what a thousand 
 
 import asyncio
 import contextlib
+import contextvars
+import logging
 import time
 from collections.abc import Awaitable, Callable, Hashable, Iterator
 from typing import Any, TypeVar, cast
@@ -16,6 +18,8 @@ from tesp_api.api.live.crowd import Bystander, Crowd, Source, Write
 from tesp_api.api.live.frames import Step
 from tesp_api.bell import Bell
 from tesp_api.errors import TespError
+
+_log = logging.getLogger(__name__)
 
 LOOK_ALONE_S = 15.0
 """Where this server alone writes, every write rings; this is for the case that a ring got lost."""
@@ -102,7 +106,9 @@ class Topic:
         """Those who wait are told, once more if that is being done just now."""
         self._is_untold = True
         if self._crowd and (self._telling is None or self._telling.done()):
-            self._telling = asyncio.create_task(self._tell_crowd(), name="tell followers")
+            self._telling = asyncio.create_task(
+                self._tell_crowd(), name="tell followers", context=contextvars.Context()
+            )
 
     async def _tell_crowd(self) -> None:
         while self._is_untold:
@@ -116,6 +122,9 @@ class Topic:
         try:
             return await self.share((name, place), lambda: after(place))
         except TespError:  # whoever goes on alone sees it, too
+            return None
+        except Exception:
+            _log.exception("what followers wait for could not be read for all of them")
             return None
 
     def wake(self) -> None:
@@ -155,7 +164,9 @@ class LiveHub:
         topic.followers += 1
         self._followers += 1
         if self._ticking is None or self._ticking.done() or self._ticking.cancelling():
-            self._ticking = asyncio.create_task(self._tick(), name="wake followers")
+            self._ticking = asyncio.create_task(
+                self._tick(), name="wake followers", context=contextvars.Context()
+            )
         try:
             yield topic
         finally:

@@ -1,5 +1,6 @@
 """Tasks' own webhooks by the API, and who sees what became of them."""
 
+import asyncio
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Any
@@ -123,3 +124,21 @@ async def test_tasks_in_bulk_have_theirs(connected: Connect, outbox: Outbox) -> 
         assert (await client.post("/tesp/v1/tasks:bulk", json=body, headers=as_("alice"))).status_code == 200
         assert await outbox.receivers() == ["https://hooks.example.org alice"]
         assert await outbox.waiting() == {"https://hooks.example.org alice": 1}
+
+
+async def test_a_receiver_that_one_server_does_not_know_loses_nothing(
+    connected: Connect, outbox: Outbox, store: TaskStore, settings: Settings
+) -> None:
+    """As while a new receiver comes into the settings of several servers, one after the other."""
+    async with connected(receivers={"portal": PORTAL}) as client:
+        task_id = await create_as(client, "alice")
+    other = Deliveries(outbox, store.notices, settings)
+    await other.start()
+    try:
+        async with asyncio.timeout(20):
+            while not any(line.failures for line in other.lines.values()):  # noqa: ASYNC110 - nobody tells
+                await asyncio.sleep(0.02)
+    finally:
+        await other.stop()
+    (seen,) = await outbox.deliveries(task_id)
+    assert (seen.fate, seen.said) == ("waiting", "the settings have no webhooks.receivers.portal any more")

@@ -12,6 +12,7 @@ import pytest
 from tesp_api.bell import Bell
 from tesp_api.errors import PulsarRefused, PulsarUnavailable, StoreUnavailable
 from tesp_api.pulsar.base import JobState
+from tesp_api.runner import follow_job
 from tesp_api.runner.gateway import Gateway
 from tesp_api.runner.scheduler import Scheduler
 from tesp_api.settings import Settings
@@ -290,8 +291,11 @@ async def test_a_job_whose_worker_never_began_is_tried_under_a_new_id(stage: Sta
     assert len(task.logs) == 2
 
 
-async def test_a_job_that_pulsar_may_have_forgotten_is_launched_again(stage: Stage) -> None:
+async def test_a_job_that_pulsar_may_have_forgotten_is_launched_again(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Pulsar was killed when it had taken the job; that it was away only others have seen."""
+    monkeypatch.setattr(follow_job, "_RELAUNCH_EVERY_S", 0.0)
     stage.pulsar.status_first = True
     task_id = await stage.submit()
     job_id = f"{task_id}-1"
