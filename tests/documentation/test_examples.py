@@ -21,7 +21,10 @@ def _bare(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def loaded(text: str) -> Settings:
-    Path("settings.toml").write_text(text)
+    """The settings, with a secret wherever they name a file that has one."""
+    secret = Path("secret").absolute()
+    secret.write_text("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwMfKQ9r8GKYo=")
+    Path("settings.toml").write_text(re.sub(r'(_file = )"/[^"]+"', rf'\1"{secret}"', text))
     return load_settings()
 
 

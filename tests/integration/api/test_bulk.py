@@ -9,6 +9,7 @@ import pytest
 
 from tesp_api.errors import StoreUnavailable
 from tesp_api.store.base import OnceKey, Task, TaskQuery, TaskStore
+from tesp_api.store.outbox import Watch
 from tesp_api.store.usage import Cap
 from tests.integration.api.life import TES, RingingBell
 
@@ -101,7 +102,14 @@ class Failing:
         self._error = error
         self._but_for = but_for
 
-    async def __call__(self, one: Task, *, once: OnceKey | None = None, caps: Sequence[Cap] = ()) -> str:
+    async def __call__(
+        self,
+        one: Task,
+        *,
+        once: OnceKey | None = None,
+        caps: Sequence[Cap] = (),
+        watch: Watch | None = None,
+    ) -> str:
         if one.request.get("name") == self._but_for:
             return await self._create(one, once=once)
         raise self._error
