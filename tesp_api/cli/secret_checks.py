@@ -15,7 +15,16 @@ from tesp_api.settings import Settings
 from tesp_api.settings_sources import secret_files, settings_file
 
 _SECRET_KEYS = ("password", "token", "secret", "access_key", "_key")
-_EXAMPLES = frozenset({"0123456789abcdef0123456789abcdef", "...", "changeme", "secret", "password"})
+_EXAMPLES = frozenset(
+    {
+        "0123456789abcdef0123456789abcdef",
+        "...",
+        "changeme",
+        "secret",
+        "password",
+        "replace-me-by-openssl-rand-hex-32",
+    }
+)
 _DEFAULT_LOGINS = frozenset({"guest:guest", "admin:admin", "root:root", "root:example"})
 _OPEN_TO_ALL = 0o007
 _OPEN_TO_GROUP = 0o070
