@@ -11,11 +11,12 @@ from urllib.parse import urlsplit
 import uvicorn
 
 from tesp_api.api.application import build_api
-from tesp_api.app import build_accounts, build_authenticators, build_store
+from tesp_api.app import build_accounts, build_authenticators, build_outbox, build_store
 from tesp_api.bell import Bell
 from tesp_api.cli.http_protocol import LimitedHttpProtocol
 from tesp_api.settings import Settings
 from tesp_api.store.accounts import Accounts
+from tesp_api.webhooks.deliveries import Deliveries
 from tests.fakes.workshop import workflows_over
 
 _TIMEOUT_S = 30
@@ -47,6 +48,7 @@ def live_api(
         authenticators=build_authenticators(settings, accounts),
         next_destination=lambda *_: "local",
         workflows=workflows_over(store, settings),
+        webhooks=Deliveries(build_outbox(settings, store), store.notices, settings),
         lifespan=lifespan,
     )
     config = uvicorn.Config(app, http=LimitedHttpProtocol, host="127.0.0.1", port=0, log_level="critical")
