@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from functools import partial
 from types import MappingProxyType
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from fastapi import FastAPI
 
@@ -13,17 +13,14 @@ from tesp_api.api.application import build_api
 from tesp_api.api.auth.api_tokens import TokenAuthenticator
 from tesp_api.api.auth.authenticator import Authenticator
 from tesp_api.api.auth.basic import BasicAuthenticator
-from tesp_api.api.auth.oidc import OidcAuthenticator
 from tesp_api.api.channel import ChannelEndpoints, build_channel
 from tesp_api.api.channel_listener import SOCKET_NAME, ChannelListener
 from tesp_api.api.creation import Creation
 from tesp_api.bell import Bell
 from tesp_api.metrics.page import Metrics
-from tesp_api.pulsar.amqp import AmqpPulsar
 from tesp_api.pulsar.base import PulsarTransport
 from tesp_api.pulsar.embedded import EmbeddedPulsar
 from tesp_api.pulsar.mailbox import Mailbox, MemoryMailbox
-from tesp_api.pulsar.rest import RestPulsar
 from tesp_api.runner.gateway import Gateway
 from tesp_api.runner.gateway_lender import GatewayLender
 from tesp_api.runner.lending import StorageLender
@@ -40,10 +37,6 @@ from tesp_api.storage.work_orders import WorkOrders
 from tesp_api.store.accounts import Accounts
 from tesp_api.store.base import TaskStore
 from tesp_api.store.folder_lock import FolderLock
-from tesp_api.store.mongo import MongoTaskStore
-from tesp_api.store.mongo_accounts import MongoAccounts
-from tesp_api.store.mongo_outbox import MongoOutbox
-from tesp_api.store.mongo_runs import MongoRunStore
 from tesp_api.store.outbox import Outbox
 from tesp_api.store.runs import RunStore
 from tesp_api.store.server_id import server_id
@@ -63,6 +56,12 @@ from tesp_api.wes.run_creation import RunCreation
 from tesp_api.wes.run_tasks import HostParts
 from tesp_api.wes.task_ends import LOOK_ALONE_S, LOOK_BESIDE_OTHERS_S, TaskEnds
 from tesp_api.wes.workflows import Workflows
+
+if TYPE_CHECKING:
+    from tesp_api.store.mongo import MongoTaskStore
+
+# What only some settings ask for is imported where it is built: pymongo, aio-pika, aiohttp and httpx are half
+# of a second of a server's start.
 
 _log = logging.getLogger(__name__)
 
@@ -197,6 +196,8 @@ def create_app(
 def build_store(settings: Settings) -> TaskStore:
     """The store that the settings ask for, not yet open."""
     if settings.store.kind == "mongodb":
+        from tesp_api.store.mongo import MongoTaskStore
+
         return MongoTaskStore(settings.store.url.get_secret_value(), database=settings.store.database)
     return SqliteTaskStore(settings.data_dir)
 
@@ -204,14 +205,18 @@ def build_store(settings: Settings) -> TaskStore:
 def build_run_store(settings: Settings, tasks: TaskStore) -> RunStore:
     """The workflow runs in the database of that store, which opens and closes it."""
     if settings.store.kind == "mongodb":
-        return MongoRunStore(cast(MongoTaskStore, tasks))
+        from tesp_api.store.mongo_runs import MongoRunStore
+
+        return MongoRunStore(cast("MongoTaskStore", tasks))
     return SqliteRunStore(cast(SqliteTaskStore, tasks))
 
 
 def build_outbox(settings: Settings, tasks: TaskStore) -> Outbox:
     """The outbox in the database of that store, which opens and closes it."""
     if settings.store.kind == "mongodb":
-        return MongoOutbox(cast(MongoTaskStore, tasks))
+        from tesp_api.store.mongo_outbox import MongoOutbox
+
+        return MongoOutbox(cast("MongoTaskStore", tasks))
     return SqliteOutbox(cast(SqliteTaskStore, tasks))
 
 
@@ -223,6 +228,8 @@ def build_engines(settings: Settings) -> Mapping[str, WorkflowEngine]:
 def build_accounts(settings: Settings) -> Accounts:
     """The users and tokens of that store, not yet open."""
     if settings.store.kind == "mongodb":
+        from tesp_api.store.mongo_accounts import MongoAccounts
+
         return MongoAccounts(settings.store.url.get_secret_value(), database=settings.store.database)
     return SqliteAccounts(settings.data_dir)
 
@@ -235,6 +242,8 @@ def build_authenticators(settings: Settings, accounts: Accounts) -> list[Authent
     if "basic" in settings.auth.modes:
         found.append(BasicAuthenticator(accounts, settings.limits.logins))
     if "oidc" in settings.auth.modes:
+        from tesp_api.api.auth.oidc import OidcAuthenticator
+
         found.append(OidcAuthenticator(settings.issuers))
     return found
 
@@ -305,6 +314,8 @@ def build_transports(
         if site.kind == "embedded":
             transports[name] = EmbeddedPulsar(name, settings.data_dir / "pulsar", python=site.site_python)
         elif site.kind == "amqp":
+            from tesp_api.pulsar.amqp import AmqpPulsar
+
             transports[name] = AmqpPulsar(
                 name,
                 _url_of(site),
@@ -316,6 +327,8 @@ def build_transports(
                 alone=settings.store.kind == "sqlite",
             )
         else:
+            from tesp_api.pulsar.rest import RestPulsar
+
             transports[name] = RestPulsar(
                 name,
                 _url_of(site),

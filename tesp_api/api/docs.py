@@ -13,8 +13,7 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from tesp_api.api.answers import json_answer
-from tesp_api.api.auth.authenticator import Authenticator
-from tesp_api.api.auth.oidc import OidcAuthenticator, SignIn
+from tesp_api.api.auth.authenticator import Authenticator, SignIn
 from tesp_api.api.docs_login import REDIRECT_PAGE, REDIRECT_PATH, page_login, with_login
 
 _PAGE = """<!DOCTYPE html>
@@ -59,7 +58,7 @@ class DocsEndpoints:
     def __init__(self, document: dict[str, Any], authenticators: Sequence[Authenticator]) -> None:
         self._document = document
         self._schemes = list(dict.fromkeys(one.scheme for one in authenticators))
-        self._oidc = [one for one in authenticators if isinstance(one, OidcAuthenticator)]
+        self._authenticators = authenticators
 
     def routes(self) -> list[BaseRoute]:
         """The endpoints as routes."""
@@ -86,4 +85,4 @@ class DocsEndpoints:
         return json_answer(with_login(self._document, self._schemes, await self._sign_ins()))
 
     async def _sign_ins(self) -> list[SignIn]:
-        return [sign_in for one in self._oidc for sign_in in await one.sign_ins()]
+        return [sign_in for one in self._authenticators for sign_in in await one.sign_ins()]

@@ -5,8 +5,7 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from tesp_api.api.auth.authenticator import Scheme
-from tesp_api.api.auth.oidc import SignIn
+from tesp_api.api.auth.authenticator import Scheme, SignIn
 
 Json = dict[str, Any]
 

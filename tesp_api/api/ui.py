@@ -15,8 +15,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from tesp_api.api.auth.authenticator import Authenticator
-from tesp_api.api.auth.oidc import OidcAuthenticator, SignIn
+from tesp_api.api.auth.authenticator import Authenticator, SignIn
 from tesp_api.settings import Settings
 from tesp_api.web.assets import load_assets
 
@@ -48,7 +47,7 @@ class UiEndpoints:
         self._root_path = settings.server.root_path
         self._with_runs = with_runs
         self._ways = [] if settings.auth.is_open else list(settings.auth.modes)
-        self._oidc = [one for one in authenticators if isinstance(one, OidcAuthenticator)]
+        self._authenticators = authenticators
         self._assets = load_assets()
 
     def routes(self) -> list[BaseRoute]:
@@ -66,7 +65,7 @@ class UiEndpoints:
 
     async def show_page(self, request: Request) -> Response:
         """The page, which finds out by its address what to show."""
-        sign_ins = [sign_in for one in self._oidc for sign_in in await one.sign_ins()]
+        sign_ins = [sign_in for one in self._authenticators for sign_in in await one.sign_ins()]
         connect = " ".join(("'self'", *_origins(one.token_url for one in sign_ins)))
         headers = {"Content-Security-Policy": _POLICY.format(connect=connect), "Cache-Control": "no-cache"}
         return _answer(request, self._page(sign_ins).encode(), "text/html; charset=utf-8", headers)

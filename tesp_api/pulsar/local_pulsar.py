@@ -21,6 +21,7 @@ from tesp_api.pulsar.local_job import LocalJob
 from tesp_api.pulsar.plain_path import plain_path
 from tesp_api.pulsar.processes import kill_tree, wait_for_end
 from tesp_api.pulsar.quick_launch import launch_by_vfork
+from tesp_api.pulsar.spared_imports import spared_imports
 
 MANAGER = "_default_"
 RECORDS = ("active-jobs", "preprocessing-jobs", "postprocessing-jobs")
@@ -70,7 +71,7 @@ class LocalPulsar:
         self._app: Any = None
 
     def start(self) -> None:
-        """Import Pulsar, which takes a second or two, and start it.
+        """Import Pulsar, which takes half a second, and start it.
 
         Nothing is written outside the folder, and no signal handler or log handler is touched.
         """
@@ -79,8 +80,9 @@ class LocalPulsar:
         for noisy in ("pulsar", "galaxy"):
             if logging.getLogger(noisy).level == logging.NOTSET:
                 logging.getLogger(noisy).setLevel(logging.WARNING)
-        from galaxy import job_metrics
-        from pulsar.core import PulsarApp
+        with spared_imports():
+            from galaxy import job_metrics
+            from pulsar.core import PulsarApp
 
         metrics: Any = job_metrics
         plain = plain_path(self._folder)

@@ -7,16 +7,17 @@ and POST policies; the algorithm is botocore's.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote, urlencode, urlsplit
-
-from botocore.auth import S3SigV4PostAuth, S3SigV4QueryAuth
-from botocore.awsrequest import AWSRequest
-from botocore.credentials import Credentials
 
 from tesp_api.errors import Fault, InvalidRequest
 from tesp_api.settings import CredentialSettings
 from tesp_api.worker.urls import split_s3
+
+if TYPE_CHECKING:
+    from botocore.credentials import Credentials
+
+# botocore is imported where it is needed: servers without S3 do not load it
 
 EXPIRES_S = 3600
 LONGEST_S = 7 * 24 * 3600
@@ -81,6 +82,9 @@ class S3Signer:
         keys = _keys_of(rule)
         if keys is None:
             return SignedRequest(method, address, {})
+        from botocore.auth import S3SigV4QueryAuth
+        from botocore.awsrequest import AWSRequest
+
         request = AWSRequest(method=method, url=address)
         S3SigV4QueryAuth(keys, "s3", rule.region, expires=expires_s).add_auth(request)
         return SignedRequest(method, str(request.url), {})
@@ -110,8 +114,11 @@ class S3Signer:
 
 
 def _signed_policy(
-    policy: dict[str, Any], address: str, keys: Credentials, rule: CredentialSettings
+    policy: dict[str, Any], address: str, keys: "Credentials", rule: CredentialSettings
 ) -> dict[str, str]:
+    from botocore.auth import S3SigV4PostAuth
+    from botocore.awsrequest import AWSRequest
+
     request = AWSRequest(method="POST", url=address)
     request.context["s3-presign-post-policy"] = policy
     S3SigV4PostAuth(keys, "s3", rule.region).add_auth(request)
@@ -144,9 +151,11 @@ def address_of(bucket: str, key: str, rule: CredentialSettings) -> str:
     return f"{parts.scheme}://{bucket}.{parts.netloc}{parts.path}/{path}"
 
 
-def _keys_of(rule: CredentialSettings) -> Credentials | None:
+def _keys_of(rule: CredentialSettings) -> "Credentials | None":
     if rule.access_key_id is None or rule.secret_access_key is None:
         return None
+    from botocore.credentials import Credentials
+
     token = rule.session_token.get_secret_value() if rule.session_token else None
     return Credentials(
         rule.access_key_id.get_secret_value(), rule.secret_access_key.get_secret_value(), token

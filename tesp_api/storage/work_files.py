@@ -11,7 +11,6 @@ from tesp_api.settings import Settings
 from tesp_api.storage.credentials import Credentials
 from tesp_api.storage.s3_signing import S3Signer
 from tesp_api.storage.work_files_local import Found, LocalWorkFiles
-from tesp_api.storage.work_files_s3 import S3WorkFiles
 from tesp_api.storage.work_places import base_url
 from tesp_api.tes.urls import scheme_of
 
@@ -65,5 +64,7 @@ def why_elsewhere(base_url: str, run_id: str, work_url: str) -> str:
 def build_work_files(settings: Settings, credentials: Credentials, signer: S3Signer) -> WorkFiles:
     """The one that the settings ask for, not yet open."""
     if scheme_of(base_url(settings)) == "s3":
+        from tesp_api.storage.work_files_s3 import S3WorkFiles  # httpx: not for servers without S3
+
         return S3WorkFiles(base_url(settings), credentials, signer)
     return LocalWorkFiles(base_url(settings))

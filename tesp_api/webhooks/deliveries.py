@@ -14,16 +14,20 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from tesp_api.bell import Bell
 from tesp_api.errors import StoreUnavailable
 from tesp_api.settings import Settings
 from tesp_api.store.outbox import Bounds, Delivery, Notice, Outbox, Outcome
 from tesp_api.tes.times import now
+from tesp_api.webhooks.answer import Answer
 from tesp_api.webhooks.messages import body_of, message, signed_headers
-from tesp_api.webhooks.sender import Answer, Sender
 from tesp_api.webhooks.targets import Target, Targets, Unknown
 from tesp_api.webhooks.watches import About, is_own, owner_of, shown_receiver
+
+if TYPE_CHECKING:
+    from tesp_api.webhooks.sender import Sender
 
 KEPT_S = 86_400.0
 """So long one can see what became of a notice."""
@@ -63,7 +67,8 @@ class Deliveries:
     bell: Bell
     settings: Settings
     lines: dict[str, Line] = field(default_factory=dict)
-    _sender: Sender = field(init=False)
+    _sender: "Sender | None" = field(init=False, default=None)
+    _making: asyncio.Lock = field(init=False, default_factory=asyncio.Lock)
     _targets: Targets = field(init=False)
     _rung: asyncio.Event = field(init=False, default_factory=asyncio.Event)
     _tries: set["asyncio.Task[None]"] = field(init=False, default_factory=set)
@@ -72,12 +77,10 @@ class Deliveries:
     _sweep_at: float = field(init=False, default=0.0)
 
     def __post_init__(self) -> None:
-        self._sender = Sender(self.settings)
         self._targets = Targets(self.settings)
 
     async def start(self) -> None:
         """Begin to deliver; returns at once."""
-        await self._sender.open()
         self._sweep_at = time.monotonic() + _SWEEP_IDLE_S  # what waited while no server ran is tried before
         self.bell.listen(lambda _: self._rung.set())
         self._loop = asyncio.create_task(self._deliver_for_ever(), name="deliver webhooks")
@@ -92,7 +95,9 @@ class Deliveries:
         for one in list(self._tries):
             one.cancel()
         await asyncio.gather(*self._tries, return_exceptions=True)
-        await self._sender.aclose()
+        if self._sender is not None:
+            await self._sender.aclose()
+            self._sender = None
 
     async def send_test(self, name: str) -> Answer:
         """Send a message of type `webhook.test` to a receiver of the settings, once.
@@ -212,7 +217,21 @@ class Deliveries:
 
     async def _send(self, target: Target, message_id: str, body: bytes) -> Answer:
         headers = signed_headers(message_id, now(), body, target.secret)
-        return await self._sender.send(target.url, headers, body, is_guarded=target.is_guarded)
+        sender = self._sender or await self._opened_sender()
+        return await sender.send(target.url, headers, body, is_guarded=target.is_guarded)
+
+    async def _opened_sender(self) -> "Sender":
+        async with self._making:
+            if self._sender is None:
+                made = await asyncio.to_thread(self._make_sender)
+                await made.open()
+                self._sender = made
+            return self._sender
+
+    def _make_sender(self) -> "Sender":
+        from tesp_api.webhooks.sender import Sender  # aiohttp: not for servers that send nothing
+
+        return Sender(self.settings)
 
     def _pause_s(self, failures: int) -> float:
         """Longer with each failure; of several that failed together each one somewhat different."""

@@ -7,7 +7,6 @@ differently the next time gains nothing. Redirects are not followed, and proxies
 import asyncio
 import socket
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
 
 import aiohttp
@@ -16,21 +15,12 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 
 from tesp_api.settings import Settings
 from tesp_api.storage.url_rules import worker_rules
+from tesp_api.webhooks.answer import Answer
 from tesp_api.worker.rules import Rules
 
 _LOOKUPS_AT_ONCE = {True: 64, False: 8}
 """By whether tasks name the URL: their names may be ones that nobody answers for."""
 _GONE = 410
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What came of sending a message; `said` is for people and has no secrets."""
-
-    is_taken: bool
-    said: str
-    is_gone: bool = False
-    """The receiver does not want any more."""
 
 
 class AddressRefused(OSError):

@@ -6,7 +6,7 @@ import pytest
 
 from tesp_api.errors import StagingRefused
 from tesp_api.settings import CredentialSettings
-from tesp_api.storage import presigned
+from tesp_api.storage import s3_listing
 from tesp_api.storage.presigned import presign_task
 from tesp_api.storage.s3_signing import S3Signer
 from tesp_api.worker.errors import StagingError
@@ -58,7 +58,7 @@ async def test_what_cannot_be_listed_is_refused_with_the_servers_reason(bucket: 
 async def test_a_directory_with_too_many_files_is_refused(
     bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(presigned, "MOST_KEYS", 2)
+    monkeypatch.setattr(s3_listing, "MOST_KEYS", 2)
     for number in range(3):
         bucket.store(f"tree/{number}")
     with pytest.raises(StagingRefused, match="more than 2 files"):

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from tesp_api.settings import Settings
-from tesp_api.webhooks.sender import Answer, Sender
+from tesp_api.webhooks.answer import Answer
+from tesp_api.webhooks.sender import Sender
 from tests.services.webhook_receiver import WebhookReceiver
 
 _real_lookup = socket.getaddrinfo

@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import ClassVar
 
-from tesp_api.api.auth.authenticator import Proof, Scheme
+from tesp_api.api.auth.authenticator import Proof, Scheme, SignIn
 from tesp_api.api.auth.basic import local_identity
 from tesp_api.api.auth.identity import Action
 from tesp_api.errors import NotAuthenticated
@@ -49,6 +49,9 @@ class TokenAuthenticator:
     def claimed(self, credentials: str) -> str:
         form = _FORM.fullmatch(credentials)
         return f"token {form[1]}" if form else ""
+
+    async def sign_ins(self) -> list[SignIn]:
+        return []
 
     async def authenticate(self, credentials: str, *, place: str = "") -> Proof:
         form = _FORM.fullmatch(credentials)

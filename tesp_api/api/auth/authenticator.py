@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import ClassVar, Literal, Protocol
+from typing import ClassVar, Literal, NamedTuple, Protocol
 
 from tesp_api.api.auth.identity import Identity
 
@@ -15,6 +15,16 @@ class Proof:
 
     identity: Identity
     ends_at: datetime | None = None
+
+
+class SignIn(NamedTuple):
+    """Where the page of the documentation sends people to log in; no URLs if the issuer is away."""
+
+    name: str
+    client_id: str
+    discovery_url: str
+    authorization_url: str | None
+    token_url: str | None
 
 
 class Authenticator(Protocol):
@@ -44,3 +54,6 @@ class Authenticator(Protocol):
             NotAuthenticated: they are wrong, or no longer good.
             AuthenticationBusy, StoreUnavailable: it cannot be said now.
         """
+
+    async def sign_ins(self) -> "list[SignIn]":
+        """Where people are sent to log in; none if they type their credentials."""

@@ -4,7 +4,7 @@ import base64
 import binascii
 from typing import ClassVar
 
-from tesp_api.api.auth.authenticator import Proof, Scheme
+from tesp_api.api.auth.authenticator import Proof, Scheme, SignIn
 from tesp_api.api.auth.identity import LOCAL, Identity
 from tesp_api.api.auth.passwords import MOST_BYTES, PasswordChecker
 from tesp_api.errors import NotAuthenticated
@@ -32,6 +32,9 @@ class BasicAuthenticator:
         except NotAuthenticated:
             return ""
         return f"user {name}" if USER_NAME.fullmatch(name) else ""
+
+    async def sign_ins(self) -> list[SignIn]:
+        return []
 
     async def authenticate(self, credentials: str, *, place: str = "") -> Proof:
         name, password = _read(credentials)

@@ -12,12 +12,12 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 from joserfc import jws
 from joserfc.errors import JoseError, SecurityWarning
 
-from tesp_api.api.auth.authenticator import Proof, Scheme
+from tesp_api.api.auth.authenticator import Proof, Scheme, SignIn
 from tesp_api.api.auth.identity import EVERYTHING, Action, Identity
 from tesp_api.api.auth.issuer_keys import IssuerKeys
 from tesp_api.errors import NotAuthenticated
@@ -35,16 +35,6 @@ _TEXT_MAX_LENGTH = 255
 _LATEST = 100e9  # in the year 5138: later ones are as good as never
 
 Json = dict[str, Any]
-
-
-class SignIn(NamedTuple):
-    """Where the page of the documentation sends people to log in; no URLs if the issuer is away."""
-
-    name: str
-    client_id: str
-    discovery_url: str
-    authorization_url: str | None
-    token_url: str | None
 
 
 class OidcAuthenticator:

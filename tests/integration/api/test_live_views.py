@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from starlette.types import Message
 
 from tesp_api.api.application import build_api
-from tesp_api.api.auth.authenticator import Proof, Scheme
+from tesp_api.api.auth.authenticator import Proof, Scheme, SignIn
 from tesp_api.api.auth.identity import LOCAL, OPEN, Action, Identity
 from tesp_api.api.live import feed, streams
 from tesp_api.api.live.response import LiveResponse, StreamPlaces
@@ -46,6 +46,9 @@ class ByName:
 
     def claimed(self, credentials: str) -> str:
         return ""
+
+    async def sign_ins(self) -> list[SignIn]:
+        return []
 
     async def authenticate(self, credentials: str, *, place: str = "") -> Proof:
         name, *groups = credentials.split("+")

@@ -11,7 +11,7 @@ import pytest
 from fastapi import FastAPI
 
 from tesp_api.api.application import build_api
-from tesp_api.api.auth.authenticator import Proof, Scheme
+from tesp_api.api.auth.authenticator import Proof, Scheme, SignIn
 from tesp_api.api.auth.identity import LOCAL, Action, Identity
 from tesp_api.bell import Bell
 from tesp_api.errors import NotAuthenticated
@@ -57,6 +57,9 @@ class ByName:
 
     def claimed(self, credentials: str) -> str:
         return ""
+
+    async def sign_ins(self) -> list[SignIn]:
+        return []
 
     async def authenticate(self, credentials: str, *, place: str = "") -> Proof:
         if credentials not in SENDERS:
