@@ -3,6 +3,7 @@ runs."""
 
 import asyncio
 import getpass
+import os
 import sys
 from collections.abc import Awaitable, Callable
 from datetime import datetime
@@ -45,8 +46,16 @@ def with_accounts(data: Path | None, work: Callable[[Accounts], Awaitable[T]], *
     finally:
         if audited:
             log = AuditLog(settings)
-            log.write(who=f"operator {getpass.getuser()}", **audited, outcome=outcome)
+            log.write(who=f"operator {operator_name()}", **audited, outcome=outcome)
             log.close()
+
+
+def operator_name() -> str:
+    """What the machine calls its user; a number where it has no name for it, as in containers."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # the latter from Python 3.13 on
+        return f"of uid {os.getuid()}"
 
 
 def read_new_password() -> str:

@@ -56,6 +56,22 @@ def test_a_user_is_added_changed_and_removed(tmp_path: Path) -> None:
     assert b"abracadabra" not in file.read_bytes() and b"open sesame" not in file.read_bytes()
 
 
+def test_a_user_of_the_machine_without_a_name_may_be_the_operator(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a container that runs as whatever user a site says."""
+    for variable in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(variable, raising=False)
+
+    def unknown(uid: int) -> None:
+        raise KeyError(f"getpwuid(): uid not found: {uid}")
+
+    monkeypatch.setattr("pwd.getpwuid", unknown)
+    done("user", "add", "robot", "--no-password")
+    [line] = (tmp_path / "data" / "audit.log").read_text().splitlines()
+    assert json.loads(line)["who"] == f"operator of uid {os.getuid()}"
+
+
 def test_what_root_makes_belongs_to_whose_folder_it_is(tmp_path: Path) -> None:
     """Else the server, which is another user, could not open its own accounts."""
     if os.geteuid() != 0:
