@@ -13,14 +13,14 @@ SOURCES := poetry.lock pyproject.toml .ci/install .ci/locked_requirements.py .ci
 # What the tests start: container runtimes, a static busybox to make an image of, curl for the README, ps,
 # web servers that list directories, an FTP server and what checks its users, what docker/dts takes to build,
 # a Ceph object gateway with the little cluster that it needs, Slurm, the `python` of CWL's conformance tests, a
-# browser with a font.
+# browser with a font, what looks at units of systemd.
 TEST_PACKAGES := docker.io iptables podman runc bubblewrap busybox-static curl procps nginx-light apache2-bin \
     vsftpd libpam-pwdfile openssl docker-compose debootstrap faketime \
-    ceph-mon ceph-osd radosgw rabbitmq-server slurm-wlm munge python-is-python3 chromium fonts-dejavu-core
+    ceph-mon ceph-osd radosgw rabbitmq-server slurm-wlm munge python-is-python3 chromium fonts-dejavu-core systemd
 # They start a Docker daemon, make users and enter namespaces: that takes root.
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo env "PATH=$$PATH" PYTHONDONTWRITEBYTECODE=1)
 
-.PHONY: help install install-dev demo serve test test-quick test-services fuzz lint audit threats docs reference bench bench-api bench-auth bench-logins \
+.PHONY: help install install-dev demo serve test test-quick test-services deployment fuzz lint audit threats docs reference bench bench-api bench-auth bench-logins \
     bench-staging bench-throughput bench-wes conformance faults
 
 help:  ## show this
@@ -57,6 +57,9 @@ test-quick: $(STAMP)-dev  ## run the tests that need no services
 
 faults: $(STAMP)-dev test-services  ## kill, pause and cut everything in every phase of a task; for an hour or two
 	@$(AS_ROOT) $(PYTHON) -m tests.acceptance.faults $(ARGS)
+
+deployment: $(STAMP)-dev test-services  ## build the images and try each profile of docker-compose.yaml (ARGS="pulsar amqp")
+	@$(AS_ROOT) $(PYTHON) -m tests.acceptance.deployment $(ARGS)
 
 conformance: $(STAMP)-dev test-services  ## run CWL's conformance suite (SUITE=path of a copy of cwl-v1.2, ARGS="--part 1/8")
 	@$(AS_ROOT) $(PYTHON) -m tests.conformance $(SUITE) $(ARGS)
