@@ -57,6 +57,8 @@ class Stack:
             self._let_a_user_in()
             self._start_files()
         except BaseException as error:
+            if isinstance(error, Failed):
+                print(self.logs(), flush=True)
             self.__exit__(type(error), error, None)
             raise
         return self
@@ -159,7 +161,7 @@ class Stack:
         """A server for outputs, in the network of the project."""
         options = ["--network", f"{self.project}_default", "--network-alias", "files", "--name", self._files]
         image = [f"tesp-pulsar:{VERSION}", "python3", "-c", FILES]
-        docker("run", "--detach", "--entrypoint", "", *options, *image)
+        docker("run", "--detach", "--no-healthcheck", "--entrypoint", "", *options, *image)
 
     def file(self, path: str) -> str:
         """An output that was sent. Raises: Failed if there is none."""
