@@ -14,7 +14,11 @@ pytestmark = pytest.mark.services
 
 SUPERVISE = Path(__file__).resolve().parents[2] / "docker/supervise"
 COMMAND = """
-setsid sh -c 'trap "echo worker ended >>log; exit" TERM; echo worker began >>log; while :; do sleep 0.05; done' &
+setsid sh -c '
+    trap "echo worker ended >>log; exit" TERM
+    echo worker began >>log
+    while :; do sleep 0.05; done
+' &
 trap 'echo command ended >>log; exit 7' TERM
 until grep -q began log; do sleep 0.05; done
 echo ready >>log

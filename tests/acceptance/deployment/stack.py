@@ -12,6 +12,7 @@ from typing import Any, Self
 import httpx
 import yaml
 
+from tesp_api.pulsar.amqp_probe import PROBE
 from tests.acceptance.deployment.images import ROOT, STAND_INS, VERSION, Failed, docker, stand_in
 from tests.services.tesp import FINAL, free_port, poll
 
@@ -208,14 +209,11 @@ class Stack:
         return dict(found)
 
     def left_of_tasks(self) -> list[str]:
-        """Containers and folders of jobs."""
+        """Containers, and folders of jobs; those of probes behind a broker are removed by later ones."""
         label = f"label=tesp.project={self.project}"
-        found = docker("ps", "--all", "--quiet", "--filter", label).split()
-        return (
-            found
-            + [str(path) for path in self.data.glob("*/staging/*")]
-            + [str(path) for path in self.data.glob("api/pulsar/staging/*")]
-        )
+        folders = [*self.data.glob("pulsar/staging/*"), *self.data.glob("api/pulsar/staging/*")]
+        jobs = [str(folder) for folder in folders if not folder.name.startswith(PROBE)]
+        return docker("ps", "--all", "--quiet", "--filter", label).split() + jobs
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
