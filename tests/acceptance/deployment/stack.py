@@ -139,7 +139,7 @@ class Stack:
 
     def logs(self) -> str:
         """The ends of what the containers said."""
-        return self.compose("logs", "--no-color", "--tail", "40")[-12_000:]
+        return self.compose("logs", "--no-color", "--tail", "20")[-8000:]
 
     def restart(self, service: str) -> None:
         """As an operator does it: what runs in the container is told to end."""
