@@ -7,7 +7,7 @@ import subprocess
 import time
 from pathlib import Path
 
-import psutil
+import psutil  # type: ignore[import-untyped]
 import pytest
 
 from tests.integration.worker_job import WorkerJob, shell, wait_until
