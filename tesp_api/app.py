@@ -134,7 +134,7 @@ def create_app(
 
     conductor = Conductor(parts, engines, settings, run_bell, work_files, files_for)
     run_creation = RunCreation(runs, work_files, run_bell, settings, engines, creation.place_faults)
-    sink = OtlpSink(settings.tracing) if settings.tracing.is_on else None
+    sink = OtlpSink(settings.tracing, metrics.spans_unsent) if settings.tracing.is_on else None
     tracer = Tracer(store, runs, sink.emit, settings.tracing.share, metrics.traces_dropped) if sink else None
     workflows = Workflows(runs, store, run_creation, work_files, run_bell)
 
