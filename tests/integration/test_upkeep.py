@@ -27,22 +27,28 @@ MakePlace = Callable[[], Place]
 STORE = Path(mongo_schema.__file__).parent
 
 
-@pytest.fixture(params=["sqlite", pytest.param("mongodb", marks=pytest.mark.services)])
-def another(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[MakePlace]:
+@pytest.fixture(scope="module", params=["sqlite", pytest.param("mongodb", marks=pytest.mark.services)])
+def mongod_of_kind(request: pytest.FixtureRequest) -> Mongod | None:
+    """Where the databases of a test are: a replica set, or data folders alone."""
+    if request.param == "sqlite":
+        return None
+    running: Mongod = request.getfixturevalue("mongod_replica_set")
+    return running
+
+
+@pytest.fixture
+def another(mongod_of_kind: Mongod | None, tmp_path: Path) -> Iterator[MakePlace]:
     """Makes places of one kind, each empty."""
-    mongod: Mongod | None = None
-    if request.param == "mongodb":
-        mongod = request.getfixturevalue("mongod_replica_set")
     made: list[Place] = []
 
     def make() -> Place:
-        made.append(Place(tmp_path / f"data{len(made)}", mongod))
+        made.append(Place(tmp_path / f"data{len(made)}", mongod_of_kind))
         return made[-1]
 
     yield make
-    if mongod is not None:
-        for place in made:
-            mongod.drop(place.database)
+    for place in made:
+        if place.mongod is not None:
+            place.mongod.drop(place.database)
 
 
 @pytest.fixture
@@ -50,8 +56,18 @@ def place(another: MakePlace) -> Place:
     """One with something in it."""
     filled = another()
     filled.run(fill)
-    filled.write_key("ab")
     return filled
+
+
+@pytest.fixture(scope="module")
+def source(mongod_of_kind: Mongod | None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    """One with something in it that no test changes."""
+    filled = Place(tmp_path_factory.mktemp("source") / "data", mongod_of_kind)
+    filled.run(fill)
+    filled.write_key("ab")
+    yield filled
+    if mongod_of_kind is not None:
+        mongod_of_kind.drop(filled.database)
 
 
 @pytest.fixture
@@ -92,19 +108,19 @@ def test_a_store_that_is_not_there_yet_is_no_fault(another: MakePlace) -> None:
     assert not place.folder.exists() or not place.files()
 
 
-def test_check_says_what_there_is(place: Place) -> None:
-    found = place.check()
-    assert found["store"] == ("sqlite" if place.mongod is None else "mongodb")
-    assert found["schema"] == found["newest"] == newest(place)
+def test_check_says_what_there_is(source: Place) -> None:
+    found = source.check()
+    assert found["store"] == ("sqlite" if source.mongod is None else "mongodb")
+    assert found["schema"] == found["newest"] == newest(source)
     assert (found["standing"], found["usable"], found["faults"]) == ("current", True, [])
     assert found["tasks"] == {"COMPLETE": 1, "QUEUED": 1}
     assert (found["runs"], found["users"], found["tokens"]) == ({"QUEUED": 1}, 1, 1)
-    said = place.done("check")
-    where = str(place.folder / "tesp.sqlite3") if place.mongod is None else f"database {place.database}"
-    for words in (where, f"{newest(place)}, that of this tesp", "whole yes", "1 COMPLETE, 1 QUEUED"):
+    said = source.done("check")
+    where = str(source.folder / "tesp.sqlite3") if source.mongod is None else f"database {source.database}"
+    for words in (where, f"{newest(source)}, that of this tesp", "whole yes", "1 COMPLETE, 1 QUEUED"):
         assert words in re.sub(r" +", " ", said)
-    if place.mongod is not None:
-        assert "a replica set (rs0)" in said and place.mongod.url not in said
+    if source.mongod is not None:
+        assert "a replica set (rs0)" in said and source.mongod.url not in said
 
 
 def test_check_looks_while_a_server_runs_and_changes_nothing(place: Place) -> None:
@@ -149,7 +165,7 @@ def test_a_damaged_file_is_a_fault(sqlite: Place) -> None:
 
 def test_a_mongodb_that_is_away_is_another_exit_code(tmp_path: Path) -> None:
     place = Place(tmp_path, None)
-    place.more = {"TESP_API_STORE__URL": "mongodb://127.0.0.1:9/?serverSelectionTimeoutMS=100"}
+    place.more = {"TESP_API_STORE__URL": "mongodb://127.0.0.1:9/?serverSelectionTimeoutMS=100&timeoutMS=200"}
     for command in (("check",), ("upgrade",), ("backup", tmp_path / "b")):
         assert "MongoDB: " in failed(place, *command, code=3)
     assert not (tmp_path / "b").exists()
@@ -158,14 +174,14 @@ def test_a_mongodb_that_is_away_is_another_exit_code(tmp_path: Path) -> None:
 # -- backup and restore
 
 
-def test_what_is_restored_is_what_was(place: Place, another: MakePlace, tmp_path: Path) -> None:
+def test_what_is_restored_is_what_was(source: Place, another: MakePlace, tmp_path: Path) -> None:
     file = tmp_path / "backup"
-    before, names = place.run(read_all), place.files()
+    before, names = source.run(read_all), source.files()
     os.umask(umask := os.umask(0))
-    said = place.done("backup", file)
+    said = source.done("backup", file)
     assert os.umask(umask) == umask
     assert "2 tasks" in said and "1 runs" in said and "1 users" in said
-    assert place.files() == names
+    assert source.files() == names
     assert file.stat().st_mode & 0o777 == 0o600
     other = another()
     said = other.done("restore", file)
@@ -175,7 +191,7 @@ def test_what_is_restored_is_what_was(place: Place, another: MakePlace, tmp_path
     key = other.folder / "secret.key"
     assert (key.read_text(), key.stat().st_mode & 0o777) == ("ab" * 32 + "\n", 0o600)
     assert other.files() <= {"secret.key", "tesp.sqlite3", "accounts.sqlite3"}
-    assert {path.name for path in tmp_path.iterdir()} == {"backup", "data0", "data1"}
+    assert {path.name for path in tmp_path.iterdir()} == {"backup", "data0"}
 
 
 def test_a_backup_is_of_one_moment(
@@ -229,35 +245,35 @@ def test_a_server_that_stands_alone_has_a_backup_with_a_warning(mongod: Mongod, 
         mongod.drop(other.database)
 
 
-def test_a_file_that_is_there_is_replaced_on_request_alone(place: Place, tmp_path: Path) -> None:
+def test_a_file_that_is_there_is_replaced_on_request_alone(source: Place, tmp_path: Path) -> None:
     file = tmp_path / "backup"
     file.write_text("something else")
-    assert "--force" in failed(place, "backup", file)
+    assert "--force" in failed(source, "backup", file)
     assert file.read_text() == "something else"
-    place.done("backup", file, "--force")
+    source.done("backup", file, "--force")
     with file.open("rb") as opened:
         assert list(BackupReader(opened).data())
-    assert "make it first" in failed(place, "backup", tmp_path / "nowhere" / "backup")
+    assert "make it first" in failed(source, "backup", tmp_path / "nowhere" / "backup")
 
 
 def test_a_full_disk_leaves_no_half_file(
-    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    source: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(writer: BackupWriter, data: bytes) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(BackupWriter, "write", full)
     (tmp_path / "old").write_text("the last good one")
-    assert "No space left" in failed(place, "backup", tmp_path / "new")
-    assert "No space left" in failed(place, "backup", tmp_path / "old", "--force")
+    assert "No space left" in failed(source, "backup", tmp_path / "new")
+    assert "No space left" in failed(source, "backup", tmp_path / "old", "--force")
     assert (tmp_path / "old").read_text() == "the last good one"
-    assert {path.name for path in tmp_path.iterdir()} == {"old", "data0"}
+    assert {path.name for path in tmp_path.iterdir()} == {"old"}
 
 
-def test_nothing_is_changed_for_a_damaged_file(place: Place, tmp_path: Path) -> None:
+def test_nothing_is_changed_for_a_damaged_file(source: Place, tmp_path: Path) -> None:
     file = tmp_path / "backup"
-    place.done("backup", file)
-    whole, before, names = file.read_bytes(), place.run(read_all), place.files()
+    source.done("backup", file)
+    whole, before, names = file.read_bytes(), source.run(read_all), source.files()
     middle = len(whole) // 2
     flipped = bytes([whole[middle] ^ 1])
     content = gzip.decompress(whole)
@@ -271,17 +287,17 @@ def test_nothing_is_changed_for_a_damaged_file(place: Place, tmp_path: Path) -> 
         b"something else",
     ):
         file.write_bytes(damaged)
-        assert "damaged, or no backup" in failed(place, "restore", file, "--force")
-    assert place.run(read_all) == before
-    assert place.files() == names
-    assert "No such file" in failed(place, "restore", tmp_path / "nowhere", "--force")
+        assert "damaged, or no backup" in failed(source, "restore", file, "--force")
+    assert source.run(read_all) == before
+    assert source.files() == names
+    assert "No such file" in failed(source, "restore", tmp_path / "nowhere", "--force")
 
 
 def test_a_store_with_something_in_it_is_replaced_on_request_alone(
-    place: Place, another: MakePlace, tmp_path: Path
+    source: Place, another: MakePlace, tmp_path: Path
 ) -> None:
-    place.done("backup", tmp_path / "backup")
-    before = place.run(read_all)
+    source.done("backup", tmp_path / "backup")
+    before = source.run(read_all)
     other = another()
     other.run(lambda tasks, *_: tasks.create(make_task(name="another")))
     other.write_key("cd")
@@ -301,13 +317,13 @@ def test_a_store_with_something_in_it_is_replaced_on_request_alone(
 
 
 def test_a_store_that_was_only_started_counts_as_empty(
-    place: Place, another: MakePlace, tmp_path: Path
+    source: Place, another: MakePlace, tmp_path: Path
 ) -> None:
-    place.done("backup", tmp_path / "backup")
+    source.done("backup", tmp_path / "backup")
     other = another()
     other.run(lambda tasks, *_: tasks.check())
     other.done("restore", tmp_path / "backup")
-    assert other.run(read_all) == place.run(read_all)
+    assert other.run(read_all) == source.run(read_all)
 
 
 def test_a_server_that_was_killed_leaves_nothing_that_spoils_a_restore(sqlite: Place, tmp_path: Path) -> None:
@@ -328,7 +344,7 @@ def test_a_server_that_was_killed_leaves_nothing_that_spoils_a_restore(sqlite: P
 
 
 def test_a_backup_of_a_newer_tesp_is_refused(
-    place: Place, another: MakePlace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    source: Place, another: MakePlace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     other = another()
     for what, said in (("schema", "schema 99, but this tesp knows only"), ("format", "has format 99")):
@@ -337,20 +353,20 @@ def test_a_backup_of_a_newer_tesp_is_refused(
             with monkeypatch.context() as patched:
                 if what == "format":
                     patched.setattr(backup_file, "FORMAT", 99)
-                kind = "sqlite" if place.mongod is None else "mongodb"
+                kind = "sqlite" if source.mongod is None else "mongodb"
                 writer = BackupWriter(opened, {"store": kind, "schema": 99 if what == "schema" else 1})
             writer.finish({})
         assert said in failed(other, "restore", file)
-        assert said in failed(place, "restore", file, "--force")
-    assert place.check()["tasks"] == {"COMPLETE": 1, "QUEUED": 1}
-    assert not list(place.folder.glob("before-restore-*"))
+        assert said in failed(source, "restore", file, "--force")
+    assert source.check()["tasks"] == {"COMPLETE": 1, "QUEUED": 1}
+    assert not list(source.folder.glob("before-restore-*"))
 
 
-def test_a_backup_of_the_other_kind_is_refused(place: Place, tmp_path: Path) -> None:
-    other = {"sqlite": "mongodb", "mongodb": "sqlite"}["sqlite" if place.mongod is None else "mongodb"]
+def test_a_backup_of_the_other_kind_is_refused(source: Place, tmp_path: Path) -> None:
+    other = {"sqlite": "mongodb", "mongodb": "sqlite"}["sqlite" if source.mongod is None else "mongodb"]
     with (tmp_path / "backup").open("wb") as opened:
         BackupWriter(opened, {"store": other, "schema": 1}).finish({})
-    assert f"of {other}, but store.url names" in failed(place, "restore", tmp_path / "backup", "--force")
+    assert f"of {other}, but store.url names" in failed(source, "restore", tmp_path / "backup", "--force")
 
 
 def test_nothing_is_restored_or_upgraded_beneath_a_server(place: Place, tmp_path: Path) -> None:
@@ -465,10 +481,10 @@ def test_what_root_restores_belongs_to_whose_folder_it_is(sqlite: Place, tmp_pat
 # -- upgrade
 
 
-def test_an_upgrade_of_the_present_schema_does_nothing(place: Place) -> None:
-    names = place.files()
-    assert "nothing to do" in place.done("upgrade")
-    assert place.files() == names
+def test_an_upgrade_of_the_present_schema_does_nothing(source: Place) -> None:
+    names = source.files()
+    assert "nothing to do" in source.done("upgrade")
+    assert source.files() == names
 
 
 def test_an_upgrade_makes_what_is_missing_in_mongodb(mongo: Place) -> None:
