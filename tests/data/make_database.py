@@ -19,7 +19,7 @@ import tarfile
 import tempfile
 from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from pymongo import MongoClient
 from pymongo.collection import Collection
@@ -118,7 +118,7 @@ def main(store: str, archive: Path) -> None:
             with MongoClient[dict[str, Any]](mongod.url) as client:
                 for name in client[DATABASE].list_collection_names():
                     one: Collection[dict[str, Any]] = client[DATABASE][name]
-                    files[f"{name}.bson"] = b"".join(bytes(batch) for batch in one.find_raw_batches())
+                    files[f"{name}.bson"] = b"".join(cast(bytes, part) for part in one.find_raw_batches())
         server.__exit__(None, None, None)
     files["facts.json"] = json.dumps(facts, indent=1).encode()
     with tarfile.open(archive, "w:gz") as packed:
