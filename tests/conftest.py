@@ -11,12 +11,16 @@ from tests.services.mongod import Mongod
 from tests.services.moto import Moto
 from tests.services.radosgw import Radosgw
 from tests.services.s3_servers import S3Place
+from tests.services.tesp import TespServer
 
 # How long an example takes says more of the machine than of the code.
 hypothesis.settings.register_profile(
     "patient", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
 )
 hypothesis.settings.load_profile("patient")
+
+# Tests start hundreds of servers, which are mostly imports.
+TespServer.is_forked = True
 
 
 @pytest.fixture(scope="session")

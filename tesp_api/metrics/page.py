@@ -17,6 +17,7 @@ from tesp_api.metrics.instruments import Count, Gauge, Instrument
 from tesp_api.metrics.loop import LoopLag
 from tesp_api.metrics.requests import RequestMetrics
 from tesp_api.metrics.tasks import TaskMetrics
+from tesp_api.metrics.webhooks import WebhookMetrics
 from tesp_api.metrics.world import WorldMetrics
 
 _PATIENCE_S = 2.0
@@ -46,6 +47,7 @@ class Metrics(Collector):
         self.tasks = TaskMetrics()
         self.requests = RequestMetrics()
         self.world = WorldMetrics()
+        self.webhooks = WebhookMetrics()
         self.loop = LoopLag()
         self.store = CallMetrics("store", "a call of the store", ("operation",), errors=(StoreUnavailable,))
         self.pulsar = CallMetrics(
@@ -56,7 +58,8 @@ class Metrics(Collector):
         )
         build = Gauge("tesp_build_info", "Always 1; its label is the version.", ("version",))
         build.replace({(version("tesp-api"),): 1})
-        parts = (self.world, self.tasks, self.requests, self.loop, self.store, self.pulsar)
+        calls = (self.requests, self.store, self.pulsar, self.webhooks)
+        parts = (self.world, self.tasks, self.loop, *calls)
         self._instruments: list[Instrument] = [build, *(one for part in parts for one in part.instruments)]
         self._instruments.append(self.traces_dropped)
         self._askers: list[Asker] = []

@@ -12,7 +12,7 @@ import random
 import secrets
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -60,12 +60,13 @@ class Line:
 class Deliveries:
     """One per process. `start` and `stop` belong to the same event loop.
 
-    `bell` rings when something may have come into the outbox.
+    `bell` rings when something may have come into the outbox. `told` is called with the outcome of each try.
     """
 
     outbox: Outbox
     bell: Bell
     settings: Settings
+    told: Callable[[str], None] = lambda _: None
     lines: dict[str, Line] = field(default_factory=dict)
     _sender: "Sender | None" = field(init=False, default=None)
     _making: asyncio.Lock = field(init=False, default_factory=asyncio.Lock)
@@ -174,6 +175,7 @@ class Deliveries:
     async def _try(self, notice: Notice, line: Line, owner: str | None) -> None:
         try:
             outcome = await self._outcome(notice, line)
+            self.told(outcome.fate)
             await self.outbox.settle(notice, outcome)
         except StoreUnavailable as error:
             _log.warning("what became of webhook %s is not stored: %s", notice.event_id, error)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 import posixpath
+import signal
 import subprocess
+import time
 from typing import Any, Callable
 
 from . import captures
@@ -22,6 +24,8 @@ from .watchdog import Watchdog
 
 KILLED_EXIT_CODE = 137
 KILL_TRIES = 20
+SITE_SIGNAL_S = 1.0
+"""A site that ends a job signals its processes one by one: the worker's turn may be after its executor's."""
 
 
 def run_executors(attempt: Attempt, removals: list[Background], once_busy: Callable[[], None]) -> str | None:
@@ -99,6 +103,8 @@ def _run_container(
             if number == 0:
                 once_busy()
             returncode = streams.pump(process)
+            if returncode in (-signal.SIGTERM, 128 + signal.SIGTERM):
+                time.sleep(SITE_SIGNAL_S)  # the signal ends it
         except BaseException:  # a cancel, the site's SIGTERM, a full disk: what it wrote so far is shown
             _kill(attempt, run, process)
             entry["ended_at"] = now()

@@ -83,5 +83,6 @@ def test_every_phase_survives_kill_9(environment: dict[str, str], tmp_path: Path
     for phase, task in tasks.items():
         assert (shared / phase).read_text() == "ran\n", f"{phase}: not run exactly once"
         assert web.files[f"/{phase}/out"] == phase.encode()
-        assert [log["logs"][0]["stdout"] for log in task["logs"]] == [f"{phase}\n"]
+        outputs = [[executor["stdout"] for executor in log["logs"]] for log in task["logs"]]
+        assert outputs == [[f"{phase}\n"]], f"{phase}: {task['logs']}"
         assert [output["size_bytes"] for output in task["logs"][0]["outputs"]] == [str(len(phase))]

@@ -69,6 +69,26 @@ def test_the_list_is_filtered_and_the_address_keeps_the_filters(server: TespServ
     page.get_by_text("No task fits these filters").wait_for()
 
 
+def test_what_is_typed_while_filters_are_applied_is_kept(server: TespServer, open_page: Open) -> None:
+    word = uuid.uuid4().hex[:8]
+    server.run(shell("true", tags={"batch": word}))
+    server.run(shell("true", tags={"batch": "other"}))
+    page = open_page("tasks")
+    page.get_by_label("Tag", exact=True).fill("batch")
+    page.locator("form.filters").evaluate(
+        """(form, text) => {
+            form.elements.tag_value.focus(); // which applies the tag, and draws the page anew
+            form.elements.tag_value.value = text;
+        }""",
+        word[:-1],
+    )
+    until(lambda: "tag_key=batch" in page.url and page.locator("a.clear").count() == 1)
+    page.keyboard.type(word[-1])
+    page.keyboard.press("Enter")
+    until(lambda: page.locator("tbody tr").count() == 1)
+    assert f"tag_value={word}" in page.url
+
+
 def test_a_task_is_followed_to_its_end(server: TespServer, gate: Gate, open_page: Open) -> None:
     content = ">read1\nGATTACA\n"
     task = gate.task("cat /data/r.fa; pass on; echo line 2; pass out; echo oops >&2", name="followed")

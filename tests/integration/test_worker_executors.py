@@ -7,6 +7,7 @@ import subprocess
 import time
 from pathlib import Path
 
+import psutil  # type: ignore[import-untyped]
 import pytest
 
 from tests.integration.worker_job import WorkerJob, shell, wait_until
@@ -303,6 +304,20 @@ def test_no_output_goes_to_a_device_that_a_container_made(tmp_path: Path, docker
     result = make(tmp_path, docker, volumes=["/vol"], executors=executors).run()
     assert result["executors"][0]["exit_code"] == 0
     assert result["reason"] == "Cannot open the executor's stdout file /vol/out: not a regular file"
+
+
+def test_the_site_s_sigterm_may_reach_the_executor_first(tmp_path: Path) -> None:
+    job = make(tmp_path, "bubblewrap", executors=[shell("echo up; exec sleep 600")])
+    process = job.start()
+    wait_until(lambda: job.log("0.stdout"))
+    of_the_job = psutil.Process(process.pid).children(recursive=True)
+    next(one for one in of_the_job if one.name() == "sleep").terminate()
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(timeout=0.3)
+    process.terminate()
+    process.communicate(timeout=10)
+    assert "SIGTERM" in job.result()["reason"]
+    assert job.result()["state"] == "SYSTEM_ERROR", "the executor is to blame for nothing"
 
 
 def test_the_site_s_sigterm_ends_with_a_result(tmp_path: Path) -> None:

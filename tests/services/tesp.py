@@ -15,6 +15,7 @@ from typing import Any, Self
 import httpx
 
 from tesp_api.pulsar.processes import kill_tree, processes_in
+from tests.services.forked_process import ForkedProcess
 
 START_TIMEOUT_S = 180.0
 LOOPBACK_ALLOWED = {"TESP_API_TRANSFERS__LOCAL_NETWORKS": '@json ["127.0.0.0/8", "::1/128"]'}
@@ -45,6 +46,9 @@ class TespServer:
     application, for tests that wrap the real one.
     """
 
+    is_forked = False
+    """Whether its process is forked from one that has imported everything; not with `options` or a `user`."""
+
     def __init__(
         self,
         environment: Mapping[str, str] | None = None,
@@ -73,10 +77,20 @@ class TespServer:
 
     def start(self, *, wait: bool = True) -> None:
         """Start the process and wait until it is ready; fails with its log if it does not come up."""
+        log = self.folder / "server.log"
+        if self.is_forked and not self.options and self.user is None:
+            environment = self.environment_of_process()
+            self.process = ForkedProcess(environment, self.folder, log, self.port, self.app)
+        else:
+            self.process = self._started(log)
+        if wait:
+            poll(self.is_ready, timeout_s=START_TIMEOUT_S, why=f"the server does not come up:\n{self.log}")
+
+    def _started(self, file: Path) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", "uvicorn", self.app, "--port", str(self.port), "--no-access-log"]
         command += self.options
-        with (self.folder / "server.log").open("ab") as log:
-            self.process = subprocess.Popen(
+        with file.open("ab") as log:
+            return subprocess.Popen(
                 command,
                 cwd=self.folder,
                 env=self.environment_of_process(),
@@ -86,8 +100,6 @@ class TespServer:
                 user=self.user,
                 start_new_session=True,
             )
-        if wait:
-            poll(self.is_ready, timeout_s=START_TIMEOUT_S, why=f"the server does not come up:\n{self.log}")
 
     def environment_of_process(self) -> dict[str, str]:
         """All that the process has."""

@@ -20,7 +20,8 @@ def loaded(program: str) -> set[str]:
 def test_what_only_some_settings_need_is_not_loaded() -> None:
     modules = loaded("import tesp_api.app")
     assert "fastapi" in modules
-    assert not modules & {"pymongo", "aio_pika", "aiohttp", "httpx", "botocore", "joserfc", "opentelemetry.sdk"}
+    for_others = {"pymongo", "aio_pika", "aiohttp", "httpx", "botocore", "joserfc", "opentelemetry.sdk"}
+    assert not modules & for_others
 
 
 def test_the_embedded_pulsar_loads_nothing_of_galaxys_tools(tmp_path: str) -> None:

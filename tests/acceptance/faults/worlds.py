@@ -16,7 +16,6 @@ from typing import Any, Literal, Self
 import httpx
 
 from tests.acceptance.faults.courses import ENDS, Course, Draft, Tracked, make_draft, runs_file
-from tests.acceptance.faults.forked_server import ForkedServer
 from tests.services.containers import require_docker
 from tests.services.gated_http import GatedHttp
 from tests.services.mongod import Mongod
@@ -114,11 +113,11 @@ class World:
             self.work.mkdir()
             stack.enter_context(self.web)
             settings = self._start_parts(stack)
-            make = TespServer if self.kind.app == REAL_APP else ForkedServer
             for number in range(self.kind.servers):
-                server = make(
+                server = TespServer(
                     settings | self._channel(), data=self.folder / f"data-{number}", app=self.kind.app
                 )
+                server.is_forked = True
                 self.servers.append(server)
                 stack.enter_context(server)
             self._stack = stack.pop_all()

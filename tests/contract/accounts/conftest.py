@@ -1,6 +1,5 @@
 """The accounts that keep the contract. A new one is one line in ACCOUNTS."""
 
-import zlib
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -14,9 +13,8 @@ from tests.services.mongod import Mongod
 
 def _mongo(request: pytest.FixtureRequest, folder: Path) -> Accounts:
     running: Mongod = request.getfixturevalue("mongod")
-    database = f"accounts_{zlib.crc32(bytes(folder)):x}"
-    request.addfinalizer(lambda: running.drop(database))
-    return MongoAccounts(running.url, database=database)
+    request.addfinalizer(lambda: running.take_back(folder))
+    return MongoAccounts(running.url, database=running.lend(folder))
 
 
 ACCOUNTS: dict[str, Callable[[pytest.FixtureRequest, Path], Accounts]] = {

@@ -1,6 +1,5 @@
 """The stores that keep the contract. A new store is one line in STORES."""
 
-import zlib
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -40,9 +39,8 @@ class StoreKind:
 def _mongo(server: str) -> Callable[[pytest.FixtureRequest, Path, FakeClock], TaskStore]:
     def handle(request: pytest.FixtureRequest, folder: Path, clock: FakeClock) -> TaskStore:
         running: Mongod = request.getfixturevalue(server)
-        database = f"contract_{zlib.crc32(bytes(folder)):x}"
-        request.addfinalizer(lambda: running.drop(database))
-        return MongoTaskStore(running.url, database=database, clock=clock)
+        request.addfinalizer(lambda: running.take_back(folder))
+        return MongoTaskStore(running.url, database=running.lend(folder), clock=clock)
 
     return handle
 

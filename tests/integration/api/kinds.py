@@ -1,6 +1,5 @@
 """The stores behind the API in these tests."""
 
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,5 @@ def store_table(request: pytest.FixtureRequest, folder: Path) -> dict[str, Any]:
     if request.param == "sqlite":
         return {"url": "sqlite:"}
     running: Mongod = request.getfixturevalue("mongod")
-    database = f"api_{zlib.crc32(bytes(folder)):x}"
-    request.addfinalizer(lambda: running.drop(database))
-    return {"url": running.url, "database": database}
+    request.addfinalizer(lambda: running.take_back(folder))
+    return {"url": running.url, "database": running.lend(folder)}

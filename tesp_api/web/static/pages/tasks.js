@@ -10,11 +10,12 @@ import { badge, FINAL, setBadge, STATES, stateOf } from "../states.js";
 const PAGE_SIZE = 50;
 const SHOWN_MOST = 1000;
 const FILTERS = ["name_prefix", "tag_key", "tag_value", "destination", "owner", "since", "created_after", "created_before"];
+const TYPED = FILTERS.slice(0, 3);
 const TIMES = { "": "Any time", 1: "Last hour", 24: "Last 24 hours", 168: "Last 7 days", 720: "Last 30 days", range: "From … to …" };
 const RARE_STATES = new Set(["CANCELING", "PREEMPTED"]);
 const SHOWN_STATES = Object.keys(STATES).filter((name) => !["PAUSED", "UNKNOWN"].includes(name));
 
-let focused = ""; // by whom the filters were changed: it is drawn anew, and gets the focus back
+let applied = null; // the form whose filters were applied: it is drawn anew, with what was typed meanwhile and the focus
 
 export async function render(main, { query, signal, go }) {
   const list = { rows: new Map(), next: "", isLoaded: false };
@@ -26,6 +27,9 @@ export async function render(main, { query, signal, go }) {
   const table = h("table", { class: "list tasks" }, h("caption", { class: "unseen" }, "Tasks, the newest first"), head(), body);
   const chosen = new Set(query.getAll("state"));
   const form = filterForm(query, (changes) => apply(changes));
+  const focused = applied && document.activeElement;
+  if (applied) takeOver(applied, form.node);
+  applied = null;
   fill(
     main,
     h("div", { class: "title" }, h("h1", { tabindex: -1 }, "Tasks"), live.node, h("a", { class: "button main", href: "submit" }, icon("M8 3v10M3 8h10"), "New task")),
@@ -37,7 +41,7 @@ export async function render(main, { query, signal, go }) {
   );
 
   const apply = (changes) => {
-    focused = document.activeElement?.dataset.key ?? "";
+    applied = form.node;
     const next = new URLSearchParams(query);
     for (const [name, value] of Object.entries(changes)) {
       next.delete(name);
@@ -86,8 +90,7 @@ export async function render(main, { query, signal, go }) {
 
   drawChips(null);
   draw();
-  if (focused) main.querySelector(`[data-key="${focused}"]`)?.focus({ preventScroll: true });
-  focused = "";
+  if (focused?.dataset.key) focusAs(focused, main.querySelector(`[data-key="${focused.dataset.key}"]`));
   const poll = async () => {
     const [counts] = await Promise.all([get(`${TESP}/counts`, {}, signal), refresh()]);
     drawChips(counts.states);
@@ -216,6 +219,16 @@ function filterForm(query, apply) {
     submit();
   });
   return { node, fillChoices: (signal) => fillChoices({ query, destination, owner, field, signal }) };
+}
+
+/** What was typed into a form after its filters were applied. */
+function takeOver(from, to) {
+  for (const name of TYPED) if (from.elements[name] && to.elements[name]) to.elements[name].value = from.elements[name].value;
+}
+
+function focusAs(before, now) {
+  now?.focus({ preventScroll: true });
+  if (now && TYPED.includes(now.name)) now.setSelectionRange(before.selectionStart, before.selectionEnd);
 }
 
 const byHours = ([a], [b]) => (Number(a) || (a ? Infinity : 0)) - (Number(b) || (b ? Infinity : 0));

@@ -1,7 +1,4 @@
-"""A server whose process is forked from one that has imported everything: it is up in a tenth of the time.
-
-It is the same program otherwise. What kills it hundreds of times uses this.
-"""
+"""A server forked from a process that has imported everything: it is up in a tenth of the time."""
 
 import ctypes
 import multiprocessing
@@ -11,36 +8,13 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
-from tests.services.tesp import START_TIMEOUT_S, TespServer, poll
-
 _DIE_WITH_PARENT = 1
 _context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(
-    [
-        *("uvicorn", "uvicorn.loops.auto", "uvicorn.protocols.http.auto", "uvicorn.lifespan.on"),
-        *(
-            "tesp_api.app",
-            "pulsar.core",
-            "galaxy.job_metrics",
-            "pymongo",
-            "tests.acceptance.faults.catalogue",
-        ),
-    ]
-)
+_context.set_forkserver_preload(["tests.services.imported_first"])
 
 
-class ForkedServer(TespServer):
-    """Like `TespServer`, as which it is used."""
-
-    def start(self, *, wait: bool = True) -> None:
-        log = self.folder / "server.log"
-        self.process = _Forked(self.environment_of_process(), self.folder, log, self.port, self.app)
-        if wait:
-            poll(self.is_ready, timeout_s=START_TIMEOUT_S, why=f"the server does not come up:\n{self.log}")
-
-
-class _Forked(subprocess.Popen[bytes]):
-    """The part of a `Popen` that is used of it, for a process that the fork server has made."""
+class ForkedProcess(subprocess.Popen[bytes]):
+    """`uvicorn APP`, with the part of a `Popen` that is used of it. It dies with the tests."""
 
     def __init__(self, environment: Mapping[str, str], folder: Path, log: Path, port: int, app: str) -> None:
         arguments = (dict(environment), str(folder), str(log), port, app)
@@ -51,6 +25,10 @@ class _Forked(subprocess.Popen[bytes]):
 
     def __del__(self) -> None:
         """Nothing is to be collected: the fork server is its parent."""
+
+    @property
+    def returncode(self) -> int | None:  # type: ignore[override]
+        return self._process.exitcode
 
     def poll(self) -> int | None:
         return self._process.exitcode
