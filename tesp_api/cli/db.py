@@ -1,6 +1,5 @@
 """`tesp db`: the database of a server: look at it, upgrade it, copy it, put a copy back."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -75,9 +74,10 @@ def backup(
     Servers may run. The file is as secret as the data folder. Files of tasks and of runs are not in it.
     """
     from tesp_api.cli.backups import make_backup
+    from tesp_api.store.upkeep import in_words
 
     made = make_backup(read_settings(data, False), file, force=force)
-    typer.echo(f"{file}: {_listed(made.counts)}; {made.size_bytes / 1e6:.1f} MB")
+    typer.echo(f"{file}: {in_words(made.counts)}; {made.size_bytes / 1e6:.1f} MB")
     if not made.is_exact:
         typer.echo(
             "warning: this MongoDB stands alone, so what servers wrote meanwhile may be there in part: "
@@ -105,17 +105,14 @@ def restore(
     The kind of store must be that of the backup. At the next start tasks that were live then are taken up.
     """
     from tesp_api.cli.backups import restore_backup
+    from tesp_api.store.upkeep import in_words
 
     done = restore_backup(read_settings(data, False), file, force=force, yes=yes)
-    typer.echo(f"restored as of {done.created_at}: {_listed(done.counts)}")
+    typer.echo(f"restored as of {done.created_at}: {in_words(done.counts)}")
     if done.aside is not None:
         typer.echo(f"what was there before is in {done.aside}")
     for warning in done.warnings:
         typer.echo(f"warning: {warning}", err=True)
-
-
-def _listed(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{count} {name}" for name, count in counts.items())
 
 
 def _as_json(kind: str, seen: "Inspection") -> dict[str, Any]:

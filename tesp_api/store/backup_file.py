@@ -95,7 +95,7 @@ class BackupReader:
             raise _no_backup("its checksum is another")
         if self._read(1):
             raise _no_backup("something follows its end")
-        self.counts = end["counts"]
+        self.counts = end.get("counts", {})
 
     def _frame(self) -> tuple[bytes, bytes]:
         head = self._exactly(5)

@@ -46,7 +46,7 @@ class MongoUpkeep:
             if "migrator" in meta:
                 notes.append("it is being upgraded, or an upgrade was broken off")
             faults = await _missing(db) if schema == newest else []
-            tasks = await _by_state(db, "tasks", {"state": {"$exists": True}})
+            tasks = await _by_state(db, "tasks", {"state": {"$gt": ""}})  # by its index
             runs = await _by_state(db, "runs", {"doomed": False})
             users = await db.users.count_documents({})
             sizes = {"$group": {"_id": None, "count": {"$sum": {"$size": {"$ifNull": ["$tokens", []]}}}}}
@@ -91,13 +91,13 @@ class MongoUpkeep:
         is_half = await db.meta.find_one({"_id": mongo_schema.RESTORING}) is not None
         is_ours = is_half or await db.meta.find_one({"_id": "schema"}) is not None
         found = {
-            name: count
+            name: await db[name].estimated_document_count()
             for name in mongo_schema.COLLECTIONS
-            if name not in ("meta", "checks") and (count := await db[name].estimated_document_count())
+            if name not in ("meta", "checks") and await db[name].find_one({}, {"_id": 1}) is not None
         }
         if not found or (is_ours and force):
             return ""
-        counts = ", ".join(f"{count} documents in {name}" for name, count in found.items())
+        counts = ", ".join(f"about {count} documents in {name}" for name, count in found.items())
         if not is_ours:
             return f"{counts}, which are not TESP's: set store.database to another name"
         half = " of a restore that was broken off" if is_half else ""

@@ -20,7 +20,7 @@ from tesp_api.store.file_swap import keep_aside, new_file, sync_folder
 from tesp_api.store.sqlite import DATABASE
 from tesp_api.store.sqlite_errors import translated
 from tesp_api.store.sqlite_schema import BUSY_TIMEOUT_S, MIGRATIONS, connect, migrate
-from tesp_api.store.upkeep import Inspection, Upgrade, refuse_kind
+from tesp_api.store.upkeep import Inspection, Upgrade, in_words, refuse_kind
 
 KIND = "sqlite"
 FILES = (sqlite_accounts.DATABASE, DATABASE)
@@ -104,16 +104,14 @@ class SqliteUpkeep:
             copies = [
                 _copy(self._folder / name, scratch / name) for name in FILES if (self._folder / name).exists()
             ]
-            tasks = scratch / DATABASE
-            with _reading(tasks) as db:
+            for copy in copies:
+                _check_copy(copy, self._folder / copy.name)
+            with _reading(scratch / DATABASE) as db:
                 schema = _version(db)
-                if damages := list(_damages(db, self._tasks, "quick_check")):
-                    raise StoreError(f"{damages[0]}: `tesp db check` says more")
-                counts = {"tasks": _count(db, "tasks"), "runs": _count_runs(db, schema)}
-            accounts = scratch / sqlite_accounts.DATABASE
-            if accounts.exists():
-                with _reading(accounts) as db:
-                    counts |= {"users": _count(db, "users"), "tokens": _count(db, "tokens")}
+                counts = {"tasks": _count(db, "tasks"), "runs": _count_runs(db, schema), "users": 0}
+            if (scratch / sqlite_accounts.DATABASE).exists():
+                with _reading(scratch / sqlite_accounts.DATABASE) as db:
+                    counts["users"] = _count(db, "users")
         writer = BackupWriter(file, {**about, "store": KIND, "database": "", "schema": schema, "exact": True})
         for name, data in extras.items():
             writer.begin(name)
@@ -169,7 +167,7 @@ class SqliteUpkeep:
         if seen.faults or seen.standing == "newer":
             return "a database that is not whole, or newer than this tesp"
         counts = {"tasks": sum(seen.tasks.values()), "runs": sum(seen.runs.values()), "users": seen.users}
-        return ", ".join(f"{count} {name}" for name, count in counts.items() if count)
+        return in_words({name: count for name, count in counts.items() if count})
 
     def _write_drafts(self, backup: BackupReader) -> dict[str, Path]:
         """The databases of the backup as files of other names, on the disk."""
@@ -186,6 +184,12 @@ class SqliteUpkeep:
         if DATABASE not in drafts:
             raise UpkeepRefused(f"the backup has no {DATABASE}")
         return drafts
+
+
+def _check_copy(copy: Path, original: Path) -> None:
+    with _reading(copy) as db:
+        if damages := list(_damages(db, original, "quick_check")):
+            raise StoreError(f"{damages[0]}: `tesp db check` says more")
 
 
 def _check_draft(draft: Path, schema: int | None) -> None:

@@ -94,6 +94,11 @@ class Upkeep(Protocol):
         """
 
 
+def in_words(counts: Mapping[str, int]) -> str:
+    """Counts of things that are named in the plural: `2 tasks, 1 run`."""
+    return ", ".join(f"{count} {name[:-1] if count == 1 else name}" for name, count in counts.items())
+
+
 def refuse_kind(backup: BackupReader, kind: str, newest: int) -> None:
     """Return if the backup can be put into a store of this kind, whose newest schema is known.
 

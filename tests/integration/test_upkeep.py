@@ -180,7 +180,7 @@ def test_what_is_restored_is_what_was(source: Place, another: MakePlace, tmp_pat
     os.umask(umask := os.umask(0))
     said = source.done("backup", file)
     assert os.umask(umask) == umask
-    assert "2 tasks" in said and "1 runs" in said and "1 users" in said
+    assert "2 tasks" in said and "1 run," in said and "1 user;" in said
     assert source.files() == names
     assert file.stat().st_mode & 0o777 == 0o600
     other = another()
