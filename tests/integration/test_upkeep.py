@@ -245,6 +245,22 @@ def test_a_server_that_stands_alone_has_a_backup_with_a_warning(mongod: Mongod, 
         mongod.drop(other.database)
 
 
+@pytest.mark.services
+def test_a_backup_that_takes_too_long_says_what_to_do(
+    mongo: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin = BackupWriter.begin
+
+    def too_late(writer: BackupWriter, part: str) -> None:
+        if part == "tasks":
+            raise OperationFailure("Read timestamp is older than the oldest available", 239)
+        begin(writer, part)
+
+    monkeypatch.setattr(BackupWriter, "begin", too_late)
+    assert "minSnapshotHistoryWindowInSeconds" in failed(mongo, "backup", tmp_path / "backup")
+    assert not (tmp_path / "backup").exists()
+
+
 def test_a_file_that_is_there_is_replaced_on_request_alone(source: Place, tmp_path: Path) -> None:
     file = tmp_path / "backup"
     file.write_text("something else")
@@ -341,6 +357,23 @@ def test_a_server_that_was_killed_leaves_nothing_that_spoils_a_restore(sqlite: P
     [aside] = sqlite.folder.glob("before-restore-*")
     with contextlib.closing(sqlite3.connect(aside / "tesp.sqlite3")) as db:
         assert db.execute("SELECT count(*) FROM tasks").fetchone() == (3,)
+
+
+def test_a_damaged_database_does_not_spoil_the_one_that_is_put_in_its_place(
+    sqlite: Place, tmp_path: Path
+) -> None:
+    """Its log, were it left there, would be taken for that of the new one."""
+    sqlite.done("backup", tmp_path / "backup")
+    before = sqlite.run(read_all)
+    with sqlite.live() as call:
+        call(lambda tasks, *_: tasks.create(make_task(name="only in the log")))
+        log = (sqlite.folder / "tesp.sqlite3-wal").read_bytes()
+    (sqlite.folder / "tesp.sqlite3").write_bytes(b"no database at all" * 1000)
+    (sqlite.folder / "tesp.sqlite3-wal").write_bytes(log)
+    assert "not whole" in failed(sqlite, "restore", tmp_path / "backup")
+    sqlite.done("restore", tmp_path / "backup", "--force")
+    assert sqlite.run(read_all) == before
+    assert sqlite.check()["faults"] == []
 
 
 def test_a_backup_of_a_newer_tesp_is_refused(
