@@ -48,6 +48,9 @@ serve: $(STAMP)  ## start a server at http://127.0.0.1:8080 (ARGS="--port 9000" 
 test: $(STAMP)-dev test-services  ## run all tests, with real services (as root or by sudo)
 	@$(AS_ROOT) .ci/test $(ARGS)
 
+test-whole: $(STAMP)-dev test-services  ## the same with the cases that it leaves out
+	@$(AS_ROOT) env TESP_TESTS=whole .ci/test $(ARGS)
+
 test-services: $(STAMP)-dev
 	@.ci/apt-install $(TEST_PACKAGES)
 	@$(PYTHON) -m tests.services.install

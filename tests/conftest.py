@@ -7,6 +7,7 @@ import pytest
 from argon2 import PasswordHasher
 
 from tesp_api.api.auth import passwords
+from tests import sampling
 from tests.services.mongod import Mongod
 from tests.services.moto import Moto
 from tests.services.radosgw import Radosgw
@@ -21,6 +22,10 @@ hypothesis.settings.load_profile("patient")
 
 # Tests start hundreds of servers, which are mostly imports.
 TespServer.is_forked = True
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    sampling.leave_out(config, items)
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,7 @@ from tests.services.pulsar_amqp import AmqpStockPulsar
 from tests.services.rabbitmq import PASSWORD, RabbitMQ
 from tests.services.tesp import ONLY_BUBBLEWRAP, TespServer, free_port, poll
 
-pytestmark = pytest.mark.services
+pytestmark = [pytest.mark.sampled(2), pytest.mark.services]
 
 PREFIX = "TESP_API_DESTINATIONS__LOCAL__"
 

@@ -14,7 +14,7 @@ from tests.acceptance.servers import environment_of
 from tests.services.containers import require_docker
 from tests.services.tesp import ONLY_DOCKER, TespServer, poll
 
-pytestmark = pytest.mark.services
+pytestmark = [pytest.mark.sampled(1), pytest.mark.services]
 
 WAITING = "echo ran >> /shared/ran; while [ ! -e /shared/go_on ]; do sleep 0.1; done"
 

@@ -13,7 +13,7 @@ from tests.services.gated_http import GatedHttp
 from tests.services.pulsar_rest import StockPulsar
 from tests.services.tesp import FINAL, ONLY_BUBBLEWRAP, TespServer, poll
 
-pytestmark = pytest.mark.services
+pytestmark = [pytest.mark.sampled(1), pytest.mark.services]
 
 GONE_WITHIN_S = 20  # that it takes 5 at most is said in test_tasks.py
 

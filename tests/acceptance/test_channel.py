@@ -23,7 +23,7 @@ from tests.services.mongod import Mongod
 from tests.services.pulsar_rest import StockPulsar
 from tests.services.tesp import ONLY_BUBBLEWRAP, ONLY_DOCKER, TespServer, free_port, poll
 
-pytestmark = pytest.mark.services
+pytestmark = [pytest.mark.sampled(1), pytest.mark.services]
 
 PASSWORD = "hush-hush-hush"
 

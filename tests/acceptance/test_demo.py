@@ -25,6 +25,7 @@ def test_the_genome_is_what_its_readme_says() -> None:
 
 
 @pytest.mark.services
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize(
     "environment", [{}, {"DOCKER_HOST": "unix:///no/daemon"}], ids=["as it is", "without docker"]
 )

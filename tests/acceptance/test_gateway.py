@@ -18,7 +18,7 @@ from tests.services.gated_http import GatedHttp
 from tests.services.s3_servers import S3Place
 from tests.services.tesp import TespServer, free_port, poll
 
-pytestmark = pytest.mark.services
+pytestmark = [pytest.mark.sampled(1), pytest.mark.services]
 
 KINDS = ("embedded-bubblewrap", "rest-docker")
 SITE = "TESP_API_DESTINATIONS__LOCAL__"

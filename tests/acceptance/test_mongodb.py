@@ -14,7 +14,7 @@ from tests.acceptance.servers import environment_of
 from tests.services.mongod import Mongod
 from tests.services.tesp import TespServer, poll
 
-pytestmark = pytest.mark.services
+pytestmark = [pytest.mark.sampled(2), pytest.mark.services]
 
 ANSWER_WITHIN_S = 12.0
 OUTAGES = {"alone": ("kill", "pause"), "replica-set": ("kill", "stop")}

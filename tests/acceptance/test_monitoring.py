@@ -50,7 +50,7 @@ def state(url: str, task_id: str) -> str:
 
 def spans_of(collector: OtlpReceiver, trace_id: str) -> dict[str, dict[str, Any]]:
     """The spans of a task that has ended, by name, once its first one is there."""
-    poll(lambda: collector.named("task", trace_id), timeout_s=30, why="no span of the task")
+    poll(lambda: collector.named("task", trace_id), timeout_s=120, why="no span of the task")
     return {one["name"]: one for one in list(collector.spans) if one["trace_id"] == trace_id}
 
 
@@ -122,6 +122,6 @@ def test_lines_of_the_log_name_what_they_are_about(folder: Path) -> None:
         def said() -> list[dict[str, Any]]:
             return [line for line in lines_of(folder) if task_id in line["message"]]
 
-        [line, *_] = poll(said, timeout_s=30, why="nothing is said of the task")
+        [line, *_] = poll(said, timeout_s=120, why="nothing is said of the task")
     assert (line["task_id"], line["trace_id"]) == (task_id, task_id.replace("-", ""))
     assert "request_id" not in line

@@ -17,7 +17,7 @@ from tests.acceptance.servers import environment_of
 from tests.services.gated_http import GatedHttp
 from tests.services.tesp import TespServer, poll
 
-pytestmark = pytest.mark.services
+pytestmark = [pytest.mark.sampled(1), pytest.mark.services]
 
 CONTENT = os.urandom(24_000_000)
 TESP = Path(sys.executable).parent / "tesp"

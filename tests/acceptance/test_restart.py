@@ -10,7 +10,7 @@ from tests.acceptance.servers import KINDS, environment_of
 from tests.services.gated_http import GatedHttp
 from tests.services.tesp import TespServer, poll
 
-pytestmark = pytest.mark.services
+pytestmark = [pytest.mark.sampled(2), pytest.mark.services]
 
 STEPS = (
     "update",  # the attempt and the job's id are stored

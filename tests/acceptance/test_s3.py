@@ -11,7 +11,7 @@ from tests.services.pulsar_rest import StockPulsar
 from tests.services.s3_servers import S3Place
 from tests.services.tesp import ONLY_BUBBLEWRAP, TespServer
 
-pytestmark = pytest.mark.services
+pytestmark = [pytest.mark.sampled(1), pytest.mark.services]
 
 BUCKET = "acceptance"
 CONTENT = os.urandom(40 * 2**20)

@@ -124,7 +124,9 @@ def place(request: pytest.FixtureRequest, web: LockedServer, s3: S3Place) -> Ite
         if request.param == "embedded-mongodb":
             mongod = stack.enter_context(Mongod())
             settings["TESP_API_STORE__URL"] = mongod.url
-        server = stack.enter_context(TespServer(settings))
+        server = TespServer(settings)
+        server.is_forked = False  # its environment would be another process's
+        stack.enter_context(server)
         jobs = jobs or {"job directories": server.data / "pulsar" / "staging"}
         folders["data folder"] = server.data
         yield Place(server, folders, mongod, jobs)

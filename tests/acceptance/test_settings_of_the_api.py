@@ -42,7 +42,7 @@ def test_a_task_is_seen_at_its_end_and_purged_some_time_after(url: str) -> None:
         time.sleep(0.1)
     assert answer.status_code == 404
     assert seen[-1] in {"COMPLETE", "SYSTEM_ERROR"}, "it is shown until it is purged"
-    assert seen.count(seen[-1]) > 5
+    assert seen.count(seen[-1]) > 1
     assert httpx.get(tasks).json() == {"tasks": []}
 
 

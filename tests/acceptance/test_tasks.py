@@ -16,7 +16,7 @@ from tests.acceptance.servers import KINDS, environment_of
 from tests.services.gated_http import GatedHttp
 from tests.services.tesp import TespServer, free_port, poll
 
-pytestmark = pytest.mark.services
+pytestmark = [pytest.mark.sampled(2), pytest.mark.services]
 
 IMAGE = "busybox:latest"
 

@@ -213,8 +213,8 @@ async def test_the_claim_of_one_task_is_none_for_another(store: TaskStore, runne
 
 
 async def test_no_task_is_claimed_twice(store: TaskStore, runner: Driver, other: Driver) -> None:
-    made = await make_tasks(store, 120)
-    turns = [driver.claim(new_limit=3) for _ in range(25) for driver in (runner, other)]
+    made = await make_tasks(store, 30)
+    turns = [driver.claim(new_limit=3) for _ in range(8) for driver in (runner, other)]
     claimed = [task_id for tasks in await asyncio.gather(*turns) for task_id in ids(tasks)]
     assert sorted(claimed) == made
 
