@@ -83,6 +83,8 @@ class MongoUpkeep:
             if there := await self._what_is_there(db, force):
                 raise UpkeepRefused(f"the MongoDB database {self._database!r} has {there}")
             await mongo_backup.put_back(db, backup)
+            if backup.header["schema"] == mongo_schema.newest_version():
+                await mongo_schema.prepare(db)  # the indexes; an older one is left as it is
 
     # --
 

@@ -12,7 +12,7 @@ from tests.acceptance.servers import environment_of
 from tests.services.mongod import Mongod
 from tests.services.tesp import TespServer
 
-pytestmark = pytest.mark.services
+pytestmark = [pytest.mark.sampled(1), pytest.mark.services]
 
 OPERATIONS = (Path(__file__).resolve().parents[2] / "docs" / "operations.md").read_text()
 BACKUP, RESTORE = re.findall(r"^```bash\n(.*?)^```$", OPERATIONS, re.MULTILINE | re.DOTALL)
