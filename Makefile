@@ -20,7 +20,7 @@ TEST_PACKAGES := docker.io iptables podman runc bubblewrap busybox-static curl p
 # They start a Docker daemon, make users and enter namespaces: that takes root.
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo env "PATH=$$PATH" PYTHONDONTWRITEBYTECODE=1)
 
-.PHONY: help install install-dev demo serve test test-quick test-services fuzz lint audit threats docs reference bench bench-api bench-auth bench-logins \
+.PHONY: help install install-dev demo serve test test-quick test-services fuzz lint audit threats docs reference wheel test-whole bench bench-api bench-auth bench-logins \
     bench-staging bench-throughput bench-wes conformance faults
 
 help:  ## show this
@@ -67,6 +67,10 @@ conformance: $(STAMP)-dev test-services  ## run CWL's conformance suite (SUITE=p
 fuzz: $(STAMP)-dev  ## send the API and the worker channel made-up requests for ten minutes
 	@TESP_FUZZ_S=$${TESP_FUZZ_S:-600} TESP_FUZZ_SEED=$${TESP_FUZZ_SEED:-$$RANDOM} $(PYTHON) -m pytest \
 	    tests/integration/api/test_schemathesis.py tests/integration/api/test_channel_fuzz.py $(ARGS)
+
+wheel: $(STAMP)-dev  ## build the wheel and the source archive in dist/
+	@mkdir -p dist && for kind in sdist wheel; do \
+	    $(PYTHON) -c "from poetry.core.masonry import api; print('dist/' + api.build_$$kind('dist'))" || exit; done
 
 lint: $(STAMP)-dev  ## check the style, the formatting and the types
 	@$(PYTHON) -m ruff check .

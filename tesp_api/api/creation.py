@@ -19,6 +19,7 @@ from tesp_api.tes.ids import new_task_id
 from tesp_api.tes.states import State
 from tesp_api.tes.times import now
 from tesp_api.tes.validation import NewTask, validate_task
+from tesp_api.tes.webhook_parameters import OwnWebhook
 from tesp_api.tracing.run_spans import request_line
 from tesp_api.webhooks.watches import Watches
 
@@ -28,6 +29,7 @@ class Queued(NamedTuple):
 
     task: Task
     watch: Watch | None
+    webhook: OwnWebhook | None
 
 
 class Creation:
@@ -91,7 +93,7 @@ class Creation:
         Raises:
             LimitReached: the owner, or all, have as many as they may.
         """
-        task, watch = self._task(task_id, admitted, owner, groups, notes)
+        task, watch, _ = self._task(task_id, admitted, owner, groups, notes)
         await self._store.create(task, caps=self._allowances.caps_of(owner), watch=watch)
         self._bell.ring(task_id)
 
@@ -109,7 +111,7 @@ class Creation:
             sealed=self._sealer.seal(task_id, admitted.logins),
             groups=groups,
         )
-        return Queued(task, watch)
+        return Queued(task, watch, admitted.webhook)
 
     async def store(self, queued: Queued, key: str | None, who: Identity) -> str:
         """Store the task and ring; returns its id, or that of the task that was stored under `key` before.
@@ -119,8 +121,8 @@ class Creation:
             LimitReached: `who`, or all, have as many as they may.
             StoreUnavailable: the task is not stored.
         """
-        task, watch = queued
-        once = None if key is None else once_key(key, task.request)
+        task, watch, webhook = queued
+        once = None if key is None else once_key(key, task.request, webhook)
         task_id = await self._store.create(task, once=once, caps=self._allowances.caps(who), watch=watch)
         self._bell.ring(task_id)
         return task_id

@@ -13,6 +13,7 @@ from starlette.datastructures import Headers
 
 from tesp_api.errors import Fault, InvalidRequest
 from tesp_api.store.base import OnceKey
+from tesp_api.tes.webhook_parameters import OwnWebhook
 
 HEADER = "Idempotency-Key"
 MAX_LENGTH = 255
@@ -42,9 +43,15 @@ def read_key(headers: Headers) -> str | None:
     return key
 
 
-def once_key(key: str, document: Mapping[str, Any]) -> OnceKey:
-    """The key with what tells one task from another: the task as it is stored, however it was written."""
-    return OnceKey(key, hashlib.sha256(_plain(document)).hexdigest())
+def once_key(key: str, document: Mapping[str, Any], webhook: OwnWebhook | None = None) -> OnceKey:
+    """The key with what tells one task from another: the task as it is stored, however it was written.
+
+    Its webhook is no part of what is stored, and tells them apart, too.
+    """
+    told = hashlib.sha256(_plain(document))
+    if webhook is not None:
+        told.update(_plain([webhook.url, webhook.secret, sorted(webhook.states)]))
+    return OnceKey(key, told.hexdigest())
 
 
 def once_key_of_run(key: str, document: Mapping[str, Any], attached: Mapping[str, BinaryIO]) -> OnceKey:

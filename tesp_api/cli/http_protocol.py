@@ -30,6 +30,10 @@ HEAD_S = 30.0
 REQUEST_S = 300.0
 """... and its body within this. Else who sends drop by drop could use up all of the process's open files."""
 
+KEEP_ALIVE_S = 75
+"""A connection between two requests. Many clients ask every few seconds, and one whose connection closes just
+when it asks sees a fault."""
+
 UNREAD_S = 60.0
 """A client that takes nothing of its answer for so long is taken for gone. How long the whole takes is its
 own matter: lines are slow, and files large."""

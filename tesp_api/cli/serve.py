@@ -107,7 +107,7 @@ def _run(settings: "Settings", listener: socket.socket) -> None:
     import uvicorn
 
     from tesp_api.app import create_app
-    from tesp_api.cli.http_protocol import LimitedHttpProtocol
+    from tesp_api.cli.http_protocol import KEEP_ALIVE_S, LimitedHttpProtocol
     from tesp_api.errors import TespError
 
     # Others speak up only when something is wrong; httpx would log URLs, and Pulsar's carry its token.
@@ -119,6 +119,7 @@ def _run(settings: "Settings", listener: socket.socket) -> None:
     config = uvicorn.Config(
         create_app(settings),
         http=LimitedHttpProtocol,
+        timeout_keep_alive=KEEP_ALIVE_S,
         log_config=None,
         log_level="warning",
         access_log=False,

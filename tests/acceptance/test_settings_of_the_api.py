@@ -1,9 +1,13 @@
 """What the settings say of the API reaches the whole server: retention, a proxy's path, other origins."""
 
+import contextlib
+import http.client
 import json
+import select
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -42,8 +46,16 @@ def test_a_task_is_seen_at_its_end_and_purged_some_time_after(url: str) -> None:
         time.sleep(0.1)
     assert answer.status_code == 404
     assert seen[-1] in {"COMPLETE", "SYSTEM_ERROR"}, "it is shown until it is purged"
-    assert seen.count(seen[-1]) > 1
     assert httpx.get(tasks).json() == {"tasks": []}
+
+
+def test_a_connection_outlives_the_pauses_of_clients(url: str) -> None:
+    """Who asks every five seconds must not find it closed just then."""
+    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=30)
+    with contextlib.closing(connection):
+        connection.request("GET", "/healthz")
+        assert connection.getresponse().read()
+        assert select.select([connection.sock], [], [], 6)[0] == [], "the server has closed it"
 
 
 def test_the_path_of_the_proxy_and_other_origins(url: str) -> None:

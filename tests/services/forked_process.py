@@ -8,6 +8,8 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
+from tesp_api.cli.http_protocol import KEEP_ALIVE_S
+
 _DIE_WITH_PARENT = 1
 _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(["tests.services.imported_first"])
@@ -63,4 +65,4 @@ def _serve(environment: Mapping[str, str], folder: str, log: str, port: int, app
     null = os.open(os.devnull, os.O_RDONLY)
     for descriptor, source in ((0, null), (1, output), (2, output)):
         os.dup2(source, descriptor)
-    uvicorn.run(app, port=port, access_log=False)
+    uvicorn.run(app, port=port, access_log=False, timeout_keep_alive=KEEP_ALIVE_S)

@@ -14,6 +14,7 @@ from typing import Any, Self
 
 import httpx
 
+from tesp_api.cli.http_protocol import KEEP_ALIVE_S
 from tesp_api.pulsar.processes import kill_tree, processes_in
 from tests.services.forked_process import ForkedProcess
 
@@ -88,6 +89,7 @@ class TespServer:
 
     def _started(self, file: Path) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", "uvicorn", self.app, "--port", str(self.port), "--no-access-log"]
+        command += ["--timeout-keep-alive", str(KEEP_ALIVE_S)]
         command += self.options
         with file.open("ab") as log:
             return subprocess.Popen(

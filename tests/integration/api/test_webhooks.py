@@ -118,6 +118,17 @@ async def test_what_is_long_is_cut_or_left_out(connected: Connect, outbox: Outbo
         assert (len(about.name), about.tags, about.owner) == (1000, None, "alice")
 
 
+async def test_a_key_with_another_webhook_is_refused(connected: Connect) -> None:
+    async with connected() as client:
+        headers = as_("alice") | {"Idempotency-Key": "once"}
+        first, same, other = [
+            await client.post(f"{TES}/tasks", json=request_of(parameters), headers=headers)
+            for parameters in (OWN, OWN, OWN | {"webhook_url": OWN["webhook_url"] + "/other"})
+        ]
+        assert same.json() == first.json()
+        assert other.status_code == 409, other.text
+
+
 async def test_tasks_in_bulk_have_theirs(connected: Connect, outbox: Outbox) -> None:
     async with connected() as client:
         body = {"tasks": [request_of(OWN), make_request()]}
