@@ -44,6 +44,8 @@ from tesp_api.store.sqlite import SqliteTaskStore
 from tesp_api.store.sqlite_accounts import SqliteAccounts
 from tesp_api.store.sqlite_outbox import SqliteOutbox
 from tesp_api.store.sqlite_runs import SqliteRunStore
+from tesp_api.store.sqlite_upkeep import SqliteUpkeep
+from tesp_api.store.upkeep import Upkeep
 from tesp_api.tracing.otlp import OtlpSink
 from tesp_api.tracing.tracer import Tracer
 from tesp_api.webhooks.deliveries import Deliveries
@@ -134,7 +136,7 @@ def create_app(
 
     conductor = Conductor(parts, engines, settings, run_bell, work_files, files_for)
     run_creation = RunCreation(runs, work_files, run_bell, settings, engines, creation.place_faults)
-    sink = OtlpSink(settings.tracing) if settings.tracing.is_on else None
+    sink = OtlpSink(settings.tracing, metrics.spans_unsent) if settings.tracing.is_on else None
     tracer = Tracer(store, runs, sink.emit, settings.tracing.share, metrics.traces_dropped) if sink else None
     workflows = Workflows(runs, store, run_creation, work_files, run_bell)
 
@@ -233,6 +235,15 @@ def build_accounts(settings: Settings) -> Accounts:
 
         return MongoAccounts(settings.store.url.get_secret_value(), database=settings.store.database)
     return SqliteAccounts(settings.data_dir)
+
+
+def build_upkeep(settings: Settings) -> Upkeep:
+    """The upkeep of that store's database."""
+    if settings.store.kind == "mongodb":
+        from tesp_api.store.mongo_upkeep import MongoUpkeep
+
+        return MongoUpkeep(settings.store.url.get_secret_value(), database=settings.store.database)
+    return SqliteUpkeep(settings.data_dir)
 
 
 def build_authenticators(settings: Settings, accounts: Accounts) -> list[Authenticator]:

@@ -16,6 +16,7 @@
     ├── RunCanceled                 (an engine may have nothing more done for a run that is being canceled)
     ├── KeyReused                   409   an Idempotency-Key came again with another body
     ├── AccountRefused              409   there is such a user already, or no such user or token
+    ├── UpkeepRefused               (ends a command: a backup, a restore or an upgrade must not be done now)
     ├── SettingsError               (stops the start)
     ├── StoreError                  500
     │   ├── StoreUnavailable        503   try again later
@@ -222,6 +223,10 @@ class AccountRefused(TespError):
     """A user or token cannot be made, changed or removed as asked for."""
 
     http_status = 409
+
+
+class UpkeepRefused(TespError):
+    """The store cannot be backed up, restored or upgraded as asked for; the text says what to do first."""
 
 
 class SettingsError(TespError):

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from tesp_api.cli.db import app as db_app
 from tesp_api.cli.demo import demo
 from tesp_api.cli.doctor import doctor
 from tesp_api.cli.engine import app as engine_app
@@ -44,6 +45,7 @@ app.add_typer(run_app, name="run")
 app.add_typer(user_app, name="user")
 app.add_typer(token_app, name="token")
 app.add_typer(engine_app, name="engine")
+app.add_typer(db_app, name="db")
 app.add_typer(webhook_app, name="webhook")
 app.command()(top)
 app.command()(limits)

@@ -56,12 +56,16 @@ class Metrics(Collector):
         self.traces_dropped = Count(
             "tesp_traces_dropped_total", "Tasks and runs of which no spans were sent, for want of time."
         )
+        self.spans_unsent = Count(
+            "tesp_spans_unsent_total",
+            "Spans that the collector did not take, or that could not be sent to it.",
+        )
         build = Gauge("tesp_build_info", "Always 1; its label is the version.", ("version",))
         build.replace({(version("tesp-api"),): 1})
         calls = (self.requests, self.store, self.pulsar, self.webhooks)
         parts = (self.world, self.tasks, self.loop, *calls)
         self._instruments: list[Instrument] = [build, *(one for part in parts for one in part.instruments)]
-        self._instruments.append(self.traces_dropped)
+        self._instruments += [self.traces_dropped, self.spans_unsent]
         self._askers: list[Asker] = []
         self._registry = CollectorRegistry()
         self._registry.register(self)

@@ -9,7 +9,7 @@
     usage       what was let through of owners with limits (`mongo_usage`)
     users       the server's own users and their tokens (`mongo_accounts`)
     checks      one document that `check` writes to
-    meta        `{_id: "schema", version, migrator}`
+    meta        `{_id: "schema", version, migrator}`, and `{_id: "restoring"}` while a backup is put back
 
 Ids sort by age (UUIDv7), so newest first is id descending. Every index that a list uses holds the
 matches of one filter in that order, and the state beside it, so that ids and states are read from the index
@@ -167,6 +167,26 @@ RUN_LOG_INDEXES = (
     ),
 )
 
+INDEXES = {
+    "tasks": (*TASK_INDEXES, OUTBOX_INDEX),
+    "notices": NOTICE_INDEXES,
+    "reports": REPORT_INDEXES,
+    "runs": (*RUN_INDEXES, OUTBOX_INDEX),
+    "run_steps": STEP_INDEXES,
+    "run_logs": RUN_LOG_INDEXES,
+}
+"""By collection. `users` has one more, which is made where there are users (`mongo_accounts`)."""
+
+COLLECTIONS = (
+    *("users", "usage", "runs", "run_steps", "run_logs", "tasks", "log_chunks", "notices"),
+    *("reports", "removals", "checks", "meta"),
+)
+"""All of them, in an order in which they may be read one after the other while servers write: what refers to
+others comes before these, and notices after what they are moved from."""
+
+RESTORING = "restoring"
+"""In `meta`, while a backup is being put into the database: nothing else may begin to use it."""
+
 Migration = Callable[[Database], Awaitable[None]]
 
 
@@ -261,7 +281,7 @@ async def prepare(db: Database) -> None:
     """Bring the database to the newest schema and make the indexes; several processes may do so at once.
 
     Raises:
-        StoreError: a newer TESP made the database, or something else did.
+        StoreError: a newer TESP made the database, or something else did, or it is half restored.
     """
     await _sign(db)
     mine = secrets.token_hex(8)
@@ -271,16 +291,17 @@ async def prepare(db: Database) -> None:
             await _end_step(db, version)
         else:
             await asyncio.sleep(_WAIT_S)
-    await db.tasks.create_indexes([*TASK_INDEXES, OUTBOX_INDEX])
-    await db.notices.create_indexes(list(NOTICE_INDEXES))
-    await db.reports.create_indexes(list(REPORT_INDEXES))
-    await db.runs.create_indexes([*RUN_INDEXES, OUTBOX_INDEX])
-    await db.run_steps.create_indexes(list(STEP_INDEXES))
-    await db.run_logs.create_indexes(list(RUN_LOG_INDEXES))
+    for collection, indexes in INDEXES.items():
+        await db[collection].create_indexes(list(indexes))
 
 
 async def _sign(db: Database) -> None:
     """Write down the version of a new database; one without a version that has tasks is not ours."""
+    if await db.meta.find_one({"_id": RESTORING}):
+        raise StoreError(
+            f"the MongoDB database {db.name!r} is half restored: wait for the end of `tesp db restore`, or,"
+            " if that was broken off, call it again with --force"
+        )
     if await db.meta.find_one({"_id": "schema"}):
         return
     if await db.tasks.find_one({}, {"_id": 1}):

@@ -24,7 +24,7 @@ DATABASE = "accounts.sqlite3"
 
 T = TypeVar("T")
 
-_VERSION = 1
+NEWEST = 1
 _SCHEMA = (
     """CREATE TABLE IF NOT EXISTS users (
         name TEXT PRIMARY KEY,
@@ -197,13 +197,13 @@ def _make_for_owner_of(folder: Path, file: Path) -> None:
 
 def _prepare(connection: sqlite3.Connection) -> None:
     version: int = connection.execute("PRAGMA user_version").fetchone()[0]
-    if version > _VERSION:
-        raise StoreError(f"{DATABASE} has schema {version}, but this tesp knows only up to {_VERSION}")
-    if version < _VERSION:
+    if version > NEWEST:
+        raise StoreError(f"{DATABASE} has schema {version}, but this tesp knows only up to {NEWEST}")
+    if version < NEWEST:
         connection.execute("BEGIN IMMEDIATE")
         for statement in _SCHEMA:
             connection.execute(statement)
-        connection.execute(f"PRAGMA user_version = {_VERSION}")
+        connection.execute(f"PRAGMA user_version = {NEWEST}")
         connection.execute("COMMIT")
 
 

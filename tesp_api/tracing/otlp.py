@@ -8,10 +8,15 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from tesp_api.errors import SettingsError
+from tesp_api.metrics.instruments import Count
 from tesp_api.settings_monitoring import TracingSettings
 from tesp_api.tracing.span import Span
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+    from opentelemetry.sdk.trace import ReadableSpan
     from opentelemetry.trace import SpanContext
 
 _QUEUE_SPANS = 16_384
@@ -27,8 +32,8 @@ _log = logging.getLogger(__name__)
 class OtlpSink:
     """A thread of the SDK's sends what is given here, in batches; what it has no room for is dropped."""
 
-    def __init__(self, settings: TracingSettings) -> None:
-        """Nothing is connected to yet.
+    def __init__(self, settings: TracingSettings, unsent: Count) -> None:
+        """Nothing is connected to yet. `unsent` counts spans that the collector did not take, in that thread.
 
         Raises:
             SettingsError: the extra `otel` is not installed.
@@ -44,7 +49,9 @@ class OtlpSink:
                 "docs/monitoring.md, or leave tracing.url out"
             ) from None
         headers = {name: value.get_secret_value() for name, value in settings.headers.items()}
-        exporter = OTLPSpanExporter(endpoint=settings.url, headers=headers, timeout=_TIMEOUT_S)
+        exporter = _counting(OTLPSpanExporter, unsent)(
+            endpoint=settings.url, headers=headers, timeout=_TIMEOUT_S
+        )
         self._processor = BatchSpanProcessor(
             exporter, max_queue_size=_QUEUE_SPANS, schedule_delay_millis=_SEND_EVERY_MS
         )
@@ -79,6 +86,23 @@ class OtlpSink:
         await asyncio.to_thread(closing.join, _LAST_S)
         if closing.is_alive():
             _log.warning("the last spans may not have been sent: the collector does not answer")
+
+
+def _counting(base: "type[OTLPSpanExporter]", unsent: Count) -> "type[OTLPSpanExporter]":
+    """The exporter, with what it could not send counted."""
+    from opentelemetry.sdk.trace.export import SpanExportResult
+
+    class Counting(base):  # type: ignore[misc, valid-type]
+        def export(self, spans: "Sequence[ReadableSpan]") -> SpanExportResult:
+            result: SpanExportResult = SpanExportResult.FAILURE
+            try:
+                result = super().export(spans)
+            finally:
+                if result is not SpanExportResult.SUCCESS:
+                    unsent.add(by=len(spans))
+            return result
+
+    return Counting
 
 
 def _context(trace_id: str, span_id: str) -> "SpanContext":

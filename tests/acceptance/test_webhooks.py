@@ -159,8 +159,16 @@ def test_what_fails_is_tried_again_and_in_order(
     assert [one["tries"] for one in deliveries(server, task_id)] == [2, 3, 1, 1]
 
 
+def given_up(server: TespServer) -> float:
+    """How many the metrics count."""
+    page = server.client.get("/metrics").text
+    found = re.search(r'^tesp_webhook_tries_total{outcome="given_up"} (.+)$', page, re.MULTILINE)
+    return float(found[1]) if found else 0.0
+
+
 def test_one_that_is_gone_is_not_asked_again(server: TespServer, receiver: WebhookReceiver, own: str) -> None:
     receiver.answers[own] = [410]
+    before = given_up(server)
     task_id = server.create(task(receiver, own))
     server.wait(task_id)
     poll(
@@ -170,6 +178,7 @@ def test_one_that_is_gone_is_not_asked_again(server: TespServer, receiver: Webho
     )
     assert len(receiver.came(own)) == 4
     assert {one["said"] for one in deliveries(server, task_id)} == {"status 410"}
+    assert given_up(server) == before + 4
 
 
 def test_one_that_hangs_delays_nobody_else(server: TespServer, receiver: WebhookReceiver, own: str) -> None:

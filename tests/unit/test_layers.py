@@ -62,6 +62,8 @@ CONCRETE = {
     "tesp_api.store.mongo_outbox",
     "tesp_api.store.sqlite_accounts",
     "tesp_api.store.mongo_accounts",
+    "tesp_api.store.sqlite_upkeep",
+    "tesp_api.store.mongo_upkeep",
     "tesp_api.pulsar.embedded",
     "tesp_api.pulsar.rest",
 }
@@ -73,8 +75,10 @@ BESIDE = {
     ("tesp_api.store.sqlite_outbox", "tesp_api.store.sqlite"),
     ("tesp_api.store.mongo_outbox", "tesp_api.store.mongo"),
     ("tesp_api.store.mongo_run_creation", "tesp_api.store.mongo"),
+    ("tesp_api.store.sqlite_upkeep", "tesp_api.store.sqlite"),
+    ("tesp_api.store.sqlite_upkeep", "tesp_api.store.sqlite_accounts"),
 }
-"""Stores of runs, and outboxes, that lie in the database of the tasks."""
+"""Stores of runs, and outboxes, that lie in the tasks' database; and what looks after both SQLite files."""
 
 
 ENGINES = PACKAGE / "wes" / "engines"

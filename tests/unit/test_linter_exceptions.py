@@ -37,6 +37,7 @@ PUT_INTO_SQL = {
     "sqlite_runs.py": {"table"},  # of the names above it
     "sqlite_rows.py": {"marks"},  # question marks, as many as there are ids
     "sqlite_schema.py": {"','.join((f\"'{state}'\" for state in sorted(FINAL)))", "number"},
+    "sqlite_upkeep.py": {"check", "table"},  # names that stand there
     "sqlite_walks.py": {  # of filters, which `sqlite_filters` makes of constants
         *("self.id_column", "self.table", "columns", "join", "select", "what", "sorted_ids", "conditions"),
         "' AND '.join((sql for sql, _ in conditions))",
