@@ -24,8 +24,8 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")
 def check(data: Data = None, as_json: AsJson = False) -> None:
     """Say which store the settings name, its schema, whether it is whole, and what is in it.
 
-    Reads all of an embedded database, and changes nothing; a server may run. Exit code 1 if it is not whole,
-    or newer than this program.
+    Reads all of an embedded database; a server may run. Nothing in it is changed, but after a crash SQLite
+    puts what it keeps beside the file into it. Exit code 1 if it is not whole, or newer than this program.
     """
     from tesp_api.cli.backups import inspect_store
     from tesp_api.cli.output import print_json

@@ -61,6 +61,7 @@ class BackupReader:
     """
 
     def __init__(self, file: BinaryIO) -> None:
+        self.file = file
         file.seek(0)
         self._stream = gzip.GzipFile(fileobj=file, mode="rb")
         self._digest = hashlib.sha256()
@@ -95,7 +96,10 @@ class BackupReader:
             raise _no_backup("its checksum is another")
         if self._read(1):
             raise _no_backup("something follows its end")
-        self.counts = end.get("counts", {})
+        counts = end.get("counts")
+        if not isinstance(counts, dict) or not all(isinstance(count, int) for count in counts.values()):
+            raise _no_backup("it does not say how much is in it")
+        self.counts = counts
 
     def _frame(self) -> tuple[bytes, bytes]:
         head = self._exactly(5)

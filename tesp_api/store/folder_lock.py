@@ -23,9 +23,9 @@ class FolderLock:
 
         Raises:
             DataFolderInUse: another process (or another lock object of this one) has it.
-            OSError: the file cannot be made.
+            OSError: the file cannot be made, or is a link.
         """
-        file = os.open(self._folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        file = os.open(self._folder / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             os.ftruncate(file, 0)

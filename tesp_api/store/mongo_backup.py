@@ -10,6 +10,7 @@ from typing import Any, BinaryIO, cast
 
 import bson
 from bson.codec_options import CodecOptions
+from bson.errors import BSONError
 from bson.raw_bson import RawBSONDocument
 from pymongo import AsyncMongoClient
 from pymongo.asynchronous.client_session import AsyncClientSession
@@ -23,6 +24,7 @@ from tesp_api.store.mongo_schema import COLLECTIONS, RESTORING
 _BATCH = 1000
 _SNAPSHOT_TOO_OLD = 239
 _SNAPSHOT_UNAVAILABLE = 246
+_OF_NO_VALUE = ("checks",)  # servers write there to see whether they can
 _COUNTED = ("tasks", "runs", "users")
 _RAW = CodecOptions(document_class=RawBSONDocument)
 
@@ -51,6 +53,8 @@ async def write(
             writer.write(data)
         counts: dict[str, int] = {}
         for name in COLLECTIONS:
+            if name in _OF_NO_VALUE:
+                continue
             writer.begin(name)
             counts[name] = 0
             async for batch in db[name].find_raw_batches({}, session=session, batch_size=_BATCH):
@@ -60,6 +64,24 @@ async def write(
         told = {name: counts[name] for name in _COUNTED}
         writer.finish(told)
         return told
+
+
+def look_through(backup: BackupReader) -> None:
+    """Read all of it, before anything is changed for it.
+
+    Raises:
+        UpkeepRefused: it is damaged, or has no database of ours.
+    """
+    has_schema = False
+    for name, data in backup.data():
+        documents = _documents(data) if name in COLLECTIONS else []
+        try:
+            if name == "meta":
+                has_schema |= any("version" in bson.decode(document) for document in documents)
+        except BSONError:
+            raise UpkeepRefused("the file is damaged: what should be a document is none") from None
+    if not has_schema:
+        raise UpkeepRefused("the file is damaged, or no backup of tesp's: it has no schema")
 
 
 async def put_back(db: Database, backup: BackupReader) -> None:
@@ -76,7 +98,7 @@ async def put_back(db: Database, backup: BackupReader) -> None:
     for name, data in backup.data():
         if name == "meta":
             meta += [bson.decode(document) for document in _documents(data)]
-        elif name in COLLECTIONS:
+        elif name in COLLECTIONS and name not in _OF_NO_VALUE:
             documents = [RawBSONDocument(document) for document in _documents(data)]
             await db.get_collection(name, codec_options=_RAW).insert_many(documents)
     await db.meta.insert_many(meta)
@@ -107,8 +129,8 @@ def _documents(batch: bytes) -> list[bytes]:
     found, at = [], 0
     while at < len(batch):
         size_bytes = int.from_bytes(batch[at : at + 4], "little")
-        if size_bytes < 5:
-            raise UpkeepRefused("the file is damaged: a document has no length")
+        if size_bytes < 5 or at + size_bytes > len(batch):
+            raise UpkeepRefused("the file is damaged: a document has not the length that it names")
         found.append(batch[at : at + size_bytes])
         at += size_bytes
     return found

@@ -7,7 +7,7 @@ import re
 
 import bson.errors
 import pymongo.errors
-from pymongo.errors import OperationFailure, PyMongoError
+from pymongo.errors import BulkWriteError, OperationFailure, PyMongoError
 
 from tesp_api.errors import StoreError, StoreUnavailable
 
@@ -89,6 +89,10 @@ def meaning(error: Exception) -> type[StoreError]:
     """Which of the store's errors a driver's error is."""
     if isinstance(error, OperationFailure) and error.code in PASSING_CODES:
         return StoreUnavailable
+    if isinstance(error, BulkWriteError):
+        failed = (error.details or {}).get("writeErrors", [])
+        if any(one.get("code") in PASSING_CODES for one in failed):
+            return StoreUnavailable
     return next((MEANINGS[kind] for kind in type(error).__mro__ if kind in MEANINGS), StoreError)
 
 
@@ -98,5 +102,9 @@ def translated(error: Exception) -> StoreError:
     The driver's texts name hosts and ports, never credentials: those of a wrong URL, which may quote
     it, do not come here (`mongo_connection.connect`). What it says about its own state is cut off.
     """
-    text = re.split(r",? \(configured timeouts|, Timeout: |, Topology Description", str(error))[0]
+    said = str(error)
+    if isinstance(error, BulkWriteError):  # its text has whole documents, and with them hashes of passwords
+        first = (error.details or {}).get("writeErrors", [{}])[:1]
+        said = str(first[0].get("errmsg", "") if first else "").partition(" dup key")[0] or "a write failed"
+    text = re.split(r",? \(configured timeouts|, Timeout: |, Topology Description", said)[0]
     return meaning(error)(f"MongoDB: {text} ({type(error).__name__})")

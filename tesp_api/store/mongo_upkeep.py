@@ -3,6 +3,7 @@
 Servers at work on it are known by their claims on tasks and runs alone: one that has nothing to do has none.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -78,11 +79,12 @@ class MongoUpkeep:
     async def restore(self, backup: BackupReader, *, force: bool, aside: Path) -> None:
         """See `Upkeep.restore`; nothing of the database is put aside."""
         refuse_kind(backup, KIND, mongo_schema.newest_version())
+        await asyncio.to_thread(mongo_backup.look_through, BackupReader(backup.file))
         async with self._opened() as (_, db):
             await _refuse_servers(db, "restored")
             if there := await self._what_is_there(db, force):
                 raise UpkeepRefused(f"the MongoDB database {self._database!r} has {there}")
-            await mongo_backup.put_back(db, backup)
+            await mongo_backup.put_back(db, BackupReader(backup.file))
             if backup.header["schema"] == mongo_schema.newest_version():
                 await mongo_schema.prepare(db)  # the indexes; an older one is left as it is
 

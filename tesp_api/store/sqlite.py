@@ -47,6 +47,7 @@ from tesp_api.store.base import (
     Task,
     TaskQuery,
 )
+from tesp_api.store.file_swap import half_restored
 from tesp_api.store.folder_lock import FolderLock
 from tesp_api.store.gathering import Gathering
 from tesp_api.store.glimpses import ListedTask, RecentChanges, Recents
@@ -102,6 +103,9 @@ class SqliteTaskStore:
             self._lock.acquire()
         except OSError as error:
             raise StoreError(f"the data folder {self._folder} cannot be used: {error}") from error
+        if fault := half_restored(self._folder):
+            self._lock.release()
+            raise StoreError(fault)
         try:
             self._writer = SqliteWriter(_connect_and_prepare(database))
             self._readers = SqliteReaders(database)

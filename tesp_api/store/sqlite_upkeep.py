@@ -1,7 +1,8 @@
 """The upkeep of the embedded store: the files of tasks and of accounts in one data folder.
 
 It reads beside a running server, by SQLite's own locks. Each file is copied as it is at one moment, and put
-back by one rename: whatever dies meanwhile, the name leads to the old file or to the new one.
+back by one rename: whatever dies meanwhile, the name leads to the old file or to the new one. A mark keeps
+servers from what is half restored.
 """
 
 import asyncio
@@ -16,7 +17,7 @@ from urllib.parse import quote
 from tesp_api.errors import StoreError, UpkeepRefused
 from tesp_api.store import sqlite_accounts
 from tesp_api.store.backup_file import BackupReader, BackupWriter
-from tesp_api.store.file_swap import keep_aside, new_file, sync_folder
+from tesp_api.store.file_swap import half_restored, keep_aside, mark_half_restored, new_file, sync_folder
 from tesp_api.store.sqlite import DATABASE
 from tesp_api.store.sqlite_errors import translated
 from tesp_api.store.sqlite_schema import BUSY_TIMEOUT_S, MIGRATIONS, connect, migrate
@@ -57,6 +58,8 @@ class SqliteUpkeep:
 
     def _inspect(self) -> Inspection:
         place = str(self._tasks)
+        if fault := half_restored(self._folder):
+            return Inspection(place, None, _NEWEST, faults=[fault])
         if not self._tasks.exists():
             users, tokens, faults = self._inspect_accounts()
             return Inspection(place, None, _NEWEST, users=users, tokens=tokens, faults=faults)
@@ -64,7 +67,9 @@ class SqliteUpkeep:
             with _reading(self._tasks) as db:
                 schema = _version(db)
                 if not schema:
-                    return Inspection(place, None, _NEWEST)
+                    users, tokens, more = self._inspect_accounts()
+                    fault = f"{self._tasks} has no schema: it was cut off, or is no database of tesp's"
+                    return Inspection(place, None, _NEWEST, users=users, tokens=tokens, faults=[fault, *more])
                 faults = [*_damages(db, self._tasks), *_missing(db, schema)]
                 tasks, runs = _counts(db, schema)
         except sqlite3.Error as error:
@@ -132,11 +137,17 @@ class SqliteUpkeep:
                 f"{self._folder} has {there}: choose another folder with --data, or say --force, which moves "
                 f"what is there to {aside}"
             )
+        for name in FILES:
+            if (link := self._folder / name).is_symlink():
+                raise UpkeepRefused(f"{link} is a link: link the whole data folder, not a file in it")
         drafts = self._write_drafts(backup)
         try:
             with _meaning_of_failures():
                 for name, draft in drafts.items():
                     _check_draft(draft, backup.header["schema"] if name == DATABASE else None)
+            for name in FILES:
+                _empty_its_log(self._folder / name)
+            mark_half_restored(self._folder)
             for name in FILES:
                 _put_in_place(self._folder / name, drafts.get(name), aside)
             sync_folder(self._folder)
@@ -150,8 +161,10 @@ class SqliteUpkeep:
         """The version of the tasks' database.
 
         Raises:
-            UpkeepRefused: there is none.
+            UpkeepRefused: there is none, or it is half restored.
         """
+        if fault := half_restored(self._folder):
+            raise UpkeepRefused(fault)
         with _meaning_of_failures():
             found = 0
             if self._tasks.exists():
@@ -200,19 +213,28 @@ def _check_draft(draft: Path, schema: int | None) -> None:
             raise StoreError(f"what is in the backup has schema {_version(db)}, not {schema} as it says")
 
 
+def _empty_its_log(file: Path) -> None:
+    """Have SQLite put into the file what it keeps beside it; what is damaged stays as it is.
+
+    Raises:
+        UpkeepRefused: another program reads it.
+    """
+    if not file.exists():
+        return
+    with contextlib.suppress(sqlite3.Error), contextlib.closing(sqlite3.connect(file)) as db:
+        (is_busy, *_) = db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        if is_busy:
+            raise UpkeepRefused(f"another program has {file} open: end it first")
+
+
 def _put_in_place(file: Path, draft: Path | None, aside: Path) -> None:
     """Rename the draft to `file`, whose old one is kept aside, with what SQLite has not put into it yet."""
-    if file.exists():
-        with contextlib.suppress(sqlite3.Error), contextlib.closing(sqlite3.connect(file)) as db:
-            db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    keep_aside(file, aside)
-    for suffix in (
-        "-wal",
-        "-shm",
-    ):  # left of a damaged one alone, and another database would be damaged by them
-        beside = file.with_name(file.name + suffix)
-        keep_aside(beside, aside)
-        beside.unlink(missing_ok=True)
+    # Those beside it are left of a damaged one alone, and another database would be damaged by them.
+    others = [file.with_name(file.name + suffix) for suffix in ("-wal", "-shm", "-journal")]
+    for old in (file, *others):
+        keep_aside(old, aside)
+    for old in others:
+        old.unlink(missing_ok=True)
     if draft is not None:
         draft.replace(file)
     else:

@@ -86,8 +86,8 @@ class Upkeep(Protocol):
         """Put a backup, which has been read once and found whole, in place of the database.
 
         What is there must be empty. With `force` it need not be: an embedded database is moved into the
-        folder `aside`, one on a server is removed. A restore that is broken off leaves an embedded database
-        as it was, and one on a server unusable until it is restored again.
+        folder `aside`, one on a server is removed. One that is broken off while it changes
+        something leaves a database that no server opens until it is restored again.
 
         Raises:
             UpkeepRefused: there is something, and no `force`; or servers are at work on it.

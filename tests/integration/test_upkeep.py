@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pymongo.errors import OperationFailure
+from pymongo.errors import BulkWriteError, OperationFailure
 
 from tesp_api.errors import StoreError
 from tesp_api.store import backup_file, mongo_schema, sqlite_schema
 from tesp_api.store.backup_file import BackupReader, BackupWriter
 from tesp_api.store.base import TaskQuery, TaskStore
 from tesp_api.store.folder_lock import FolderLock
+from tesp_api.store.mongo_errors import translated
 from tests.factories import make_task
 from tests.integration.upkeep import Place, fill, read_all
 from tests.services.mongod import Mongod
@@ -263,10 +264,12 @@ def test_a_backup_that_takes_too_long_says_what_to_do(
 
 def test_a_file_that_is_there_is_replaced_on_request_alone(source: Place, tmp_path: Path) -> None:
     file = tmp_path / "backup"
-    file.write_text("something else")
+    source.done("backup", file)
+    older = file.read_bytes()
     assert "--force" in failed(source, "backup", file)
-    assert file.read_text() == "something else"
+    assert file.read_bytes() == older
     source.done("backup", file, "--force")
+    assert file.read_bytes() != older
     with file.open("rb") as opened:
         assert list(BackupReader(opened).data())
     assert "make it first" in failed(source, "backup", tmp_path / "nowhere" / "backup")
@@ -278,11 +281,12 @@ def test_a_full_disk_leaves_no_half_file(
     def full(writer: BackupWriter, data: bytes) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
+    source.done("backup", tmp_path / "old")
+    old = (tmp_path / "old").read_bytes()
     monkeypatch.setattr(BackupWriter, "write", full)
-    (tmp_path / "old").write_text("the last good one")
     assert "No space left" in failed(source, "backup", tmp_path / "new")
     assert "No space left" in failed(source, "backup", tmp_path / "old", "--force")
-    assert (tmp_path / "old").read_text() == "the last good one"
+    assert (tmp_path / "old").read_bytes() == old
     assert {path.name for path in tmp_path.iterdir()} == {"old"}
 
 
@@ -454,7 +458,7 @@ def test_a_restore_that_was_broken_off_is_no_database(
     def broken(backup: BackupReader) -> Iterator[tuple[str, bytes]]:
         for part, piece in data(backup):
             read.append(part)
-            if part == "log_chunks" and read.count("tasks") == 2:  # the first time it is only checked
+            if part == "log_chunks" and read.count("tasks") == 3:  # twice it is only looked at
                 raise OperationFailure("gone", 1)
             yield part, piece
 
@@ -547,3 +551,93 @@ def test_a_filled_database_has_no_other_collection(mongo: Place) -> None:
         there = set(client[mongo.database].list_collection_names())
     assert there <= set(mongo_schema.COLLECTIONS)
     assert {"tasks", "log_chunks", "runs", "run_steps", "run_logs", "users", "meta"} <= there
+
+
+def test_nothing_but_a_backup_is_replaced(sqlite: Place, tmp_path: Path) -> None:
+    before = sqlite.check()
+    for name in ("tesp.sqlite3", "accounts.sqlite3", "secret.key"):
+        refused = sqlite.tesp("backup", sqlite.folder / name, "--force")
+        assert (refused.exit_code, "of the server's own" in refused.stderr) == (1, True)
+    letter = tmp_path / "letter"
+    letter.write_text("dear reader")
+    refused = sqlite.tesp("backup", letter, "--force")
+    assert (refused.exit_code, "is no backup" in refused.stderr) == (1, True)
+    link = tmp_path / "link"
+    link.symlink_to(letter)
+    assert "is no plain file" in sqlite.tesp("backup", link, "--force").stderr
+    assert letter.read_text() == "dear reader"
+    assert sqlite.check() == before
+
+
+def test_what_is_half_restored_is_no_database(
+    sqlite: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sqlite.done("backup", tmp_path / "b")
+
+    def fail(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("tesp_api.cli.backups.put_key_back", fail)
+        assert sqlite.tesp("restore", tmp_path / "b", "--force").exit_code == 1
+    with pytest.raises(StoreError, match="half restored"):
+        sqlite.run(read_all)
+    assert "half restored" in sqlite.check()["faults"][0]
+    for command in (("upgrade",), ("backup", tmp_path / "c")):
+        assert "half restored" in sqlite.tesp(*command).stderr
+    sqlite.done("restore", tmp_path / "b", "--force")
+    sqlite.run(read_all)
+
+
+def test_a_file_that_was_cut_off_is_a_fault_and_its_users_are_kept(sqlite: Place, tmp_path: Path) -> None:
+    sqlite.done("backup", tmp_path / "b")
+    (sqlite.folder / "tesp.sqlite3").write_bytes(b"")
+    found = sqlite.check()
+    assert not found["usable"] and "has no schema" in found["faults"][0]
+    assert found["users"] == 1
+    assert sqlite.tesp("restore", tmp_path / "b").exit_code == 1
+
+
+def test_a_link_of_another_s_is_not_followed(sqlite: Place, tmp_path: Path) -> None:
+    sqlite.done("backup", tmp_path / "b")
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    lock = sqlite.folder / "lock"
+    lock.unlink()
+    lock.symlink_to(victim)
+    assert sqlite.tesp("restore", tmp_path / "b", "--force").exit_code == 1
+    assert victim.read_text() == "precious"
+    lock.unlink()
+    (sqlite.folder / "tesp.sqlite3").rename(tmp_path / "elsewhere")
+    (sqlite.folder / "tesp.sqlite3").symlink_to(tmp_path / "elsewhere")
+    assert "is a link" in sqlite.tesp("restore", tmp_path / "b", "--force").stderr
+
+
+def test_what_a_killed_backup_left_is_removed(sqlite: Place, tmp_path: Path) -> None:
+    left = tmp_path / ".tesp-backup-left"
+    left.mkdir()
+    (left / "tesp.sqlite3").write_bytes(b"secret")
+    sqlite.done("backup", tmp_path / "b")
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".tesp-backup")] == []
+
+
+def test_a_user_without_a_name_can_do_all_of_it(
+    sqlite: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nobody() -> str:
+        raise KeyError("getpwuid(): uid not found")
+
+    monkeypatch.setattr("getpass.getuser", nobody)
+    sqlite.done("backup", tmp_path / "b")
+
+
+def test_a_mistyped_folder_is_not_made(tmp_path: Path) -> None:
+    place = Place(tmp_path / "mistyped", None)
+    assert place.tesp("upgrade").exit_code == 1
+    assert not place.folder.exists()
+
+
+def test_a_failed_write_shows_no_document() -> None:
+    failed = {"index": 0, "code": 11000, "errmsg": "E11000 duplicate key error dup key: {x: 1}", "op": "hash"}
+    said = str(translated(BulkWriteError({"writeErrors": [failed]})))
+    assert said == "MongoDB: E11000 duplicate key error (BulkWriteError)"
