@@ -406,6 +406,7 @@ def ran_in(folder: Path, python: Path) -> Any:
             else:
                 path.write_text(item["content"] if "content" in item else path_of(item["url"]).read_text())
         confined = ["bwrap", "--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc", "--tmpfs", "/tmp"]
+        confined += ["--ro-bind", str(python.parents[1]), str(python.parents[1])]  # it may be below /tmp
         confined += ["--tmpfs", "/var/spool", "--bind", str(place), W, "--chdir", executor["workdir"]]
         path = f"{python.parent}:/usr/bin:/bin"
         environment = {"PATH": path, "HOME": "/tmp", **executor["env"]}
