@@ -6,7 +6,6 @@ Everything here blocks; call it from a thread.
 import contextlib
 import logging
 import os
-import shlex
 import threading
 import time
 from collections.abc import Iterator
@@ -20,7 +19,7 @@ from tesp_api.pulsar.job_files import JOB_ID, check_job_id, worker_command
 from tesp_api.pulsar.local_job import LocalJob
 from tesp_api.pulsar.plain_path import plain_path
 from tesp_api.pulsar.processes import kill_tree, wait_for_end
-from tesp_api.pulsar.quick_launch import launch_by_vfork
+from tesp_api.pulsar.quick_launch import launch_quickly
 from tesp_api.pulsar.spared_imports import spared_imports
 
 MANAGER = "_default_"
@@ -94,10 +93,9 @@ class LocalPulsar:
             conda_auto_init=False,
             conda_auto_install=False,
             job_metrics=metrics.JobMetrics(conf_dict={}),
-            # a given tmp_dir spares each job script some forks; the worker makes its own
-            managers={MANAGER: {"type": "unqueued", "tmp_dir": "/tmp"}},  # noqa: S108 - no file is made there
+            managers={MANAGER: {"type": "unqueued"}},
         )
-        launch_by_vfork(self._app.managers[MANAGER]._proxied_manager)
+        launch_quickly(self._app.managers[MANAGER]._proxied_manager, passed_on_environment())
 
     def stop(self) -> None:
         """Let Pulsar go; its jobs run on."""
@@ -137,9 +135,7 @@ class LocalPulsar:
             self._monitored.add(order.job_id)
             # not pulsar.manager_endpoint_util.submit_job: that does nothing, without a word, for a
             # job that it has launched before, also when that launch failed
-            manager.preprocess_and_launch(
-                order.job_id, {"command_line": self._command, "env": passed_on_environment()}
-            )
+            manager.preprocess_and_launch(order.job_id, {"command_line": self._command})
             if (fault := job.launch_fault()) is not None:
                 raise PulsarUnavailable(f"Pulsar could not launch job {order.job_id}: {fault}")
 
@@ -213,10 +209,6 @@ class LocalPulsar:
                 manager.lock_manager.free_lock(manager.job_directory(job_id)._job_file(name))
 
 
-def passed_on_environment() -> list[dict[str, Any]]:
-    """Pulsar's `env` of a job: our own values, quoted, since a job script assigns them unquoted."""
-    return [
-        {"name": name, "value": shlex.quote(os.environ[name]), "raw": True}
-        for name in PASSED_ON
-        if name in os.environ
-    ]
+def passed_on_environment() -> dict[str, str]:
+    """What jobs get of our own environment."""
+    return {name: os.environ[name] for name in PASSED_ON if name in os.environ}

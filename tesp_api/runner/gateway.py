@@ -127,7 +127,7 @@ class Passage:
             message=self._note,
             patience=Patience(**{name: getattr(rules, name) for name in Patience._fields}),
             lender=self.gateway.lend(self.task),
-            guard=guard,
+            guarding=lambda: guard,
             check_size=allowance.check_size,
             progress=Tally(),
         )

@@ -7,13 +7,14 @@ from collections.abc import Iterator
 from typing import TypeGuard
 
 INDENTATION = 4
+LATER = "from __future__ import annotations"
 
 
 def slim(source: str) -> str:
-    """The same program without docstrings, comments, annotations of functions, and what protocols ask for.
+    """The same program without docstrings, comments, annotations, and what protocols ask for.
 
-    It is narrowly indented.
-    Expects four spaces for each level.
+    It is narrowly indented. What is declared with a type is declared with `None`, which costs a `NamedTuple`
+    much less to make of. Expects four spaces for each level.
     """
     lines = [line.encode() for line in source.split("\n")]
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
@@ -21,8 +22,8 @@ def slim(source: str) -> str:
             row, column = token.start
             lines[row - 1] = lines[row - 1].decode()[:column].rstrip().encode()
     tree = ast.parse(source)
-    for row, start, end in sorted(_annotations(tree, lines), reverse=True):
-        lines[row] = lines[row][:start] + lines[row][end:]
+    for row, start, end, instead in sorted(_annotations(tree, lines), reverse=True):
+        lines[row] = lines[row][:start] + instead + lines[row][end:]
     for told in _told_to_readers(tree):
         first, last = told[0], told[-1].end_lineno or 0
         lines[first.lineno - 1 : last] = [b" " * first.col_offset + b"''", *[b""] * (last - first.lineno)]
@@ -45,25 +46,34 @@ def is_protocol(node: ast.AST) -> TypeGuard[ast.ClassDef]:
     return isinstance(node, ast.ClassDef) and [ast.unparse(base) for base in node.bases] == ["Protocol"]
 
 
-def _annotations(tree: ast.AST, lines: list[bytes]) -> Iterator[tuple[int, int, int]]:
-    """Where they are, as line, start and end from 0; those of several lines are left."""
+def _annotations(tree: ast.AST, lines: list[bytes]) -> Iterator[tuple[int, int, int, bytes]]:
+    """Where they are, as line, start and end from 0, and what stands there instead; none of several lines."""
     for node in ast.walk(tree):
+        instead = b""
         if isinstance(node, ast.arg) and node.annotation is not None:
             row, start, annotation = node.lineno, node.col_offset + len(node.arg), node.annotation
         elif isinstance(node, ast.FunctionDef) and node.returns is not None:
             row, annotation = node.returns.lineno, node.returns
             start = lines[row - 1].rindex(b"->", 0, annotation.col_offset)
+        elif isinstance(node, ast.AnnAssign):
+            row, annotation, instead = node.lineno, node.annotation, b"None"
+            start = annotation.col_offset
         else:
             continue
         if row == annotation.lineno == annotation.end_lineno:
-            yield row - 1, start, annotation.end_col_offset or 0
+            yield row - 1, start, annotation.end_col_offset or 0, instead
 
 
 def _without_types(source: str) -> str:
-    """Without those names of `typing` that only annotations have, where these are never evaluated."""
-    if "from __future__ import annotations" not in source:
+    """Without those names of `typing` that only annotations have, where these are never evaluated.
+
+    Where no annotation is left but `None`, it is evaluated, which is quicker than to keep it as a string.
+    """
+    if LATER not in source:
         return source
     tree = ast.parse(source)
+    if all(is_none(annotation) for annotation in _all_annotations(tree)):
+        source = source.replace(LATER, "", 1)
     for node in ast.walk(tree):
         if isinstance(node, ast.AnnAssign):
             node.annotation = ast.Constant(None)
@@ -78,6 +88,18 @@ def _without_types(source: str) -> str:
             names = ", ".join(alias.name for alias in node.names if alias.name in used)
             lines[node.lineno - 1] = f"from typing import {names}" if names else ""
     return "\n".join(lines)
+
+
+def _all_annotations(tree: ast.AST) -> Iterator[ast.expr]:
+    for node in ast.walk(tree):
+        found = node.returns if isinstance(node, ast.FunctionDef) else getattr(node, "annotation", None)
+        if found is not None:
+            yield found
+
+
+def is_none(node: ast.expr) -> bool:
+    """Whether it is a plain `None`."""
+    return isinstance(node, ast.Constant) and node.value is None
 
 
 def _narrow(source: str) -> str:

@@ -131,7 +131,7 @@ class StorageFiles:
             message=lambda _: None,
             patience=Patience(**{name: getattr(rules, name) for name in Patience._fields}),
             lender=OwnerLender(url, self._owner, self._credentials, self._signer),
-            guard=guard,
+            guarding=lambda: guard,
         )
 
     async def _in_thread(self, url: str, call: Callable[[], T]) -> T:

@@ -18,7 +18,7 @@ from .job import make_directories, now
 from .order import Executor, Order
 from .parallel import Background
 from .process import worker_label
-from .runtimes.base import Launch, Outcome, Run, Runtime
+from .runtimes.base import Outcome, Process, Run, Runtime, start
 from .streams import Streams
 from .watchdog import Watchdog
 
@@ -95,7 +95,7 @@ def _run_container(
     attempt.watchdog.guard(launch.on_death, None, runtime.reclaiming_program)
     attempt.result.begun = number + 1
     try:
-        process = _start(launch, streams)
+        process = start(launch, streams.stdin)
         entry["started_at"] = now()
         try:
             attempt.watchdog.guard(launch.on_death, process.pid, runtime.reclaiming_program)
@@ -120,25 +120,7 @@ def _run_container(
         removals.append(Background(lambda: runtime.remove(run)))
 
 
-def _start(launch: Launch, streams: Streams) -> subprocess.Popen[bytes]:
-    try:
-        return subprocess.Popen(
-            launch.argv,
-            stdin=streams.stdin,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            bufsize=0,
-            start_new_session=True,
-            **launch.popen,
-        )
-    except OSError as error:
-        raise SystemFailure(f"Cannot start {launch.argv[0]}: {error.strerror}") from error
-    finally:
-        for descriptor in launch.descriptors:
-            os.close(descriptor)
-
-
-def _kill(attempt: Attempt, run: Run, process: subprocess.Popen[bytes]) -> None:
+def _kill(attempt: Attempt, run: Run, process: Process) -> None:
     """Kill until the process that stands for the container ends: it may still be creating it."""
     for _ in range(KILL_TRIES):
         attempt.runtime.kill(run, process.pid)

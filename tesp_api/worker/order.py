@@ -7,7 +7,6 @@ import posixpath
 from typing import Any, NamedTuple
 
 from .errors import SystemFailure
-from .rules import Rules
 
 
 class Input(NamedTuple):
@@ -97,7 +96,8 @@ class Site(NamedTuple):
     heartbeat_s: float = 10.0
     bell: str | None = None
     transfers: Patience = Patience()
-    rules: Rules = Rules()
+    rules: dict[str, tuple[str, ...]] = {}  # noqa: RUF012
+    """What `rules.Rules` has, by name."""
     staging: str = "worker"
     """ "gateway": the API moves what is not of this site."""
     home: bool = False
@@ -241,7 +241,7 @@ def _parse_site(item: dict[str, Any]) -> Site:
         heartbeat_s=float(item.get("heartbeat_s") or default.heartbeat_s),
         bell=item.get("bell"),
         transfers=Patience(**(item.get("transfers") or {})),
-        rules=Rules(**{name: tuple(values) for name, values in (item.get("rules") or {}).items()}),
+        rules={name: tuple(values) for name, values in (item.get("rules") or {}).items()},
         staging=item.get("staging") or default.staging,
         home=bool(item.get("home")),
         walltime_s=item.get("walltime_s"),

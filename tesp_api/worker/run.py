@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .attempt import Attempt
 from .cancellation import Cancellation
@@ -27,10 +27,12 @@ from .staging import check_disk, settle_rooted, stage_in
 from .sweep import sweep_in_background
 from .transfer import Site as TransferSite
 from .transfer import transfer_for
-from .transfer.guard import Guard
 from .transfer.lending import Lender, NoLender
 from .view import View
 from .watchdog import Watchdog, start_watchdog
+
+if TYPE_CHECKING:
+    from .transfer.guard import Guard
 
 
 def main(arguments: list[str]) -> int:
@@ -145,10 +147,16 @@ def _prepare(
     lender = _lender(order, cancellation, record)
     site = order.site
     transfers = TransferSite(
-        site.file_roots, cancellation, record.message, site.transfers, lender, Guard(*site.rules)
+        site.file_roots, cancellation, record.message, site.transfers, lender, lambda: _guard(site)
     )
     view = View(plan.binds)
     return Attempt(order, job, record, result, cancellation, watchdog, runtime, plan, view, transfers)
+
+
+def _guard(site: Site) -> Guard:
+    from .transfer.guard import Guard
+
+    return Guard(**site.rules)
 
 
 def _lender(order: Order, cancellation: Cancellation, record: Record) -> Lender:

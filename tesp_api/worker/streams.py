@@ -13,6 +13,7 @@ from .errors import SystemFailure
 from .job import write_all
 from .logs import LogStream
 from .order import Executor
+from .runtimes.base import Process
 
 READ_BYTES = 64 * 1024
 TAIL_BYTES = 8 * 1024
@@ -76,7 +77,7 @@ class Streams:
         self._open.append(descriptor)
         return descriptor
 
-    def pump(self, process: subprocess.Popen[bytes]) -> int:
+    def pump(self, process: Process) -> int:
         """Copy until the process ends; returns its return code. Raises: Canceled, OSError."""
         assert process.stdout and process.stderr  # noqa: S101 - both were asked for
         targets = {
@@ -103,7 +104,7 @@ class Streams:
                     break
             return self._wait(process)
 
-    def _wait(self, process: subprocess.Popen[bytes]) -> int:
+    def _wait(self, process: Process) -> int:
         while True:
             try:
                 return process.wait(timeout=LOOK_EVERY_MS / 1000)

@@ -70,7 +70,7 @@ class Bucket:
             self.messages.append,
             PATIENCE._replace(**patience),
             lender or self.lender,
-            Guard(local_networks=("127.0.0.0/8",)),
+            lambda: Guard(local_networks=("127.0.0.0/8",)),
         )
 
     def store(self, key: str, content: bytes = b"x") -> None:

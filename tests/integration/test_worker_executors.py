@@ -18,11 +18,17 @@ pytestmark = pytest.mark.services
 SERVICES = {"docker": require_docker, "podman": require_podman}
 
 
-@pytest.fixture(params=["bubblewrap", "docker", "podman"])
-def runtime(request: pytest.FixtureRequest) -> str:
-    if request.param in SERVICES:
-        SERVICES[request.param]()
-    return str(request.param)
+@pytest.fixture(params=["bubblewrap", "docker", "docker by its program", "podman"])
+def runtime(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    name, *by_program = request.param.split(" ")
+    if name in SERVICES:
+        SERVICES[name]()
+    if by_program:  # it has something to tell the daemon that a worker does not
+        folder = tmp_path / "configuration"
+        folder.mkdir()
+        (folder / "config.json").write_text('{"HttpHeaders": {"X-Site": "ours"}}')
+        monkeypatch.setenv("DOCKER_CONFIG", str(folder))
+    return str(name)
 
 
 @pytest.fixture

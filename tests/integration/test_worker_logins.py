@@ -34,7 +34,7 @@ class Lends(NoLender):
 def site(folder: Path, *logins: Login) -> Site:
     patience = Patience(stall_s=5, tries=2, pause_s=0.01)
     guard = Guard(local_networks=("127.0.0.0/8",))
-    return Site((), Cancellation(str(folder / "never")), print, patience, Lends(*logins), guard)
+    return Site((), Cancellation(str(folder / "never")), print, patience, Lends(*logins), lambda: guard)
 
 
 def get(url: str, folder: Path, *logins: Login) -> bytes:

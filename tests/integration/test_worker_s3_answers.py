@@ -95,7 +95,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Scripted]:
 def site(server: Scripted, folder: Path) -> Site:
     patience = Patience(stall_s=5.0, tries=3, pause_s=0.01)
     guard = Guard(local_networks=("127.0.0.0/8",))
-    return Site((), Cancellation(str(folder / "cancel")), print, patience, server, guard)
+    return Site((), Cancellation(str(folder / "cancel")), print, patience, server, lambda: guard)
 
 
 def send(server: Scripted, folder: Path, content: bytes = b"12345678") -> Moved:

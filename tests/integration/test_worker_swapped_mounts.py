@@ -14,7 +14,7 @@ import pytest
 from tesp_api.worker import ownership
 from tesp_api.worker.errors import SystemFailure
 from tesp_api.worker.mounts import Bind
-from tesp_api.worker.runtimes.base import Launch, Run, Runtime
+from tesp_api.worker.runtimes.base import Launch, Run, Runtime, start
 from tesp_api.worker.runtimes.bubblewrap import Bubblewrap
 from tesp_api.worker.runtimes.docker import Docker
 from tesp_api.worker.runtimes.docker_engine import Engine
@@ -150,10 +150,11 @@ def run_of(folder: Folder, bind: Bind, script: str) -> Run:
 
 
 def end(launch: Launch) -> subprocess.CompletedProcess[bytes]:
-    done = subprocess.run(launch.argv, capture_output=True, check=False, **launch.popen)
-    for descriptor in launch.descriptors:
-        os.close(descriptor)
-    return done
+    process = start(launch, subprocess.DEVNULL)
+    assert process.stdout and process.stderr
+    with process.stdout, process.stderr:
+        stdout, stderr = process.stdout.read(), process.stderr.read()
+    return subprocess.CompletedProcess((), process.wait(), stdout, stderr)
 
 
 def attempt(engine: Runtime, run: Run, between: Callable[[], object]) -> tuple[bytes, str]:

@@ -6,13 +6,17 @@ import contextlib
 import os
 import shutil
 import signal
-from typing import Any, Callable, NamedTuple, Protocol, Sequence
+import subprocess
+from typing import IO, Any, Callable, NamedTuple, Protocol, Sequence
 
 from ..cancellation import Cancellation
 from ..errors import SystemFailure, Unusable
 from ..mounts import Bind
 from ..order import Confinement
 from ..process import run_command
+
+MEMORY_MIN_BYTES = 6 * 1024 * 1024
+"""The least that Docker and podman take for a limit."""
 
 
 class Run(NamedTuple):
@@ -38,8 +42,30 @@ class Run(NamedTuple):
     check: Callable[[], None] = lambda: None
 
 
+class Process(Protocol):
+    """What stands for a container while it runs: a `Popen`, or what has as much of its shape."""
+
+    stdout: IO[bytes] | None
+    stderr: IO[bytes] | None
+
+    @property
+    def pid(self) -> int | None:
+        """Of the process that is to be killed with the worker; None if there is none."""
+
+    def poll(self) -> int | None:
+        """As that of `Popen`, as all of these."""
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Raises: subprocess.TimeoutExpired."""
+
+    def kill(self) -> None:
+        """Nobody waits for it any more."""
+
+
 class Launch(NamedTuple):
     """How to start the process that stands for a container; `popen` are arguments for `Popen`.
+
+    Where there is `start`, that is called with the standard input instead, as `Popen` takes it.
 
     `on_death` are the commands with which the watchdog ends the container if the worker dies;
     `descriptors` are to be closed once the process runs; `notes` go to the task's `system_logs`.
@@ -50,6 +76,28 @@ class Launch(NamedTuple):
     on_death: list[list[str]]
     descriptors: tuple[int, ...] = ()
     notes: tuple[str, ...] = ()
+    start: Callable[[int], Process] | None = None
+
+
+def start(launch: Launch, stdin: int) -> Process:
+    """Start it. Raises: SystemFailure."""
+    if launch.start is not None:
+        return launch.start(stdin)
+    try:
+        return subprocess.Popen(
+            launch.argv,
+            stdin=stdin,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            bufsize=0,
+            start_new_session=True,
+            **launch.popen,
+        )
+    except OSError as error:
+        raise SystemFailure(f"Cannot start {launch.argv[0]}: {error.strerror}") from error
+    finally:
+        for descriptor in launch.descriptors:
+            os.close(descriptor)
 
 
 class Outcome(NamedTuple):

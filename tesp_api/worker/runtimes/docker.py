@@ -16,14 +16,21 @@ from ..cancellation import Cancellation
 from ..errors import DaemonAway, SystemFailure, Unusable
 from ..mounts import Bind
 from ..process import DAEMON_AWAY, run_command, run_despite_daemon
-from .base import Launch, Outcome, Run, find_program, mount_option, require_image_name, write_private
-from .docker_engine import Engine
+from .base import (
+    MEMORY_MIN_BYTES,
+    Launch,
+    Outcome,
+    Run,
+    find_program,
+    mount_option,
+    require_image_name,
+    write_private,
+)
+from .docker_engine import OF_WORKERS, Engine
 from .docker_shared import DockerShared
-from .environment import split_environment
 from .identity import user_of
 from .shared import Mounting, close_all, open_shared
 
-MEMORY_MIN_BYTES = 6 * 1024 * 1024
 ABSENT = re.compile(r"no such (container:path|file)|could not (be found|find)", re.IGNORECASE)
 NEVER = "0001-"  # how the time of an event that never was begins
 
@@ -41,6 +48,8 @@ class Docker:
     """Containers by a Docker daemon."""
 
     notes: tuple[str, ...] = ()
+    _starts_by_socket = False
+    """Containers are started without the program: it has nothing to add."""
 
     def __init__(self, extra: Sequence[str], scratch: str) -> None:
         self._program = find_program("docker")
@@ -55,7 +64,9 @@ class Docker:
     def _ask_version(self) -> str:
         """The daemon's version, over its socket: ~100 times cheaper than running the program."""
         with contextlib.suppress(OSError, ValueError):
-            return self._engine.version()
+            version = self._engine.version()
+            self._starts_by_socket = not self._extra and not self._engine.is_told_more()
+            return version
         code, text = run_command([self._program, "version", "--format", "{{.Server.Version}}"])
         if code != 0:
             kind = DaemonAway if DAEMON_AWAY.search(text) else Unusable
@@ -79,6 +90,20 @@ class Docker:
         """Any path can be copied out of a container."""
 
     def launch(self, run: Run) -> Launch:
+        opened = open_shared(run)
+        self._held[run.name] = list(opened.values())
+        user = user_of(run, self._is_root_ours, opened)
+        mounting = self._mount_shared(run, opened)
+        on_death = [self._remove_command(run.name), *mounting.on_death]
+        if self._starts_by_socket:
+            from .docker_container import Container, order_of
+
+            order = order_of(run, user, self._finds_init(), mounting.options)
+            return Launch(
+                [], {}, on_death, start=lambda stdin: Container(self._engine, run.name, order, stdin)
+            )
+        from .environment import split_environment
+
         split = split_environment(run.env)
         env_file = None
         if split.file_lines:
@@ -86,13 +111,8 @@ class Docker:
             data = "".join(f"{line}\n" for line in split.file_lines).encode("utf-8", "surrogateescape")
             write_private(env_file, data)
         options = [*split.options, *confining_options(run, self._finds_init())]
-        opened = open_shared(run)
-        self._held[run.name] = list(opened.values())
-        user = user_of(run, self._is_root_ours, opened)
         options += [f"--user={user}"] if user else []
-        mounting = self._mount_shared(run, opened)
         arguments = run_arguments(run, env_file, options, self._extra, mounting.options)
-        on_death = [self._remove_command(run.name), *mounting.on_death]
         return Launch(
             [self._program, *mounting.before, *arguments], {"env": {**os.environ, **split.passed}}, on_death
         )
@@ -154,7 +174,8 @@ class Docker:
         )
 
     def kill(self, run: Run, pid: int | None) -> None:
-        run_command(self._remove_command(run.name))
+        if not self._is_removed(run.name):
+            run_command(self._remove_command(run.name))
 
     def capture(self, run: Run, path: str, destination: str) -> bool:
         return self._copy_out(run, path, destination, ["-L"])
@@ -203,8 +224,7 @@ class Docker:
 
     def _containers(self) -> list[tuple[str, str]]:
         with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
-            wanted = quote(json.dumps({"label": ["tesp.worker"]}))
-            found = self._engine.get(f"/containers/json?all=1&filters={wanted}")
+            found = self._engine.get(f"/containers/json?all=1&{OF_WORKERS}")
             return [(item["Id"], item["Labels"]["tesp.worker"]) for item in found]
         return self._leftovers_by_program()
 

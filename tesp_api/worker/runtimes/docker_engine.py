@@ -10,7 +10,11 @@ import socket
 import sys
 from typing import Any
 
+PATIENCE_S = 10.0
 PID_FILE = "/var/run/docker.pid"
+OF_WORKERS = "filters=%7B%22label%22%3A%5B%22tesp.worker%22%5D%7D"
+"""Selects in lists what any worker has made: `{"label":["tesp.worker"]}`."""
+STEERING = ("DOCKER_DEFAULT_PLATFORM", "DOCKER_CONTENT_TRUST", "DOCKER_CUSTOM_HEADERS")
 VERSION = re.compile(rb"^Server: Docker/(\S+)", re.MULTILINE | re.IGNORECASE)
 
 
@@ -46,31 +50,72 @@ class Engine:
             return pid > 0 and not mounts_of(str(pid)).keys().isdisjoint(mounts_of("self"))
         return False
 
-    def ask(self, method: str, path: str) -> tuple[int, bytes]:
-        """The status and the body of the answer. Raises: OSError, ValueError."""
-        head, body = self._exchange(method, path)
+    def is_told_more(self) -> bool:
+        """Whether this user has the program tell the daemon more than a task says: proxies, or a platform."""
+        told = configuration()
+        return any(map(os.environ.get, STEERING)) or any(map(told.get, ("proxies", "HttpHeaders")))
+
+    def ask(
+        self, method: str, path: str, order: Any = None, patience_s: float | None = PATIENCE_S
+    ) -> tuple[int, bytes]:
+        """The status and the body of the answer; `order` is sent as JSON. Raises: OSError, ValueError."""
+        head, body = self._exchange(method, path, order, patience_s)
         return int(head[9:12]), body
 
-    def _exchange(self, method: str, path: str) -> tuple[bytes, bytes]:
-        with self._connected() as connection:
-            # HTTP/1.0, so that the answer is neither chunked nor kept open.
-            connection.sendall(f"{method} {path} HTTP/1.0\r\nHost: docker\r\n\r\n".encode())
-            answer = b"".join(iter(lambda: connection.recv(65536), b""))
-        head, _, body = answer.partition(b"\r\n\r\n")
-        return head, body
+    def _exchange(
+        self, method: str, path: str, order: Any = None, patience_s: float | None = PATIENCE_S
+    ) -> tuple[bytes, bytes]:
+        given = b"" if order is None else json.dumps(order).encode()
+        heads = f"Content-Type: application/json\r\nContent-Length: {len(given)}\r\n" if given else ""
+        # HTTP/1.0, so that the answer is neither chunked nor kept open.
+        with self.send(f"{method} {path} HTTP/1.0", heads, given, patience_s) as connection:
+            return read_all(connection)
 
-    def _connected(self) -> socket.socket:
+    def send(
+        self, request: str, heads: str = "", given: bytes = b"", patience_s: float | None = None
+    ) -> socket.socket:
+        """The connection on which a request was sent, and its answer comes. Raises: OSError."""
+        connection = self._connected(patience_s)
+        try:
+            connection.sendall(f"{request}\r\nHost: docker\r\n{heads}\r\n".encode() + given)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _connected(self, patience_s: float | None = PATIENCE_S) -> socket.socket:
         host = os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
-        if not host.startswith("unix://") or os.environ.get("DOCKER_CONTEXT"):
-            raise OSError(f"{host} is no local socket")
+        context = os.environ.get("DOCKER_CONTEXT") or (
+            not os.environ.get("DOCKER_HOST") and configuration().get("currentContext")
+        )
+        if not host.startswith("unix://") or context not in (None, False, "", "default"):
+            raise OSError(f"{context or host} is no local socket")
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
-            connection.settimeout(10)
+            connection.settimeout(patience_s)
             connection.connect(host[len("unix://") :])
         except BaseException:
             connection.close()
             raise
         return connection
+
+
+def read_all(connection: socket.socket) -> tuple[bytes, bytes]:
+    """The head and the body of an answer, at whose end the connection is closed. Raises: OSError."""
+    answer = b"".join(iter(lambda: connection.recv(65536), b""))
+    head, _, body = answer.partition(b"\r\n\r\n")
+    return head, body
+
+
+def configuration() -> dict[str, Any]:
+    """What this user told the program; empty where that cannot be read."""
+    folder = os.environ.get("DOCKER_CONFIG") or os.path.expanduser("~/.docker")
+    try:
+        with open(os.path.join(folder, "config.json"), encoding="utf-8") as file:
+            told = json.load(file)
+    except (OSError, ValueError):
+        return {}
+    return told if isinstance(told, dict) else {}
 
 
 def is_daemon(pid: int) -> bool:

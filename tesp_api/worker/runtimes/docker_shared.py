@@ -10,6 +10,7 @@ Its binds are paths that the container's own process looks up, where the worker'
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from types import MappingProxyType
@@ -20,7 +21,7 @@ from ..errors import SystemFailure
 from ..mounts import Bind
 from ..process import run_command
 from .base import Run, as_csv, mount_option
-from .docker_engine import Engine
+from .docker_engine import OF_WORKERS, Engine
 from .shared import Mounting, close_all, open_unmoved
 
 PARTS_SINCE = 1, 45
@@ -120,6 +121,9 @@ class DockerShared:
 
     def leftovers(self) -> list[tuple[str, str]]:
         """Volumes with names, as `Runtime.leftovers`."""
+        with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
+            found = self._engine.get(f"/volumes?{OF_WORKERS}")["Volumes"] or ()
+            return [(f"volume {item['Name']}", item["Labels"]["tesp.worker"]) for item in found]
         argv = [self._program, "volume", "ls", "--filter=label=tesp.worker"]
         code, text = run_command([*argv, '--format=volume {{.Name}}\t{{.Label "tesp.worker"}}'])
         rows = [line.split("\t") for line in text.splitlines()] if code == 0 else []

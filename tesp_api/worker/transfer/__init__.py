@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import sys
 from importlib import import_module
-from typing import Callable, NamedTuple, Protocol, cast
+from typing import TYPE_CHECKING, Callable, NamedTuple, Protocol, cast
 
 from ..cancellation import Cancellation
 from ..errors import StagingError
 from ..order import FileRoot, Patience
 from ..progress import Tally
 from ..urls import scheme_of, shown
-from .guard import Guard
 from .lending import Lender, NoLender
+
+if TYPE_CHECKING:
+    from .guard import Guard
 
 SCHEMES = {
     "": "file",
@@ -34,6 +36,13 @@ def any_size(place: str, size_bytes: int) -> None:
     """Let files be as large as they are."""
 
 
+def strictest_guard() -> Guard:
+    """One that denies what is denied by default; the module is imported once something is to be reached."""
+    from .guard import Guard
+
+    return Guard()
+
+
 class Site(NamedTuple):
     """What every transfer may need of the site."""
 
@@ -42,12 +51,18 @@ class Site(NamedTuple):
     message: Callable[[str], None]
     patience: Patience
     lender: Lender = NoLender()
-    guard: Guard = Guard()
+    guarding: Callable[[], Guard] = strictest_guard
+    """Makes what is asked before each connection."""
     check_size: Callable[[str, int], None] = any_size
     """Told of each file that is being fetched how large it is by now, and will be as soon as that is known;
     raises StagingError if that is too much."""
     progress: Tally = Tally()
     """Where each file that is moved is counted."""
+
+    @property
+    def guard(self) -> Guard:
+        """What says whether a connection may be made."""
+        return self.guarding()
 
 
 class Moved(NamedTuple):
