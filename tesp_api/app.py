@@ -23,6 +23,7 @@ from tesp_api.pulsar.embedded import EmbeddedPulsar
 from tesp_api.pulsar.mailbox import Mailbox, MemoryMailbox
 from tesp_api.runner.gateway import Gateway
 from tesp_api.runner.gateway_lender import GatewayLender
+from tesp_api.runner.left_files import take_over
 from tesp_api.runner.lending import StorageLender
 from tesp_api.runner.retention import Retention
 from tesp_api.runner.scheduler import Scheduler
@@ -324,7 +325,9 @@ def build_transports(
     transports: dict[str, PulsarTransport] = {}
     for name, site in settings.destinations.items():
         if site.kind == "embedded":
-            transports[name] = EmbeddedPulsar(name, settings.data_dir / "pulsar", python=site.site_python)
+            transports[name] = EmbeddedPulsar(
+                name, settings.data_dir / "pulsar", python=site.site_python, take_over=take_over
+            )
         elif site.kind == "amqp":
             from tesp_api.pulsar.amqp import AmqpPulsar
 

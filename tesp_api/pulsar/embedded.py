@@ -43,16 +43,22 @@ class EmbeddedPulsar:
     """The `PulsarTransport` of an in-process Pulsar that keeps everything below `folder`.
 
     One process at a time may own the folder; whoever makes this object holds the lock on it.
-    `python` runs the workers.
+    `python` runs the workers. `take_over` is as for `LocalPulsar`.
     """
 
-    def __init__(self, name: str, folder: Path, python: str = sys.executable) -> None:
+    def __init__(
+        self,
+        name: str,
+        folder: Path,
+        python: str = sys.executable,
+        take_over: Callable[[Path], None] = lambda _: None,
+    ) -> None:
         self.min_pause_s = 0.0
         self.status_first = False
         self.name = name
         self.bell: str | None = doorbell_name(folder)
         self._doorbell = Doorbell(self.bell, self._heard)
-        self._pulsar = LocalPulsar(folder, python)
+        self._pulsar = LocalPulsar(folder, python, take_over)
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix=f"pulsar-{name}")
         self._news: dict[str, _News] = {}
         self._ahead: dict[str, dict[str, bytes | None]] = {}

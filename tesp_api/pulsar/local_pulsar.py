@@ -8,7 +8,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -58,9 +58,13 @@ class _JobLock:
 
 
 class LocalPulsar:
-    """A PulsarApp with its staging and its records below `folder`. Safe to use from many threads."""
+    """A PulsarApp with its staging and its records below `folder`. Safe to use from many threads.
 
-    def __init__(self, folder: Path, python: str) -> None:
+    `take_over` is called with the directory of a job that cannot be removed, before that is tried again.
+    """
+
+    def __init__(self, folder: Path, python: str, take_over: Callable[[Path], None] = lambda _: None) -> None:
+        self._take_over = take_over
         self._folder = folder.resolve()
         self._staging = self._folder / "staging"
         self._command = worker_command(python)
@@ -160,6 +164,9 @@ class LocalPulsar:
         with self._alone(job_id):
             self._await_end(job)
             job.remove()
+            if job.folder.exists():
+                self._take_over(job.folder)
+                job.remove()
             for record in RECORDS:
                 (self._folder / "persistence" / f"{MANAGER}-{record}" / job_id).unlink(missing_ok=True)
             if job.folder.exists():

@@ -224,6 +224,28 @@ async def test_a_directory_that_cannot_be_removed_is_told(
     await pulsar.clean("job-1")
 
 
+async def test_what_another_user_left_is_taken_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files of a container's root, say, when its worker was killed with its watchdog."""
+    taken: list[Path] = []
+    with monkeypatch.context() as patch:
+
+        def take_over(folder: Path) -> None:
+            taken.append(folder)
+            patch.undo()
+
+        pulsar = EmbeddedPulsar("embedded", tmp_path, take_over=take_over)
+        await pulsar.open()
+        try:
+            await pulsar.launch(tiny_order("job-1"))
+            await eventually(lambda: pulsar.read_file("job-1", "result.json"))
+            patch.setattr("tesp_api.pulsar.local_job.shutil.rmtree", lambda *args, **kwargs: None)
+            await pulsar.clean("job-1")
+        finally:
+            await pulsar.aclose()
+    assert taken == [tmp_path / "staging" / "job-1"]
+    assert not taken[0].exists()
+
+
 async def test_a_running_job_is_not_cleaned_under_its_worker(pulsar: EmbeddedPulsar) -> None:
     await pulsar.launch(tiny_order("job-1", until="go"))
     await started_pid(pulsar, "job-1")
