@@ -27,6 +27,7 @@ from tesp_api.runner.left_files import take_over
 from tesp_api.runner.lending import StorageLender
 from tesp_api.runner.retention import Retention
 from tesp_api.runner.scheduler import Scheduler
+from tesp_api.runner.worker_archive import is_local_worker
 from tesp_api.settings import DestinationSettings, Settings, load_settings
 from tesp_api.storage.credentials import Credentials
 from tesp_api.storage.logins import Logins
@@ -326,7 +327,11 @@ def build_transports(
     for name, site in settings.destinations.items():
         if site.kind == "embedded":
             transports[name] = EmbeddedPulsar(
-                name, settings.data_dir / "pulsar", python=site.site_python, take_over=take_over
+                name,
+                settings.data_dir / "pulsar",
+                python=site.site_python,
+                take_over=take_over,
+                is_ours=is_local_worker,
             )
         elif site.kind == "amqp":
             from tesp_api.pulsar.amqp import AmqpPulsar

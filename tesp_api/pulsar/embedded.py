@@ -43,7 +43,7 @@ class EmbeddedPulsar:
     """The `PulsarTransport` of an in-process Pulsar that keeps everything below `folder`.
 
     One process at a time may own the folder; whoever makes this object holds the lock on it.
-    `python` runs the workers. `take_over` is as for `LocalPulsar`.
+    `python` runs the workers. `take_over` and `is_ours` are as for `LocalPulsar`.
     """
 
     def __init__(
@@ -52,13 +52,14 @@ class EmbeddedPulsar:
         folder: Path,
         python: str = sys.executable,
         take_over: Callable[[Path], None] = lambda _: None,
+        is_ours: Callable[[bytes], bool] = lambda _: False,
     ) -> None:
         self.min_pause_s = 0.0
         self.status_first = False
         self.name = name
         self.bell: str | None = doorbell_name(folder)
         self._doorbell = Doorbell(self.bell, self._heard)
-        self._pulsar = LocalPulsar(folder, python, take_over)
+        self._pulsar = LocalPulsar(folder, python, take_over, is_ours)
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix=f"pulsar-{name}")
         self._news: dict[str, _News] = {}
         self._ahead: dict[str, dict[str, bytes | None]] = {}

@@ -8,7 +8,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from tesp_api.errors import PulsarUnavailable
 from tesp_api.pulsar.base import JobOrder
 from tesp_api.pulsar.job_files import JOB_ID, check_job_id, worker_command
 from tesp_api.pulsar.local_job import LocalJob
+from tesp_api.pulsar.nursery import Forked, Nursery
 from tesp_api.pulsar.plain_path import plain_path
 from tesp_api.pulsar.processes import kill_tree, wait_for_end
 from tesp_api.pulsar.quick_launch import launch_quickly
@@ -61,10 +62,20 @@ class LocalPulsar:
     """A PulsarApp with its staging and its records below `folder`. Safe to use from many threads.
 
     `take_over` is called with the directory of a job that cannot be removed, before that is tried again.
+    `is_ours` says which archives are workers of this version, which can be forked.
     """
 
-    def __init__(self, folder: Path, python: str, take_over: Callable[[Path], None] = lambda _: None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        python: str,
+        take_over: Callable[[Path], None] = lambda _: None,
+        is_ours: Callable[[bytes], bool] = lambda _: False,
+    ) -> None:
         self._take_over = take_over
+        self._is_ours = is_ours
+        self._nursery = Nursery(folder.resolve() / "nursery", python)
+        self._forkable: dict[str, bytes] = {}  # the archives of jobs that are being launched
         self._folder = folder.resolve()
         self._staging = self._folder / "staging"
         self._command = worker_command(python)
@@ -99,10 +110,11 @@ class LocalPulsar:
             job_metrics=metrics.JobMetrics(conf_dict={}),
             managers={MANAGER: {"type": "unqueued"}},
         )
-        launch_quickly(self._app.managers[MANAGER]._proxied_manager, passed_on_environment())
+        launch_quickly(self._app.managers[MANAGER]._proxied_manager, passed_on_environment(), self._fork)
 
     def stop(self) -> None:
         """Let Pulsar go; its jobs run on."""
+        self._nursery.close()
         if self._app is not None:
             self._app.shutdown()
             self._app = None
@@ -139,9 +151,18 @@ class LocalPulsar:
             self._monitored.add(order.job_id)
             # not pulsar.manager_endpoint_util.submit_job: that does nothing, without a word, for a
             # job that it has launched before, also when that launch failed
-            manager.preprocess_and_launch(order.job_id, {"command_line": self._command})
+            if self._is_ours(order.worker):
+                self._forkable[order.job_id] = order.worker
+            try:
+                manager.preprocess_and_launch(order.job_id, {"command_line": self._command})
+            finally:
+                self._forkable.pop(order.job_id, None)
             if (fault := job.launch_fault()) is not None:
                 raise PulsarUnavailable(f"Pulsar could not launch job {order.job_id}: {fault}")
+
+    def _fork(self, job_id: str, cwd: str, env: Mapping[str, str], out: int, err: int) -> Forked | None:
+        archive = self._forkable.get(job_id)
+        return self._nursery.fork(archive, cwd, env, out, err) if archive is not None else None
 
     def cancel(self, job_id: str) -> None:
         """Kill the job's process and its descendants; a watchdog that detached itself goes on."""

@@ -1,12 +1,20 @@
 """How the embedded Pulsar starts the process of a job."""
 
+import logging
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
+log = logging.getLogger(__name__)
 
-def launch_quickly(manager: Any, env: Mapping[str, str]) -> None:
+Fork = Callable[[str, str, Mapping[str, str], int, int], Any]
+"""Takes a job's id, working directory, environment, stdout and stderr; gives None for what is no worker."""
+
+
+def launch_quickly(manager: Any, env: Mapping[str, str], fork: Fork) -> None:
     """Have an `unqueued` manager of Pulsar start its jobs at once; each gets `env` besides Pulsar's own.
+
+    `fork` may do it, and raises OSError if it cannot.
 
     Pulsar writes a script of 150 lines, for Galaxy's tools, that starts a dozen processes before the job; the
     worker needs none of what it makes. And Pulsar gives `Popen` a function to call in the child, which takes
@@ -23,13 +31,20 @@ def launch_quickly(manager: Any, env: Mapping[str, str]) -> None:
 
         stdout = manager._open_job_standard_output(job_id)
         stderr = manager._open_job_standard_error(job_id)
-        process = subprocess.Popen(
+        cwd = manager.job_directory(job_id).working_directory()
+        whole_env = {**new_clean_env(), **env}
+        try:
+            forked = fork(job_id, cwd, whole_env, stdout.fileno(), stderr.fileno())
+        except OSError as exc:
+            log.warning("no worker could be forked for job %s, so it is started: %s", job_id, exc)
+            forked = None
+        process = forked or subprocess.Popen(
             ["/bin/sh", "-c", command_line],
-            cwd=manager.job_directory(job_id).working_directory(),
+            cwd=cwd,
             stdout=stdout,
             stderr=stderr,
             process_group=0,
-            env={**new_clean_env(), **env},
+            env=whole_env,
         )
         return process, stdout, stderr
 

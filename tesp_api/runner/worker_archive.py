@@ -55,6 +55,11 @@ def build_local_worker_archive() -> bytes:
     return _zipped(main, sources, bytecode, zipfile.ZIP_STORED)
 
 
+def is_local_worker(archive: bytes) -> bool:
+    """Whether it is the one that `build_local_worker_archive` makes."""
+    return archive == build_local_worker_archive()
+
+
 def _members() -> tuple[bytes, dict[str, bytes]]:
     """The archive's own `__main__.py`, and the sources of the worker's modules."""
     root = Path(tesp_api.worker.__file__).parent

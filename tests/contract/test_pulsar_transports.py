@@ -1,6 +1,7 @@
 """The contract of `PulsarTransport`, run on every implementation, against real Pulsars."""
 
 import asyncio
+import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -11,6 +12,7 @@ import pytest
 
 from tesp_api.errors import PulsarRefused
 from tesp_api.pulsar.base import JobState, PulsarTransport
+from tesp_api.pulsar.job_files import worker_command
 from tests.contract.pulsar_sites import (
     AmqpSite,
     EmbeddedSite,
@@ -212,7 +214,7 @@ async def test_a_second_worker_in_the_same_directory_exits(site: Site, job_id: s
     await result_of(transport, job_id)
     await eventually(lambda: has_state(transport, job_id, JobState.ENDED))
     runs_again = await asyncio.create_subprocess_exec(
-        "/bin/bash", str(site.staging / job_id / "command.sh"), cwd=site.staging / job_id / "working"
+        "/bin/sh", "-c", worker_command(sys.executable), cwd=site.staging / job_id / "working"
     )
     assert await runs_again.wait() == 0
     assert await transport.read_file(job_id, "starts") == b"start\nstart\n"
