@@ -61,6 +61,12 @@ class MongoClaims:
         held = self._tasks.find(mine, {"_id": 1, "state": 1}).hint(Index.BY_CLAIM)
         return {document["_id"]: State(document["state"]) async for document in held}
 
+    async def list_canceling(self, owner: str) -> frozenset[str]:
+        """Those of `owner`'s tasks whose cancel was asked for; of all tasks few are being canceled."""
+        mine: Document = {"live": True, "state": State.CANCELING, "claim.owner": owner}
+        found = self._tasks.find(mine, {"_id": 1}).hint(Index.LIVE_STATES)
+        return frozenset([document["_id"] async for document in found])
+
     async def drop(self, owner: str) -> None:
         """End all claims of `owner`. Epochs stay: an old claim never becomes valid again."""
         await self._drop({"claim.owner": owner})
