@@ -60,6 +60,8 @@ async def run_task(task: Task, around: Surroundings) -> bool:
             is_new = needs_place(task)
             if is_new:
                 task = await _begin_attempt(task, claim, around)
+            elif _asks_in_vain(task, around):
+                task = await _ask_no_more(task, claim, around)
             log = _new_log(task)
             ending = judged(task, await _run_attempt(task, claim, around, log, is_new), around.settings)
             try:
@@ -223,6 +225,22 @@ async def _begin_attempt(task: Task, claim: Claim, around: Surroundings) -> Task
     begun = await around.store.update(task.id, Changes(attempt=attempt, job=job), claim=claim, reason=reason)
     around.metrics.placed(task.id, job.destination)
     return begun
+
+
+def _asks_in_vain(task: Task, around: Surroundings) -> bool:
+    """Whether a worker that is sent now would have nobody to ask for permits, though its job is to ask."""
+    if task.job is None or not task.job.asks or task.state is not State.QUEUED or task.permit is not None:
+        return False
+    destination = task.job.destination
+    return destination in around.settings.destinations and not around.lender.gives_permits(destination)
+
+
+async def _ask_no_more(task: Task, claim: Claim, around: Surroundings) -> Task:
+    """Before it is sent: from then on the lack of a permit proves nothing."""
+    assert task.job is not None  # noqa: S101 - only called for a task that has one
+    reason = f"the settings have no channel any more where job {task.job.job_id} could ask for permits"
+    changes = Changes(job=replace(task.job, asks=False))
+    return await around.store.update(task.id, changes, claim=claim, reason=reason)
 
 
 async def _follow(task: Task, claim: Claim, around: Surroundings, log: AttemptLog, is_new: bool) -> Ending:
