@@ -244,6 +244,19 @@ def _in_turn(line: Sequence[Place], cores: Mapping[str, int], served: Mapping[st
             heapq.heappop(turns)
 
 
+def would_wait_for(
+    needs: Needs,
+    destinations: Mapping[str, DestinationSettings],
+    loads: Mapping[str, Load],
+    closed: Mapping[str, str],
+) -> str:
+    """What a task that came now would wait for; "" if there is room for it, or will never be."""
+    refused = refusals(needs, destinations)
+    fitting = {name: site for name, site in destinations.items() if name not in refused}
+    outcome = choose(needs, fitting, loads, closed)
+    return "" if isinstance(outcome, Chosen) else outcome.reason
+
+
 def would_go_to(
     needs: Needs,
     destinations: Mapping[str, DestinationSettings],
