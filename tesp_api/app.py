@@ -192,6 +192,7 @@ def create_app(
         workflows=workflows,
         webhooks=webhooks,
         destinations=scheduler.destinations,
+        waits_for=scheduler.waits_for,
         metrics=metrics,
         emit=sink.emit if sink else None,
         lifespan=lifespan,

@@ -18,7 +18,7 @@ from tesp_api.api.docs import DocsEndpoints
 from tesp_api.api.draining import Drain, Draining
 from tesp_api.api.dry_run import DryRunEndpoint, NextDestination
 from tesp_api.api.errors import install_error_answers
-from tesp_api.api.extensions import ExtensionEndpoints
+from tesp_api.api.extensions import ExtensionEndpoints, WaitsFor, knows_nothing
 from tesp_api.api.head_limit import HeadLimit
 from tesp_api.api.health import Check, HealthEndpoints
 from tesp_api.api.limits.endpoint import LimitsEndpoint
@@ -72,6 +72,7 @@ def build_api(
     workflows: Workflows | None = None,
     webhooks: Deliveries | None = None,
     destinations: Destinations = tuple,
+    waits_for: WaitsFor = knows_nothing,
     metrics: Metrics | None = None,
     emit: Emit | None = None,
     lifespan: Lifespan[Any] | None = None,
@@ -79,7 +80,8 @@ def build_api(
     """The API over an opened store.
 
     Without `authenticators` nobody has to log in, without `workflows` there is no WES. `checks` are those of
-    the destinations, by name, for `/readyz`; `routing` are their rules, `destinations` tells how they are.
+    the destinations, by name, for `/readyz`; `routing` are their rules, `destinations` tells how they are,
+    `waits_for` what a task waits for that nobody drives yet.
     `metrics` are what the other parts of the server count, `emit` sends spans of requests.
     `app.state.drain` is what ends the taking of new tasks, and all streams.
     """
@@ -104,7 +106,7 @@ def build_api(
             *TaskEndpoints(store, bell, settings, creation, list_turns, tes_1_0=True).routes("/v1"),
             *BulkEndpoint(creation).routes("/tesp/v1"),
             *DryRunEndpoint(settings, creation, next_destination).routes("/tesp/v1"),
-            *ExtensionEndpoints(store, live).routes("/tesp/v1"),
+            *ExtensionEndpoints(store, live, waits_for).routes("/tesp/v1"),
             *OverviewEndpoints(store, live, list_turns, destinations, ways).routes("/tesp/v1"),
             *live.routes("/tesp/v1"),
             *(RunEndpoints(workflows, settings).routes() if workflows else ()),

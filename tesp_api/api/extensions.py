@@ -1,6 +1,7 @@
 """What TESP offers beyond the standard, under `/tesp/v1`, so that the standard's paths stay pure."""
 
 import json
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from starlette.exceptions import HTTPException
@@ -16,7 +17,7 @@ from tesp_api.api.live.task_stream import event_shown, in_order
 from tesp_api.api.queries import reading
 from tesp_api.api.ranges import read_range
 from tesp_api.store.base import Stream, Task, TaskStore
-from tesp_api.tes.states import FINAL
+from tesp_api.tes.states import FINAL, State
 from tesp_api.tes.times import rfc3339
 
 LIMIT_DEFAULT_BYTES = 1024**2
@@ -27,11 +28,22 @@ _OFFSET_MAX_BYTES = 2**53
 _STREAMS: dict[str, Stream] = {"stdout": "stdout", "stderr": "stderr"}
 
 
+WaitsFor = Callable[[Mapping[str, Any], str, bool], str]
+"""Says what a task waits for that nobody drives yet: by its document, its owner, and whether its URLs brought
+logins; "" if that is not known."""
+
+
+def knows_nothing(document: Mapping[str, Any], owner: str, has_logins: bool) -> str:
+    """Of a server without destinations."""
+    return ""
+
+
 class ExtensionEndpoints:
     """Executors' outputs while they are written, a task's events and history, and its deletion."""
 
-    def __init__(self, store: TaskStore, live: LiveEndpoints) -> None:
+    def __init__(self, store: TaskStore, live: LiveEndpoints, waits_for: WaitsFor) -> None:
         self._store = store
+        self._waits_for = waits_for
         self._live = live
         self._tasks = VisibleTasks(store)
 
@@ -154,7 +166,15 @@ class ExtensionEndpoints:
             }
             for entry in await self._store.history(task.id)
         ]
-        return json_answer({"id": task.id, "history": entries})
+        waits_for = self._waits_for(task.request, task.owner, bool(task.sealed)) if _is_untaken(task) else ""
+        return json_answer(
+            {"id": task.id, "history": entries} | ({"waits_for": waits_for} if waits_for else {})
+        )
+
+
+def _is_untaken(task: Task) -> bool:
+    """Whether no server drives the task yet, so that its history cannot say what it waits for."""
+    return task.state is State.QUEUED and task.job is None and task.claim is None
 
 
 def _executor_of(task: Task, given: str) -> int:

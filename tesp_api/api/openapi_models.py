@@ -259,6 +259,11 @@ class History(BaseModel):
 
     id: str = Field(description="The task's.")
     history: list[HistoryEntry] = Field(description="At least the state QUEUED.")
+    waits_for: str | None = Field(
+        default=None,
+        description="What it waits for, as the server that answers knows, while none has taken it: servers"
+        " that share a database take no more tasks than they have room for. Otherwise the history says it.",
+    )
 
 
 class NewTasks(BaseModel):

@@ -18,6 +18,9 @@ from tesp_api.tes.states import State
 UNSHOWN = frozenset({"transfer", "staging_out", "ended"})
 """Events of which the standard's log shows nothing."""
 
+STOPPED_FOR = "stopped_for"
+"""In the metadata: the deadline for which the job was told to stop, which nobody has asked for."""
+
 _INT32 = range(-(2**31), 2**31)  # what the standard says of exit codes
 
 _STATE_OF_EVENT = {"initializing": State.INITIALIZING, "executor_started": State.RUNNING}

@@ -17,7 +17,7 @@ from tesp_api.errors import JobLost, PulsarRefused, TransitionRefused
 from tesp_api.metrics.tasks import TaskMetrics
 from tesp_api.pulsar.base import JobOrder, JobState, JobStatus, PulsarTransport
 from tesp_api.runner import polling
-from tesp_api.runner.attempt_log import UNSHOWN, AttemptLog, Ending
+from tesp_api.runner.attempt_log import STOPPED_FOR, UNSHOWN, AttemptLog, Ending
 from tesp_api.runner.deadlines import Deadlines
 from tesp_api.runner.event_copy import EventCopy
 from tesp_api.runner.fencing import check_claim
@@ -45,6 +45,9 @@ _RELAUNCH_EVERY_S = 60.0
 """At most so often a job that waits is launched again, so that a Pulsar that fails at times can recover."""
 
 _A_MOMENT_S = 0.01
+
+_STOPPED_CAUSES = ("ended_by_site", "time_limit")
+"""What a worker may say that was told to stop too late: the site, asked to end its job, was quicker."""
 
 _GONE = (JobState.ENDED, JobState.UNKNOWN)
 _NOT_RUNNING = (*_GONE, JobState.UNTOLD)
@@ -107,6 +110,7 @@ class FollowJob:
         self._held = HeldJob(self.task.id, self.claim, job_id, destination, self.store)
         is_permitted = self.task.permit is not None and self.task.permit.worker != ""
         self._has_begun = is_permitted or self.state not in (State.QUEUED, State.CANCELING)
+        self._passed = self.log.metadata.get(STOPPED_FOR, "")
 
     async def follow(self) -> Ending:
         """Launch the job unless its worker has begun or it is being canceled, then follow it to its end.
@@ -126,8 +130,7 @@ class FollowJob:
         while True:
             ending = await self._look()
             if ending is not None:
-                is_stopped = self._passed and ending.state is State.CANCELED
-                return Ending(State.SYSTEM_ERROR, self._passed) if is_stopped else ending
+                return await self._as_meant(ending)
             await self._look_at_deadline()
             await self._wait()
 
@@ -208,7 +211,7 @@ class FollowJob:
         )
         if result.get("left"):
             result = await self._send_outputs(result)
-            self.state = await self.store.get_state(self.task.id)  # a cancel may have come meanwhile
+            await self._state_now()  # a cancel may have come meanwhile
         ending = self.log.add_result(result)
         lost += await keep_manifest(self.store, self.claim, self.task.attempt, result)
         self.log.system_logs += lost
@@ -372,6 +375,23 @@ class FollowJob:
 
     # -- cancel
 
+    async def _as_meant(self, ending: Ending) -> Ending:
+        """The ending, unless it is the work of a stop that no user has asked for."""
+        is_killed = STOPPED_FOR in self.log.metadata and ending.cause in _STOPPED_CAUSES
+        if self._passed and (ending.state is State.CANCELED or is_killed):
+            return Ending(State.SYSTEM_ERROR, self._passed)
+        self.log.metadata.pop(STOPPED_FOR, None)  # it was done before it was told to stop
+        if ending.state is State.CANCELED and await self._state_now() is not State.CANCELING:
+            reason = f"its worker was told to stop, which nobody has asked for here ({ending.reason})"
+            return Ending(State.SYSTEM_ERROR, reason)
+        return ending
+
+    async def _note_deadline(self) -> None:
+        """Before the worker is told: whoever follows the job next must know that no user wanted its end."""
+        if self._passed and STOPPED_FOR not in self.log.metadata:
+            self.log.metadata[STOPPED_FOR] = self._passed
+            await self.store.update(self.task.id, Changes(log=self.log.as_json()), claim=self.claim)
+
     @property
     def _is_stopping(self) -> bool:
         return self.state is State.CANCELING or bool(self._passed)
@@ -386,6 +406,7 @@ class FollowJob:
         now = time.monotonic()
         if self._told_at is None:
             await check_claim(self.store, self.claim)
+            await self._note_deadline()
             try:
                 await self.transport.write_file(self.order.job_id, "cancel", b"")
             except PulsarRefused:
@@ -414,7 +435,8 @@ class FollowJob:
         age_s = self._age_s
         rings, crowd = bool(self.transport.bell), self.crowd(self.transport.name)
         pause_s = polling.pause_s(age_s, self.timing, rings=rings, crowd=crowd)
-        pause_s = min(pause_s, max(self._left_s, self.timing.poll_min_s))
+        if not self._is_stopping:
+            pause_s = min(pause_s, max(self._left_s, self.timing.poll_min_s))
         pause_s = min(pause_s, self._events.due_s + _A_MOMENT_S)
         pause_s = max(pause_s, self.transport.min_pause_s)
         if self._is_stopping:
@@ -434,7 +456,11 @@ class FollowJob:
     async def _heed_ring(self) -> None:
         if self.wake.is_set():
             self.wake.clear()
-            self.state = await self.store.get_state(self.task.id)
+            await self._state_now()
+
+    async def _state_now(self) -> State:
+        self.state = await self.store.get_state(self.task.id)
+        return self.state
 
     async def _status(self) -> JobStatus:
         return await self.transport.status(self.order.job_id)

@@ -43,6 +43,7 @@ class Place:
     told_turns: bool = False
     refused: Mapping[str, str] = field(default_factory=dict)
     _fitting: Mapping[str, DestinationSettings] = field(default_factory=dict)
+    _avoided: Mapping[str, str] = field(default_factory=dict)
     _overtaken: int = 0
     _kept: str | None = None
 
@@ -120,15 +121,20 @@ class Places:
 
     def enter(self, task_id: str, needs: Needs, wake: asyncio.Event, owner: str = "") -> Place:
         """A place for a new task: `settle` decides where, now or later, and then sets `wake`."""
-        refused = refusals(needs, self._destinations)
-        others = self._destinations.keys() - refused.keys() - self._closed().keys() - {needs.avoids}
-        if needs.avoids is not None and needs.avoids in self._destinations and others:
-            refused.setdefault(needs.avoids, "the attempt before was there")
-        place = Place(task_id, needs, wake, owner, refused=refused)
-        place._fitting = {n: site for n, site in self._destinations.items() if n not in place.refused}
+        place = Place(task_id, needs, wake, owner, refused=refusals(needs, self._destinations))
+        self._fit(place)
         if place._fitting:
             insort(self._waiting, place, key=lambda one: one.task_id)
         return place
+
+    def _fit(self, place: Place) -> None:
+        """Find where it can go: not to the destination that it avoids, while another one that can answers."""
+        fitting = {n: site for n, site in self._destinations.items() if n not in place.refused}
+        avoids, avoided = place.needs.avoids, {}
+        if avoids is not None and avoids in fitting and fitting.keys() - self._closed().keys() - {avoids}:
+            del fitting[avoids]
+            avoided = {avoids: "the attempt before was there"}
+        place._fitting, place._avoided = fitting, avoided
 
     def leave(self, place: Place) -> bool:
         """The task needs its place no more, or does not wait any more; whether there is more room now.
@@ -155,6 +161,8 @@ class Places:
         owners = {place.owner for place in line}
         known: dict[Needs, str] = {}  # what is full for one is full for all its like that come after
         for place in _in_turn(line, self._cores, self._served) if len(owners) > 1 else line:
+            if place.needs.avoids is not None:
+                self._fit(place)
             if place.needs in known:
                 place.waits_for = known[place.needs]
             else:
@@ -162,8 +170,8 @@ class Places:
                 if isinstance(outcome, Chosen):
                     self._place(place, outcome, line if len(owners) > 1 else ())
                     continue
-                place.waits_for = outcome.reason
-                known[place.needs] = outcome.reason
+                avoided = (f"{name}: {reason}" for name, reason in place._avoided.items())
+                place.waits_for = known[place.needs] = "; ".join((outcome.reason, *avoided))
             self._waiting.append(place)
             if place._overtaken >= self._overtakes_max and self._keep(place, closed):
                 known.clear()
@@ -178,7 +186,8 @@ class Places:
             for other in of_several_users:
                 if other.owner == place.owner:
                     other._overtaken, other._kept = 0, None
-        refused = (f"{name} cannot take it: {reason}" for name, reason in place.refused.items())
+        unfit = {**place._avoided, **place.refused}
+        refused = (f"{name} cannot take it: {reason}" for name, reason in unfit.items())
         named = place.needs.destination is not None  # the rest need not be told why not
         place.why = "; ".join(filter(None, (chosen.why, *(() if named else refused))))
         place.destination, place.waits_for, place._kept = chosen.name, "", None
@@ -233,6 +242,19 @@ def _in_turn(line: Sequence[Place], cores: Mapping[str, int], served: Mapping[st
             heapq.heapreplace(turns, (cores[owner], served.get(owner, 0), queue[0].task_id, owner))
         else:
             heapq.heappop(turns)
+
+
+def would_wait_for(
+    needs: Needs,
+    destinations: Mapping[str, DestinationSettings],
+    loads: Mapping[str, Load],
+    closed: Mapping[str, str],
+) -> str:
+    """What a task that came now would wait for; "" if there is room for it, or will never be."""
+    refused = refusals(needs, destinations)
+    fitting = {name: site for name, site in destinations.items() if name not in refused}
+    outcome = choose(needs, fitting, loads, closed)
+    return "" if isinstance(outcome, Chosen) else outcome.reason
 
 
 def would_go_to(

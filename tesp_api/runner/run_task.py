@@ -7,7 +7,7 @@ import math
 from dataclasses import replace
 
 from tesp_api.errors import AttemptBegun, JobLost, PulsarRefused, StagingRefused, TransitionRefused
-from tesp_api.runner.attempt_log import AttemptLog, Ending
+from tesp_api.runner.attempt_log import STOPPED_FOR, AttemptLog, Ending
 from tesp_api.runner.fencing import check_claim
 from tesp_api.runner.follow_job import FollowJob, NeverStarted
 from tesp_api.runner.gateway import Passage
@@ -60,6 +60,8 @@ async def run_task(task: Task, around: Surroundings) -> bool:
             is_new = needs_place(task)
             if is_new:
                 task = await _begin_attempt(task, claim, around)
+            elif _asks_in_vain(task, around):
+                task = await _ask_no_more(task, claim, around)
             log = _new_log(task)
             ending = judged(task, await _run_attempt(task, claim, around, log, is_new), around.settings)
             try:
@@ -150,7 +152,7 @@ async def _run_attempt(
 ) -> Ending:
     """Follow the attempt's job, whatever becomes of it; of a new one nothing has been sent yet."""
     if task.job is not None and not around.reaches(task.job):
-        return _left_behind(task, task.job, around)
+        return _left_behind(task, task.job, around, log)
     try:
         return await _follow(task, claim, around, log, is_new)
     except NeverStarted as reason:
@@ -166,17 +168,19 @@ async def _run_attempt(
     state = await around.store.get_state(task.id)
     if state is State.CANCELING:
         return Ending(State.CANCELED, "canceled before the worker began")
-    if passed := await around.deadlines.passed(state):
+    if passed := log.metadata.get(STOPPED_FOR) or await around.deadlines.passed(state):
         return Ending(State.SYSTEM_ERROR, passed)
     return Ending(State.SYSTEM_ERROR, message, cause, may_have_run=cause == "lost")
 
 
-def _left_behind(task: Task, job: Job, around: Surroundings) -> Ending:
+def _left_behind(task: Task, job: Job, around: Surroundings, log: AttemptLog) -> Ending:
     """How an attempt ends whose job is in the Pulsar of another server that has been away for too long."""
     away_s = around.settings.scheduler.embedded_away_s
     reason = f"job {job.job_id} is in the embedded Pulsar of a server that has been away for {away_s:g} s"
     if task.state is State.CANCELING:
         return Ending(State.CANCELED, f"canceled; {reason}")
+    if passed := log.metadata.get(STOPPED_FOR):
+        return Ending(State.SYSTEM_ERROR, f"{passed}; {reason}")
     if job.asks and task.permit is None:
         return Ending(State.SYSTEM_ERROR, reason, "never_started", may_have_run=False)
     return Ending(State.SYSTEM_ERROR, reason, "lost")
@@ -221,6 +225,22 @@ async def _begin_attempt(task: Task, claim: Claim, around: Surroundings) -> Task
     begun = await around.store.update(task.id, Changes(attempt=attempt, job=job), claim=claim, reason=reason)
     around.metrics.placed(task.id, job.destination)
     return begun
+
+
+def _asks_in_vain(task: Task, around: Surroundings) -> bool:
+    """Whether a worker that is sent now would have nobody to ask for permits, though its job is to ask."""
+    if task.job is None or not task.job.asks or task.state is not State.QUEUED or task.permit is not None:
+        return False
+    destination = task.job.destination
+    return destination in around.settings.destinations and not around.lender.gives_permits(destination)
+
+
+async def _ask_no_more(task: Task, claim: Claim, around: Surroundings) -> Task:
+    """Before it is sent: from then on the lack of a permit proves nothing."""
+    assert task.job is not None  # noqa: S101 - only called for a task that has one
+    reason = f"the settings have no channel any more where job {task.job.job_id} could ask for permits"
+    changes = Changes(job=replace(task.job, asks=False))
+    return await around.store.update(task.id, changes, claim=claim, reason=reason)
 
 
 async def _follow(task: Task, claim: Claim, around: Surroundings, log: AttemptLog, is_new: bool) -> Ending:

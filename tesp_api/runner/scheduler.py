@@ -26,7 +26,8 @@ from tesp_api.runner.destination_views import destination_views
 from tesp_api.runner.gateway import Gateway
 from tesp_api.runner.health import Health
 from tesp_api.runner.lending import Lender
-from tesp_api.runner.places import Place, Places, would_go_to
+from tesp_api.runner.others_cancels import ring_for_cancels
+from tesp_api.runner.places import Place, Places, would_go_to, would_wait_for
 from tesp_api.runner.retries import is_given_up, needs_place
 from tesp_api.runner.routing import Routing, refusal_text
 from tesp_api.runner.run_task import abandon_task, close_job, refuse_task, run_task
@@ -114,6 +115,9 @@ class Scheduler:
             asyncio.create_task(self._claim_loop(), name="claim tasks"),
             asyncio.create_task(self._lease_loop(), name="renew leases"),
         ]
+        if self.settings.store.kind == "mongodb":
+            looks = ring_for_cancels(self.store, self.owner, self._rung)
+            self._loops.append(asyncio.create_task(looks, name="look for cancels"))
         if server:
             self._strays.look_for_own(self.settings.scheduler.lease_s)
 
@@ -225,6 +229,12 @@ class Scheduler:
         needs = self.routing.needs(document, owner, has_logins)
         closed = self.health.closed_destinations()
         return would_go_to(needs, self.settings.destinations, self._places.loads, closed)
+
+    def waits_for(self, document: Mapping[str, Any], owner: str, has_logins: bool) -> str:
+        """What a task waits for that nobody has taken yet, as this process knows; "" if only for its turn."""
+        needs = self.routing.needs(document, owner, has_logins)
+        closed = self.health.closed_destinations()
+        return would_wait_for(needs, self.settings.destinations, self._places.loads, closed)
 
     def destinations(self) -> list[dict[str, Any]]:
         """How the destinations are, as this process knows them."""

@@ -440,6 +440,12 @@ class TaskStore(Protocol):
         elsewhere, and of claims that it has lost.
         """
 
+    async def list_canceling(self, owner: str) -> frozenset[str]:
+        """The tasks whose claims are `owner`'s, expired or not, and whose cancel was asked for.
+
+        No documents are looked at but those of tasks that are being canceled, whoever holds them.
+        """
+
     async def release(self, owner: str) -> None:
         """Give up all claims of `owner`, so that the next process need not wait for the leases to end."""
 

@@ -284,6 +284,10 @@ class MongoTaskStore:
         async with self._use() as opened:
             return await opened.claims.extend(owner, lease_s=lease_s)
 
+    async def list_canceling(self, owner: str) -> frozenset[str]:
+        async with self._use() as opened:
+            return await opened.claims.list_canceling(owner)
+
     async def release(self, owner: str) -> None:
         async with self._use() as opened:
             await opened.claims.drop(owner)

@@ -5,11 +5,14 @@ them gets it; what a call got is found by the call's own mark, since the update 
 """
 
 import asyncio
+import math
 import re
 import secrets
+import time
 from typing import Any
 
 from bson.int64 import Int64
+from pymongo.errors import ServerSelectionTimeoutError
 
 from tesp_api.store.base import Task
 from tesp_api.store.mongo_clock import MongoClock
@@ -27,9 +30,10 @@ class MongoClaims:
     def __init__(self, tasks: Collection, clock: MongoClock) -> None:
         self._tasks = tasks
         self._clock = clock
-        self._unanswered: set[str] = set()
-        """Calls whose outcome never became known. What they may have taken is driven by nobody: it is not
-        extended, so that its lease ends and it can be claimed again."""
+        self._unanswered: dict[str, float | None] = {}
+        """Calls whose outcome is not known; if it never will be, until when that matters, by the monotonic
+        clock. What they may have taken is driven by nobody: it is not extended, so that its lease ends and it
+        can be claimed again. So it is one lease after the database has answered again."""
 
     async def take(
         self, owner: str, *, lease_s: float, new_limit: int, shares: Shares, server: str, away_s: float
@@ -39,27 +43,48 @@ class MongoClaims:
         What has a job that only another server reaches is left to it until it has been away for so long.
         """
         call = secrets.token_hex(8)
-        self._unanswered.add(call)
+        self._unanswered[call] = None
+        try:
+            found = await self._take(owner, call, lease_s, new_limit, shares, server, away_s)
+        except BaseException:
+            if call in self._unanswered:
+                self._unanswered[call] = math.inf
+            raise
+        del self._unanswered[call]
+        return sorted(found, key=lambda task: task.id)
+
+    async def _take(
+        self, owner: str, call: str, lease_s: float, limit: int, shares: Shares, server: str, away_s: float
+    ) -> list[Task]:
         change = self._claiming(owner, call, lease_s)
         reached = [{"job.server": {"$in": [None, "", server]}}, self._clock.reached("free_at", away_s)]
         begun = {"begun": True, **self._free(), "$or": reached}
-        taken = await self._update(begun, change, hint=Index.CLAIMABLE)
-        if new_limit > 0:
+        try:
+            taken = await self._update(begun, change, hint=Index.CLAIMABLE)
+        except ServerSelectionTimeoutError:  # nothing was sent
+            del self._unanswered[call]
+            raise
+        if limit > 0:
             await self._free_expired_new()
-            taken += await self._take_new(new_limit, shares, change)
-        found: list[Task] = []
-        if taken:
-            cursor = self._tasks.find({"claim.owner": owner, "claim.call": call}, WITHOUT_THE_REST)
-            found = [to_task(document) async for document in cursor.hint(Index.BY_CLAIM)]
-        self._unanswered.discard(call)
-        return sorted(found, key=lambda task: task.id)
+            taken += await self._take_new(limit, shares, change)
+        if not taken:
+            return []
+        cursor = self._tasks.find({"claim.owner": owner, "claim.call": call}, WITHOUT_THE_REST)
+        return [to_task(document) async for document in cursor.hint(Index.BY_CLAIM)]
 
     async def extend(self, owner: str, *, lease_s: float) -> dict[str, State]:
         """Let all claims of `owner` end `lease_s` from now; return the states of its tasks."""
         mine: Document = {"claim.owner": owner, "claim.call": {"$nin": list(self._unanswered)}}
         await self._tasks.update_many(mine, [{"$set": {"free_at": self._clock.after(lease_s)}}])
+        self._forget_unanswered(lease_s)
         held = self._tasks.find(mine, {"_id": 1, "state": 1}).hint(Index.BY_CLAIM)
         return {document["_id"]: State(document["state"]) async for document in held}
+
+    async def list_canceling(self, owner: str) -> frozenset[str]:
+        """Those of `owner`'s tasks whose cancel was asked for; of all tasks few are being canceled."""
+        mine: Document = {"live": True, "state": State.CANCELING, "claim.owner": owner}
+        found = self._tasks.find(mine, {"_id": 1}).hint(Index.LIVE_STATES)
+        return frozenset([document["_id"] async for document in found])
 
     async def drop(self, owner: str) -> None:
         """End all claims of `owner`. Epochs stay: an old claim never becomes valid again."""
@@ -70,6 +95,15 @@ class MongoClaims:
         await self._drop({"live": True, "claim.owner": {"$regex": f"^{re.escape(server)}:"}})
 
     # --
+
+    def _forget_unanswered(self, lease_s: float) -> None:
+        """The database has just answered: from now on one lease, then what such calls took is free."""
+        now = time.monotonic()
+        for call, until in list(self._unanswered.items()):
+            if until == math.inf:
+                self._unanswered[call] = now + lease_s
+            elif until is not None and until <= now:
+                del self._unanswered[call]
 
     async def _drop(self, where: Document) -> None:
         """Free from now on, where others count how long ago that was."""

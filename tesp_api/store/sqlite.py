@@ -239,6 +239,9 @@ class SqliteTaskStore:
     async def renew(self, owner: str, *, lease_s: float) -> Mapping[str, State]:
         return await self._write(lambda db: sqlite_claims.extend_claims(db, owner, self._lease(lease_s)[1]))
 
+    async def list_canceling(self, owner: str) -> frozenset[str]:
+        return await self._read(lambda db: sqlite_claims.read_canceling(db, owner))
+
     async def release(self, owner: str) -> None:
         await self._write(lambda db: sqlite_claims.drop_claims(db, owner))
 

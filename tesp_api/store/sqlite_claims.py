@@ -34,6 +34,8 @@ _HEADS = (
 )
 _OLDEST = f"SELECT id {_QUEUE} AND owner = ? AND id > ? ORDER BY id LIMIT ?"
 
+_CANCELING = "SELECT id FROM tasks INDEXED BY tasks_by_state WHERE state = 'CANCELING' AND claim_owner = ?"
+
 
 def take_claims(
     connection: sqlite3.Connection, owner: str, now: int, expires_at: int, new_limit: int, shares: Shares
@@ -68,6 +70,11 @@ def extend_claims(connection: sqlite3.Connection, owner: str, expires_at: int) -
     connection.execute("UPDATE tasks SET claim_expires_at = ? WHERE claim_owner = ?", (expires_at, owner))
     held = connection.execute("SELECT id, state FROM tasks WHERE claim_owner = ?", (owner,))
     return {task_id: State(state) for task_id, state in held}
+
+
+def read_canceling(connection: sqlite3.Connection, owner: str) -> frozenset[str]:
+    """Those of `owner`'s tasks whose cancel was asked for."""
+    return frozenset(task_id for (task_id,) in connection.execute(_CANCELING, (owner,)))
 
 
 def drop_claims(connection: sqlite3.Connection, owner: str | None = None) -> None:

@@ -79,6 +79,15 @@ def test_a_server_that_comes_back_takes_up_its_own_tasks_at_once(place: Place) -
         assert place.web.files["/a"] == b"x\n"
 
 
+def test_a_cancel_that_another_server_was_asked_for_is_obeyed_at_once(place: Place) -> None:
+    with place.server("one", lease_s="300") as one, place.server("two", lease_s="300") as two:
+        task_id = one.create(place.task("a"))
+        place.until_begun(one, "a")
+        two.client.post(f"/ga4gh/tes/v1/tasks/{task_id}:cancel")
+        poll(lambda: two.get(task_id)["state"] == "CANCELED", timeout_s=10, why=f"it runs on\n{one.log}")
+        assert place.web.puts == []
+
+
 def test_what_a_server_leaves_behind_is_ended_by_another_and_removed_when_it_is_back(place: Place) -> None:
     place.web.files["/in"], place.web.held = b"in", {"/in"}
     timing = {"lease_s": "3", "embedded_away_s": "4"}

@@ -177,6 +177,12 @@ async def test_claims_look_at_what_they_take(filled: Profiled) -> None:
     assert documents(profile) <= 5
     _, profile = await filled.profile(lambda: filled.store.claim("other", lease_s=60, new_limit=0))
     assert documents(profile) == 0
+    canceled = next(iter(again))
+    await filled.store.request_cancel(canceled, "stop")
+    canceling, profile = await filled.profile(lambda: filled.store.list_canceling("runner"))
+    assert canceling == {canceled}
+    assert documents(profile) == 1
+    assert keys(profile) <= 2
 
 
 ONCE = OnceKey("k", "digest")

@@ -3,8 +3,10 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
+from pymongo.errors import NetworkTimeout, ServerSelectionTimeoutError
 
 from tesp_api.errors import ClaimLost, StoreUnavailable
 from tesp_api.store.base import Changes, Claim
@@ -135,3 +137,63 @@ async def test_a_claim_whose_answer_was_lost_is_not_kept_alive(
     (again,) = await store.claim("one", lease_s=60, new_limit=1)
     assert again.id == task.id
     assert await store.renew("one", lease_s=60) == {task.id: S.QUEUED}
+
+
+async def test_claims_without_an_answer_are_not_remembered_for_ever(
+    place: MongoPlace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A database that is away for a day would have each renewal name thousands of calls from then on."""
+    store = await place.open()
+    assert store._opened
+    claims = store._opened.claims
+    with monkeypatch.context() as patch:
+        patch.setattr(claims, "_update", failing(ServerSelectionTimeoutError("nobody is there")))
+        with pytest.raises(StoreUnavailable):
+            await store.claim("one", lease_s=60, new_limit=1)
+        assert not claims._unanswered, "nothing was sent"
+        patch.setattr(claims, "_update", failing(NetworkTimeout("no answer")))
+        with pytest.raises(StoreUnavailable):
+            await store.claim("one", lease_s=60, new_limit=1)
+    with monkeypatch.context() as patch:
+        patch.setattr(claims, "_free_expired_new", failing(ServerSelectionTimeoutError("gone meanwhile")))
+        with pytest.raises(StoreUnavailable):
+            await store.claim("one", lease_s=60, new_limit=1)
+    assert len(claims._unanswered) == 2
+    await store.renew("one", lease_s=0.2)
+    assert len(claims._unanswered) == 2, "their leases may have begun just now"
+    await asyncio.sleep(0.25)
+    await store.renew("one", lease_s=0.2)
+    assert not claims._unanswered
+
+
+async def test_a_claim_that_is_on_its_way_is_not_forgotten(
+    place: MongoPlace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = await place.open()
+    assert store._opened
+    claims = store._opened.claims
+    waits = asyncio.Event()
+    really = claims._take_new
+
+    async def slow(*args: Any) -> int:
+        taken = await really(*args)
+        await waits.wait()
+        return taken
+
+    monkeypatch.setattr(claims, "_take_new", slow)
+    claiming = asyncio.create_task(store.claim("one", lease_s=60, new_limit=1))
+    while not claims._unanswered:  # noqa: ASYNC110 - it is asked by the store
+        await asyncio.sleep(0.01)
+    for _ in range(3):
+        await store.renew("one", lease_s=0.0)
+    assert len(claims._unanswered) == 1
+    waits.set()
+    assert await claiming == []
+    assert not claims._unanswered
+
+
+def failing(error: Exception) -> Callable[..., Awaitable[int]]:
+    async def fail(*_: object, **__: object) -> int:
+        raise error
+
+    return fail

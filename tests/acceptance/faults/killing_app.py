@@ -35,6 +35,7 @@ NO_WRITES = frozenset(
     {
         *("open", "aclose", "check", "get", "get_state", "list_tasks", "list_states", "history", "read_log"),
         *("log_size", "read_report", "purge", "delete", "renew", "release", "release_server", "usage"),
+        "list_canceling",
     }
 )
 """What the store does that is no write about one task before its end. All else is."""

@@ -110,6 +110,28 @@ async def test_renewing_moves_the_end_and_tells_the_states(
     assert await store.renew("other", lease_s=10) == {}
 
 
+async def test_an_owner_is_told_which_of_its_tasks_are_being_canceled(
+    store: TaskStore, runner: Driver, other: Driver, clock: FakeClock
+) -> None:
+    mine, _, early = await make_tasks(store, 3)
+    await store.request_cancel(early, "nobody has it yet")
+    assert await store.list_canceling("runner") == frozenset()
+    assert len(await runner.claim(lease_s=10)) == 3
+    (others,) = await make_tasks(store, 1)
+    await other.claim()
+    for task_id in (mine, others):
+        await store.request_cancel(task_id, "stop")
+    clock.advance(11)
+    assert await store.list_canceling("runner") == {mine, early}
+    assert await store.list_canceling("other") == {others}
+    claim = (await store.get(mine)).claim
+    assert claim
+    await store.transition(mine, S.CANCELED, claim=claim, reason="it has ended")
+    assert await store.list_canceling("runner") == {early}
+    await store.release("runner")
+    assert await store.list_canceling("runner") == frozenset()
+
+
 async def test_an_expired_claim_that_nobody_took_is_still_the_owners(
     store: TaskStore, runner: Driver, other: Driver, clock: FakeClock, task: Task
 ) -> None:

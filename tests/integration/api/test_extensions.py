@@ -1,14 +1,19 @@
 """Logs while they are written, and histories."""
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import httpx
 import pytest
 
+from tesp_api.api.application import build_api
+from tesp_api.bell import Bell
+from tesp_api.settings import Settings
 from tesp_api.store.base import Changes, Job, TaskStore
 from tesp_api.tes.states import State
-from tests.integration.api.life import AT, EVENTS, TES, TRANSFER, V1, create, finish, lines_of, start
+from tests.factories import make_request
+from tests.integration.api.life import AT, EVENTS, TES, TRANSFER, V1, connect, create, finish, lines_of, start
 
 
 async def read(client: httpx.AsyncClient, task_id: str, rest: str = "0/stdout") -> httpx.Response:
@@ -100,6 +105,20 @@ async def test_the_history_tells_every_state_with_its_reason(
     assert all(entry.keys() == {"time", "state", "attempt", "reason"} for entry in entries)
     assert entries[-1]["attempt"] == 1
     assert entries[-1]["reason"] == "the worker ended"
+
+
+async def test_what_a_task_waits_for_that_no_server_has_taken(store: TaskStore) -> None:
+    def says(document: Mapping[str, Any], owner: str, has_logins: bool) -> str:
+        return f"all is taken ({document['name']}, {owner!r}, {has_logins})"
+
+    async with connect(build_api(store, Bell(), Settings(), {}, waits_for=says)) as client:
+        made = await client.post(f"{TES}/tasks", json=make_request(name="mine"))
+        history = f"/tesp/v1/tasks/{made.json()['id']}/history"
+        assert (await client.get(history)).json()["waits_for"] == "all is taken (mine, 'anybody', False)"
+        claim = await start(store, made.json()["id"])
+        assert "waits_for" not in (await client.get(history)).json()
+        await finish(store, claim, b"")
+        assert "waits_for" not in (await client.get(history)).json()
 
 
 async def test_events_are_read_while_they_come(client: httpx.AsyncClient, store: TaskStore) -> None:

@@ -1,5 +1,6 @@
 """A task that is in a state for too long is stopped; restarts put nothing off."""
 
+import asyncio
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,9 @@ from tesp_api.store.base import HistoryEntry
 from tesp_api.tes.states import State
 from tesp_api.tes.times import now
 from tests.factories import make_request
-from tests.unit.runner.attempts import running, until_true
+from tests.fakes.pulsar import FakePulsar
+from tests.fakes.site import FakeWorker
+from tests.unit.runner.attempts import TIMING, running, until_true
 
 FULL = {"near": {"max_running": 1}}
 
@@ -50,6 +53,126 @@ async def test_a_worker_that_does_not_obey_is_killed_through_pulsar(tmp_path: Pa
         assert worker.pulsar.cancelled == [worker.job_id]
 
 
+@pytest.mark.parametrize("cause", ["ended_by_site", "time_limit"])
+async def test_a_job_that_is_killed_for_its_deadline_was_not_preempted(tmp_path: Path, cause: str) -> None:
+    """Its worker does not see the order to stop, and says that the site has ended it: we had it done."""
+    async with running(tmp_path, retries={"pause_s": 0.01, "run_again": ["preempted"]}) as sites:
+        task_id = await sites.submit(preemptible=True, parameters={"running_s": "0.2"})
+        worker = await sites.worker(task_id)
+        worker.start()
+        worker.event("executor_started", executor=0)
+        killed_says(worker, cause)
+        task = await sites.ended(task_id)
+        assert (task.state, task.attempt) == (State.SYSTEM_ERROR, 1)
+        assert "was RUNNING for longer than running_s = 0.2 s" in task.logs[0]["system_logs"]
+        assert task.logs[0]["metadata"]["stopped_for"] == "was RUNNING for longer than running_s = 0.2 s"
+        assert worker.pulsar.cancelled == [worker.job_id]
+
+
+def killed_says(worker: FakeWorker, cause: str) -> None:
+    """When Pulsar kills the job, its worker says this of it."""
+    cancel = worker.pulsar.cancel
+
+    async def cancel_and_tell(job_id: str) -> None:
+        await cancel(job_id)
+        worker.finish("SYSTEM_ERROR", f"it was {cause}", cause=cause, begun=1)
+
+    worker.pulsar.cancel = cancel_and_tell  # type: ignore[method-assign]
+
+
+async def test_a_canceled_job_that_the_site_ends_was_not_preempted(tmp_path: Path) -> None:
+    async with running(tmp_path, retries={"pause_s": 0.01, "run_again": ["preempted"]}) as sites:
+        task_id = await sites.submit(preemptible=True)
+        worker = await sites.worker(task_id)
+        worker.start()
+        worker.event("executor_started", executor=0)
+        killed_says(worker, "ended_by_site")
+        await sites.in_state(task_id, State.RUNNING)
+        await sites.cancel(task_id)
+        task = await sites.ended(task_id)
+        assert (task.state, task.attempt) == (State.CANCELED, 1)
+
+
+async def test_what_was_preempted_before_it_was_told_to_stop_runs_again(tmp_path: Path) -> None:
+    """The deadline passes while no server looks, and by then the job had been over for long."""
+    async with running(tmp_path, retries={"pause_s": 0.01}) as sites:
+        task_id = await sites.submit(preemptible=True, parameters={"running_s": "0.3"})
+        worker = await sites.worker(task_id)
+        worker.start()
+        worker.event("executor_started", executor=0)
+        await sites.in_state(task_id, State.RUNNING)
+        await sites.stop()
+        worker.finish("SYSTEM_ERROR", "preempted", cause="ended_by_site", begun=1)
+        await asyncio.sleep(0.4)
+        await sites.start()
+        (await sites.worker(task_id, 2)).finish(begun=1)
+        task = await sites.ended(task_id)
+        assert (task.state, task.attempt) == (State.COMPLETE, 2)
+        assert "stopped_for" not in task.logs[0]["metadata"]
+
+
+@pytest.mark.parametrize("cause", ["", "ended_by_site"])
+async def test_a_restart_does_not_forget_why_a_job_was_stopped(tmp_path: Path, cause: str) -> None:
+    """It begins in that moment, so that it is not in the state any more that it was in for too long."""
+    patient = {"scheduler": TIMING | {"cancel_grace_s": 60}}
+    async with running(tmp_path, **patient) as sites:
+        task_id = await sites.submit(preemptible=True, parameters={"queued_s": "0.2"})
+        worker = await sites.worker(task_id)
+
+        async def told() -> bool:
+            return "cancel" in worker.pulsar.jobs[worker.job_id].files
+
+        await until_true(told)
+        worker.start()
+        await sites.in_state(task_id, State.INITIALIZING)
+        await sites.stop()
+        worker.finish("SYSTEM_ERROR" if cause else "CANCELED", "stopped", cause=cause, begun=0)
+        await sites.start()
+        task = await sites.ended(task_id)
+        assert (task.state, task.attempt) == (State.SYSTEM_ERROR, 1)
+        assert "was QUEUED for longer than queued_s = 0.2 s" in task.logs[0]["system_logs"]
+        assert await sites.states(task_id) == ["QUEUED", "INITIALIZING", "SYSTEM_ERROR"]
+
+
+async def test_a_worker_that_nobody_has_told_to_stop_was_not_canceled(tmp_path: Path) -> None:
+    async with running(tmp_path) as sites:
+        task_id = await sites.submit()
+        worker = await sites.worker(task_id)
+        worker.start()
+        worker.finish("CANCELED", "canceled on request", begun=0)
+        task = await sites.ended(task_id)
+        assert task.state is State.SYSTEM_ERROR
+        assert "nobody has asked for here (canceled on request)" in task.logs[0]["system_logs"][-1]
+
+
+async def test_a_job_that_is_being_stopped_is_not_looked_at_all_the_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses_s: list[float] = []
+    wait_for_news = FakePulsar.wait_for_news
+
+    async def noted(self: FakePulsar, job_id: str, timeout_s: float) -> None:
+        if "cancel" in self.jobs[job_id].files:
+            pauses_s.append(timeout_s)
+        await wait_for_news(self, job_id, timeout_s)
+
+    monkeypatch.setattr(FakePulsar, "wait_for_news", noted)
+    patient = {"scheduler": TIMING | {"cancel_grace_s": 60}}
+    async with running(tmp_path, **patient) as sites:
+        task_id = await sites.submit(parameters={"initializing_s": "0.2"})
+        worker = await sites.worker(task_id)
+        worker.start()
+
+        async def looked_at() -> bool:
+            worker.beat()
+            return len(pauses_s) > 3
+
+        await until_true(looked_at)
+        assert min(pauses_s) > TIMING["poll_min_s"]
+        worker.finish("CANCELED", begun=0)
+        assert (await sites.ended(task_id)).state is State.SYSTEM_ERROR
+
+
 async def test_what_was_done_when_the_deadline_came_is_done(tmp_path: Path) -> None:
     async with running(tmp_path) as sites:
         task_id = await sites.submit(parameters={"running_s": "0.2"})
@@ -63,7 +186,9 @@ async def test_what_was_done_when_the_deadline_came_is_done(tmp_path: Path) -> N
 
         await until_true(told)
         worker.finish(begun=1)
-        assert (await sites.ended(task_id)).state is State.COMPLETE
+        task = await sites.ended(task_id)
+        assert task.state is State.COMPLETE
+        assert "stopped_for" not in task.logs[0]["metadata"]
 
 
 async def test_a_cancel_that_comes_after_the_deadline_wins(tmp_path: Path) -> None:

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from tesp_api.errors import PermitRefused
+from tesp_api.errors import PermitRefused, PulsarUnavailable
 from tesp_api.tes.states import State
 from tests.fakes.lender import LendsNothing
-from tests.unit.runner.attempts import running
+from tests.unit.runner.attempts import running, until_true
 
 ONE, TWO = "0" * 16, "1" * 16
 RETRIES = {"pause_s": 0.01, "never_started": 2, "lost": 2, "staging": 2, "max_attempts": 2}
@@ -56,6 +56,36 @@ async def test_one_that_begins_and_is_never_seen_is_lost(tmp_path: Path) -> None
         task = await sites.ended(task_id)
         assert (task.state, task.logs[0]["metadata"]["cause"]) == (State.SYSTEM_ERROR, "lost")
         assert set(sites.launches()) == {worker.job_id}
+
+
+async def test_a_worker_that_was_sent_without_a_channel_may_have_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The channel was taken out of the settings while a Pulsar was away, before it had the job."""
+    async with running(tmp_path, retries=RETRIES) as sites:
+        pulsar = sites.pulsars["near"]
+        for _ in range(99):
+            pulsar.fail_next("launch", PulsarUnavailable("down"))
+        task_id = await sites.submit()
+
+        async def begun() -> bool:
+            job = (await sites.store.get(task_id)).job
+            return job is not None and job.asks
+
+        await until_true(begun)
+        await sites.stop()
+        monkeypatch.setattr(LendsNothing, "gives_permits", lambda self, destination: False)
+        pulsar._failures.clear()
+        await sites.start()
+        worker = await sites.worker(task_id)
+        worker.start()
+        await sites.in_state(task_id, State.INITIALIZING)
+        worker.pulsar.end(worker.job_id)
+        task = await sites.ended(task_id)
+        assert (task.state, task.attempt) == (State.SYSTEM_ERROR, 1)
+        assert task.logs[0]["metadata"]["cause"] == "lost"
+        reasons = [entry.reason for entry in await sites.store.history(task_id)]
+        assert any("no channel any more" in reason for reason in reasons)
 
 
 @pytest.mark.parametrize("permitted", [False, True])

@@ -133,6 +133,27 @@ def test_the_oldest_comes_first() -> None:
     assert not waiting[1].wake.is_set()
 
 
+def test_where_the_attempt_before_was_is_avoided_only_while_another_one_answers() -> None:
+    crowd = Crowd()
+    held = [crowd.come(needs(destination="b")) for _ in range(2)]
+    again = crowd.come(needs()._replace(avoids="a"))
+    assert again.waits_for == "b: all 2 places are taken; a: the attempt before was there"
+    crowd.closed["b"] = "away"
+    crowd.places.settle()
+    assert again.destination == "a"
+    crowd.places.give_back(again)  # it did not answer
+    crowd.closed = {"a": "away"}
+    crowd.places.settle()
+    assert again.waits_for == "b: all 2 places are taken; a: the attempt before was there"
+    crowd.go(held[0])
+    assert again.destination == "b"
+    assert again.why == "a cannot take it: the attempt before was there"
+
+
+def test_where_the_attempt_before_was_it_goes_again_if_no_other_one_can_ever_take_it() -> None:
+    assert Crowd().come(needs(8)._replace(avoids="a")).destination == "a"
+
+
 def test_a_large_task_that_waits_lets_small_ones_pass_elsewhere_and_here() -> None:
     crowd = Crowd()
     crowd.come(needs(4, destination="a"))

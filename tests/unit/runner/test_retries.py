@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from tesp_api.errors import PulsarUnavailable
+from tesp_api.runner.health import OPENS_AFTER
 from tesp_api.tes.states import State
 from tests.fakes.site import FakeWorker
 from tests.unit.runner.attempts import Sites, running, until_true
@@ -163,6 +164,36 @@ async def test_the_next_attempt_goes_elsewhere_if_it_can(tmp_path: Path) -> None
         assert [log["metadata"]["destination"] for log in task.logs] == ["near", "far"]
         reasons = [entry.reason for entry in await sites.store.history(task_id)]
         assert any("near cannot take it: the attempt before was there" in reason for reason in reasons)
+
+
+async def test_the_next_attempt_goes_where_the_last_one_was_once_all_others_are_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They answered when it began to wait for them."""
+    sites_of_two = {"near": {"weight": 2}, "far": {"max_running": 1}}
+    async with running(tmp_path, sites_of_two, retries=SOON) as sites:
+        holder = await sites.submit(parameters={"destination": "far"})
+        held = await sites.worker(holder)
+        task_id = await sites.submit()
+        fail(await sites.worker(task_id), "storage_away", 0)
+
+        async def waits() -> bool:
+            history = await sites.store.history(task_id)
+            return "waits: far: all 1 places are taken" in history[-1].reason
+
+        await until_true(waits)
+
+        async def away(*_: object) -> None:
+            raise PulsarUnavailable("down")
+
+        monkeypatch.setattr(held.pulsar, "check", away)
+        assert sites.scheduler is not None
+        for _ in range(OPENS_AFTER):
+            with pytest.raises(PulsarUnavailable):
+                await sites.scheduler.health.check("far")
+        assert (await sites.worker(task_id, 2)).pulsar.name == "near"
+        await complete(sites, task_id, 2)
+        assert (await sites.ended(task_id)).state is State.COMPLETE
 
 
 async def test_a_task_that_names_its_destination_goes_there_again(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from tests.factories import make_task
 from tests.fakes.lender import LendsNothing
 from tests.fakes.pulsar import FakePulsar
 from tests.fakes.site import FakeWorker
+from tests.unit.runner.attempts import running
 from tests.unit.runner.test_scheduler import until, until_true
 
 SETTINGS = Settings.model_validate(
@@ -185,6 +186,19 @@ async def test_tasks_at_a_destination_go_on_while_it_takes_no_new_ones(stage: St
     worker.start()
     worker.finish()
     assert await stage.over(running) is State.COMPLETE
+
+
+async def test_a_task_that_is_left_to_other_servers_waits_for_what_this_one_lacks(tmp_path: Path) -> None:
+    """Who shares a database takes no more than there is room for, so that its history cannot say it."""
+    async with running(tmp_path, {"near": {"max_running": 1}}, store={"url": "mongodb://db"}) as sites:
+        assert sites.scheduler is not None
+        first = await sites.worker(await sites.submit())
+        task = await sites.store.get(await sites.submit())
+        assert task.claim is None
+        waits_for = sites.scheduler.waits_for(task.request, task.owner, False)
+        assert waits_for == "near: all 1 places are taken"
+        first.finish()
+        await sites.worker(task.id)
 
 
 async def test_more_tasks_than_are_claimed_at_once_all_run(

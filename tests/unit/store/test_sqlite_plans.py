@@ -131,6 +131,8 @@ def test_the_runners_questions_use_their_indexes(db: sqlite3.Connection) -> None
     assert any("tasks_waiting_by_owner (owner=? AND id>?)" in step for step in new), new
     renewing = plan(db, "UPDATE tasks SET claim_expires_at = 1 WHERE claim_owner = 'a'")
     assert any("tasks_by_claim (claim_owner=?)" in step for step in renewing), renewing
+    canceling = plan(db, sqlite_claims._CANCELING.replace("?", "'a'"))
+    assert any("tasks_by_state (state=?)" in step for step in canceling), canceling
 
 
 ONCE = OnceKey("k", "digest")

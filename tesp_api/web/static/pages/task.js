@@ -47,6 +47,7 @@ async function readAll(id, path, known, signal) {
   ]);
   known.task = task;
   known.history = history.history;
+  known.waitsFor = history.waits_for;
   known.events = events.events.map((event) => ({ ...event, attempt: events.attempt }));
 }
 
@@ -55,6 +56,7 @@ function onEvent(name, data, known, view) {
     const entry = { ...data, time: data.at };
     if (known.history.some((one) => millis(one.time) === millis(entry.time) && one.state === entry.state)) return;
     known.history.push(entry);
+    known.waitsFor = null;
     known.task.state = data.state;
     view.later();
   } else if (name === "worker") {
@@ -185,8 +187,9 @@ function tookOf({ task, history }) {
   return duration(end - millis(task.creation_time));
 }
 
-/** Why a task has not begun, as its history tells. */
-function waitsFor({ task, history }) {
+/** Why a task has not begun, as its history tells, or the server, while none has taken it. */
+function waitsFor({ task, history, waitsFor: untold }) {
+  if (task.state === "QUEUED" && untold) return h("p", { class: "waits" }, `waits: ${untold}`);
   const reason = task.state === "QUEUED" && history.at(-1)?.reason;
   return reason && reason !== "created" ? h("p", { class: "waits" }, reason) : null;
 }
