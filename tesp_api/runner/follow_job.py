@@ -143,7 +143,7 @@ class FollowJob:
             self._passed = await self.deadlines.passed(self.state)
 
     async def _look_or_ask(self) -> Ending | None:
-        """Look at the job's files; where that takes a slot of the site, and there is none, ask Pulsar itself."""
+        """Look at the job's files; where that takes a slot, and the site has none, ask Pulsar itself."""
         seen = self._heartbeat
         try:
             return await self._look()
