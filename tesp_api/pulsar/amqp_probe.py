@@ -133,7 +133,7 @@ class Prober:
     name: str = ""
     late: Callable[[Errand, Answer], None] = _pass_over
     heard_of: float = field(init=False, default=-math.inf)
-    """When the last of those that were answered was sent, by the monotonic clock."""
+    """When the last of those that were carried out was sent, by the monotonic clock."""
     _waiting: list[tuple[Errand, asyncio.Future[Answer]]] = field(init=False, default_factory=list)
     _answers: dict[str, asyncio.Future[str]] = field(init=False, default_factory=dict)
     _sent: dict[str, _Sent] = field(init=False, default_factory=dict)
@@ -167,7 +167,7 @@ class Prober:
                 future.set_result(answer)
         elif errands := sent.errands:
             self._settle(job_id)
-            self._take_late(errands, answer)
+            self._take_late(job_id, errands, answer)
         return True
 
     async def aclose(self) -> None:
@@ -186,7 +186,8 @@ class Prober:
                     await self._probe(open_ones)
         finally:
             self._running = None
-            _fail(self._waiting, PulsarUnavailable("the probes of the site have ended"))
+            left, self._waiting = self._waiting, []
+            _fail(left, PulsarUnavailable("the probes of the site have ended"))
 
     async def _gather_removals(self) -> None:
         """Wait for a while if nobody waits for more than a removal: one job removes many."""
@@ -250,7 +251,13 @@ class Prober:
         self._settle(job_id)
         if not text:
             raise PulsarUnavailable("a probe of the site ended without an answer")
-        return _read_answers(text, len(errands))
+        return self._read(job_id, text, len(errands))
+
+    def _read(self, job_id: str, text: str, number: int) -> list[Answer]:
+        """Raises: PulsarUnavailable: it is no answer."""
+        answers = _read_answers(text, number)
+        self.heard_of = max(self.heard_of, self._sent[job_id].at)
+        return answers
 
     async def _wait_for(self, job_id: str, answer: asyncio.Future[str]) -> str:
         while not answer.done():
@@ -271,17 +278,17 @@ class Prober:
         self._pause_s = min(max(2 * self._pause_s, PAUSE_MIN_S), PAUSE_MAX_S)
         self._next_at = time.monotonic() + self._pause_s
         _log.warning(
-            "%s: the site gave no answer to a probe in %g s; no other one is sent in the next %g s",
-            *(self.name, ANSWER_TIMEOUT_S, self._pause_s),
+            "%s: the site gave no answer to a probe in %g s; the next one is sent after %g s",
+            self.name,
+            ANSWER_TIMEOUT_S,
+            self._pause_s,
         )
 
     def _settle(self, job_id: str) -> None:
         """The site has answered."""
         self._pause_s = self._next_at = 0.0
         self._over.append(job_id)
-        sent = self._sent[job_id]
-        sent.errands = []
-        self.heard_of = max(self.heard_of, sent.at)
+        self._sent[job_id].errands = []
 
     async def _find_late(self) -> None:
         """See whether another server has heard an answer since its caller gave up."""
@@ -293,9 +300,9 @@ class Prober:
             if sent.errands and now - sent.at < LATE_S and (text := await self.find(job_id)) is not None:
                 self.answered(job_id, text)
 
-    def _take_late(self, errands: list[Errand], text: str) -> None:
+    def _take_late(self, job_id: str, errands: list[Errand], text: str) -> None:
         try:
-            answers = _read_answers(text, len(errands))
+            answers = self._read(job_id, text, len(errands))
         except PulsarUnavailable:
             return
         for errand, answer in zip(errands, answers, strict=True):

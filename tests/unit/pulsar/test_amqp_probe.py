@@ -109,8 +109,11 @@ async def test_an_answer_that_comes_late_ends_the_pause_and_is_used(monkeypatch:
     (first,) = site.sent
     await site.read_in_vain()
     assert len(site.sent) == 1
+    sent_at, site.now = site.now, site.now + 1
+    assert site.prober.heard_of < sent_at
     assert site.prober.answered(first, answer(heartbeat=b"{}"))
     assert [files_of(brought) for _, brought in late] == [{"heartbeat": b"{}"}]
+    assert site.prober.heard_of == sent_at
     await site.read_in_vain()
     second = list(site.sent.values())[1]
     assert {"do": "remove", "job": first} in second, "its directory is removed by the next one"
@@ -166,6 +169,7 @@ async def test_a_wrong_answer_leaves_nobody_waiting(wrong: str) -> None:
         assert {type(what) for what in await asyncio.gather(*asked, return_exceptions=True)} == {
             PulsarUnavailable
         }
+        assert site.prober.heard_of < 0, "the site may have carried nothing out"
         site.prober.submit = right
         assert await site.prober.run(READ) == {"files": {}}
 
