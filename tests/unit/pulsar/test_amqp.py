@@ -96,6 +96,16 @@ async def test_an_order_that_pulsar_has_not_got_is_sent_again_ever_more_seldom(
     assert sent_after == [61, 181, 421, 901, 1801, 2701]
 
 
+async def test_one_word_of_pulsar_has_an_order_sent_again_once(broker: Broker, clock: list[float]) -> None:
+    """It may be away since it said so, and then each order would wait for it."""
+    await broker.pulsar.launch(ORDER)
+    await broker.pulsar.status(ORDER.job_id)
+    for _ in range(10):
+        clock[0] += 3600
+        await broker.pulsar.launch(ORDER)
+    assert broker.orders() == 2
+
+
 async def test_an_order_is_lost_for_certain_if_a_later_probe_was_carried_out(
     broker: Broker, clock: list[float]
 ) -> None:

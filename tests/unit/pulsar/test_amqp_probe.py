@@ -155,6 +155,21 @@ async def test_logs_that_come_late_do_not_come_again(monkeypatch: pytest.MonkeyP
     assert len(site.sent) == 2
 
 
+async def test_what_comes_for_a_caller_that_has_left_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    site = BusySite(monkeypatch)
+    monkeypatch.setattr(amqp_probe, "ANSWER_TIMEOUT_S", 60)
+    late: list[Any] = []
+    site.prober.late = lambda *what: late.append(what)
+    asked = asyncio.create_task(site.prober.run(READ))
+    while not site.sent:  # noqa: ASYNC110 - nothing tells of it
+        await asyncio.sleep(0)
+    asked.cancel()
+    site.prober.answered(*site.sent, answer(heartbeat=b"{}"))
+    async with asyncio.timeout(10):
+        while not late:  # noqa: ASYNC110 - nothing tells of it
+            await asyncio.sleep(0)
+
+
 @pytest.mark.parametrize("wrong", ["", "no JSON", "null", "{}", "[]", "[1]", '[{"files": {}}]'])
 async def test_a_wrong_answer_leaves_nobody_waiting(wrong: str) -> None:
     site = Site()
