@@ -164,8 +164,9 @@ async def test_what_comes_for_a_caller_that_has_left_is_used(monkeypatch: pytest
     while not site.sent:  # noqa: ASYNC110 - nothing tells of it
         await asyncio.sleep(0)
     asked.cancel()
-    site.prober.answered(*site.sent, answer(heartbeat=b"{}"))
-    async with asyncio.timeout(10):
+    (sent,) = site.sent
+    site.prober.answered(sent, answer(heartbeat=b"{}"))
+    async with asyncio.timeout(3):
         while not late:  # noqa: ASYNC110 - nothing tells of it
             await asyncio.sleep(0)
 
