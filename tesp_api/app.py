@@ -3,6 +3,7 @@
 import logging
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from datetime import timedelta
 from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, cast
@@ -37,7 +38,7 @@ from tesp_api.storage.server_key import ServerKey
 from tesp_api.storage.work_files import build_work_files
 from tesp_api.storage.work_orders import WorkOrders
 from tesp_api.store.accounts import Accounts
-from tesp_api.store.base import TaskStore
+from tesp_api.store.base import REPORTS_STAY, TaskStore
 from tesp_api.store.folder_lock import FolderLock
 from tesp_api.store.outbox import Outbox
 from tesp_api.store.runs import RunStore
@@ -305,8 +306,8 @@ class StoreMailbox:
     def __init__(self, store: TaskStore) -> None:
         self._store = store
 
-    async def put(self, job_id: str, name: str, data: bytes) -> None:
-        await self._store.put_report(job_id, name, data)
+    async def put(self, job_id: str, name: str, data: bytes, stay: timedelta | None = None) -> None:
+        await self._store.put_report(job_id, name, data, stay=stay or REPORTS_STAY)
 
     async def get(self, job_id: str, name: str) -> bytes | None:
         return await self._store.read_report(job_id, name)

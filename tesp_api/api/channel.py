@@ -42,11 +42,13 @@ _TO_CLEAN_UP = frozenset({"abort_upload"})
 
 
 class ReportKeeper(Protocol):
-    """Keeps what workers report, as the store's `put_report` and `read_report` do."""
+    """Keeps what workers report, as the store's `put_report`, `read_report` and `drop_reports` do."""
 
     async def put(self, job_id: str, name: str, data: bytes) -> None: ...
 
     async def get(self, job_id: str, name: str) -> bytes | None: ...
+
+    async def drop(self, job_id: str, name: str | None = None) -> None: ...
 
 
 class ChannelEndpoints:
@@ -138,13 +140,17 @@ class ChannelEndpoints:
         return before is None or _without_its_number(before) != _without_its_number(parts[0].data)
 
     async def _keep(self, job: Job, part: ReportPart) -> bool:
-        """Add the part to the file; False if what comes before it is not there. May be repeated."""
+        """Add the part to the file; False if what comes before it is not there. May be repeated.
+
+        Then another server has got that, and what is here is old: the site has the file.
+        """
         keeper = self._keepers.get(job.destination)
         before = b""
         if part.offset:
             get = keeper.get if keeper else self._store.read_report
             before = await get(job.job_id, part.name) or b""
             if len(before) < part.offset:
+                await (keeper.drop if keeper else self._store.drop_reports)(job.job_id, part.name)
                 return False
         put = keeper.put if keeper else self._store.put_report
         await put(job.job_id, part.name, before[: part.offset] + part.data)

@@ -8,18 +8,20 @@ its end. What else is wanted of a site that reaches nothing but the broker is fe
 import asyncio
 import base64
 import shlex
+import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from tesp_api.errors import PulsarRefused, PulsarUnavailable
 from tesp_api.pulsar.amqp_broker import Broker
-from tesp_api.pulsar.amqp_files import FilesByProbe
+from tesp_api.pulsar.amqp_files import HEARTBEAT, FilesByProbe
 from tesp_api.pulsar.amqp_inbox import GOING_ON, HOME_FILE, Inbox, is_last, status_of
 from tesp_api.pulsar.amqp_probe import ANSWER_FILE, PROBE, SCRIPT, Prober
-from tesp_api.pulsar.base import JobOrder, JobStatus
+from tesp_api.pulsar.base import JobOrder, JobState, JobStatus
 from tesp_api.pulsar.job_files import (
     TASK_FILE,
     WORKER_TEXT_FILE,
@@ -33,6 +35,18 @@ from tesp_api.pulsar.worker_text import as_text
 MIN_PAUSE_S = 2.0
 STATUS_TIMEOUT_S = 10.0
 _LOOK_S = 0.5
+_AGAIN_MIN_S, _AGAIN_MAX_S = 60.0, 900.0
+"""So long after it was sent an order goes again if Pulsar says that it has none; then twice as long."""
+_ORDERS_REMEMBERED = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class _SentOrder:
+    """An order that the broker keeps, or has given to Pulsar; `word` is what Pulsar had said before."""
+
+    word: bytes | None
+    at: float
+    wait_s: float
 
 
 class AmqpPulsar:
@@ -59,13 +73,14 @@ class AmqpPulsar:
         self.bell: str | None = None
         self.min_pause_s = MIN_PAUSE_S
         self.status_first = False
-        self._inbox = Inbox(mailbox)
+        self._inbox = Inbox(mailbox, alone=alone)
         self._python = python
         self._broker = Broker(name, url, manager, self._hear if listens else None, ca, alone=alone)
-        self._prober = Prober(self._submit_probe, self._inbox.find_answer)
+        self._prober = Prober(self._submit_probe, self._inbox.find_answer, name)
         self._files = FilesByProbe(self._prober)
         self._waiting: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
         self._asking: Counter[str] = Counter()
+        self._orders: dict[str, _SentOrder] = {}
 
     async def open(self) -> None:
         await self._broker.open()
@@ -79,12 +94,22 @@ class AmqpPulsar:
             raise PulsarUnavailable(f"Pulsar {self.name!r}: nobody listens at the broker")
 
     async def launch(self, order: JobOrder) -> None:
-        """One message holds it all; Pulsar passes over a job that it has already."""
+        """One message holds it all, and stays at the broker until Pulsar takes it: it is sent once.
+
+        It is sent again if Pulsar says that it does not have the job; it passes over one that it has.
+        """
+        job_id = check_job_id(order.job_id)
+        word = await self._inbox.last_word(job_id)
+        if not order.is_new and self._is_under_way(job_id, word):
+            if word is None and await self._inbox.file(job_id, HEARTBEAT) is None:
+                await self.check()
+            return
         files = {WORKER_TEXT_FILE: as_text(order.worker), TASK_FILE: order.task_json.decode()}
         command = worker_command(self._python, WORKER_TEXT_FILE)
         home = [(HOME_FILE, f"../metadata/tesp/{HOME_FILE}")]
-        await self._submit(check_job_id(order.job_id), command, files, home, order.params)
-        self._wake(order.job_id)
+        await self._submit(job_id, command, files, home, order.params)
+        self._remember_order(job_id, word)
+        self._wake(job_id)
 
     async def status(self, job_id: str) -> JobStatus:
         """Ask, and wait for the answer, which may arrive at another server that shares the mailbox."""
@@ -177,6 +202,7 @@ class AmqpPulsar:
         if not answer.get("gone"):
             raise PulsarUnavailable(f"Pulsar {self.name!r} could not remove the directory of job {job_id}")
         self._files.forget(job_id)
+        self._orders.pop(job_id, None)
         await self._inbox.forget(job_id)
 
     # -- what comes from the site
@@ -198,6 +224,27 @@ class AmqpPulsar:
                 await self._inbox.leave_answer(job_id, answer)
 
     # -- what goes there
+
+    def _is_under_way(self, job_id: str, word: bytes | None) -> bool:
+        """Whether Pulsar has the job's order, or will have it once it takes what the broker keeps for it.
+
+        It takes orders one after the other: one of a job that it does not know is lost if a later one, of a
+        probe, was carried out.
+        """
+        state = None if word is None else status_of(word).state
+        sent = self._orders.get(job_id)
+        if sent is None:
+            return state not in (None, JobState.UNKNOWN, JobState.PENDING)
+        if state is not JobState.UNKNOWN or word == sent.word:
+            return True
+        return self._prober.heard_of <= sent.at and time.monotonic() - sent.at < sent.wait_s
+
+    def _remember_order(self, job_id: str, word: bytes | None) -> None:
+        before = self._orders.pop(job_id, None)
+        wait_s = _AGAIN_MIN_S if before is None else min(2 * before.wait_s, _AGAIN_MAX_S)
+        self._orders[job_id] = _SentOrder(word, time.monotonic(), wait_s)
+        if len(self._orders) > _ORDERS_REMEMBERED:
+            del self._orders[next(iter(self._orders))]
 
     async def _submit_probe(self, job_id: str, errands: str) -> None:
         command = f"exec {shlex.quote(self._python)} -I -S ../tool_files/probe.py .."

@@ -7,13 +7,14 @@ import secrets
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 
 from tesp_api.errors import PulsarRefused
-from tesp_api.pulsar.amqp_files import HEARTBEAT
-from tesp_api.pulsar.amqp_probe import ANSWER_FILE
+from tesp_api.pulsar.amqp_files import EVENTS, HEARTBEAT
+from tesp_api.pulsar.amqp_probe import ANSWER_FILE, LATE_S
 from tesp_api.pulsar.base import JobState, JobStatus
-from tesp_api.pulsar.job_files import check_file_name, told
+from tesp_api.pulsar.job_files import RESULT_FILE, check_file_name, told
 from tesp_api.pulsar.mailbox import Mailbox
 
 STATUS = "pulsar-status"
@@ -35,13 +36,15 @@ STATES = {
 _BELIEVED_S = 15.0
 """So long a heartbeat that a worker has reported is taken for its last one."""
 _MAILBOX_TAKES_BYTES = 12 * 1024**2
+_ANSWERS_STAY = timedelta(seconds=LATE_S)
 
 
 @dataclass(slots=True)
 class Inbox:
-    """One site's part of the mailbox, which may be shared with other servers."""
+    """One site's part of the mailbox, which may be shared with other servers, unless this one is `alone`."""
 
     mailbox: Mailbox
+    alone: bool = False
     _beats: dict[str, tuple[bytes, float]] = field(init=False, default_factory=dict)
 
     async def take(self, job_id: str, body: Mapping[str, Any], sent: Mapping[str, str]) -> None:
@@ -61,13 +64,18 @@ class Inbox:
         return await self.mailbox.get(job_id, LAST_STATUS) or await self.mailbox.get(job_id, STATUS)
 
     async def file(self, job_id: str, name: str) -> bytes | None:
-        """A file that was sent home.
+        """A file that was sent home; one of which a part is missing is not, and is forgotten.
 
         A heartbeat that stands still is not believed: the worker may have lost its way to the server. Then
         all is forgotten, for the site has newer, and a worker that reports again begins anew.
         """
         kept = await self.mailbox.get(job_id, name)
-        if kept is None or name != HEARTBEAT or json.loads(kept).get("ended"):
+        if kept is None:
+            return None
+        if not await self._is_whole(job_id, name, kept):
+            await self.forget(job_id, name)
+            return None
+        if name != HEARTBEAT or json.loads(kept).get("ended"):
             return kept
         now = time.monotonic()
         beat, since = self._beats.get(job_id, (b"", now))
@@ -83,17 +91,28 @@ class Inbox:
         await self.mailbox.drop(job_id, name)
 
     async def leave_answer(self, job_id: str, answer: str) -> None:
-        """Of a probe of another server."""
-        if len(answer) <= _MAILBOX_TAKES_BYTES:
-            await self.mailbox.put(job_id, ANSWER_FILE, answer.encode())
+        """Of a probe of another server, which may have given it up."""
+        if not self.alone and len(answer) <= _MAILBOX_TAKES_BYTES:
+            await self.mailbox.put(job_id, ANSWER_FILE, answer.encode(), _ANSWERS_STAY)
 
     async def find_answer(self, job_id: str) -> str | None:
         """What another server has heard of our probe; once."""
+        if self.alone:
+            return None
         answer = await self.mailbox.get(job_id, ANSWER_FILE)
         if answer is None:
             return None
         await self.mailbox.drop(job_id)
         return answer.decode()
+
+    async def _is_whole(self, job_id: str, name: str, kept: bytes) -> bool:
+        """Whether it is all of a file that came in parts: the worker may have lost its way between two."""
+        if name in (HEARTBEAT, RESULT_FILE):
+            return _object_in(kept) is not None
+        if name != EVENTS:
+            return True
+        beat = _object_in(await self.mailbox.get(job_id, HEARTBEAT) or b"") or {}
+        return len(kept) >= int(beat.get("events_bytes") or 0)
 
     async def _take_home(self, job_id: str, text: str) -> None:
         """The heartbeat, which says that it has ended, comes last."""
@@ -111,6 +130,15 @@ def _read_home(text: str) -> dict[str, bytes]:
         return {check_file_name(name): base64.b64decode(data, validate=True) for name, data in files.items()}
     except (ValueError, KeyError, TypeError, AttributeError, PulsarRefused):
         return {}
+
+
+def _object_in(text: bytes) -> dict[str, Any] | None:
+    """The JSON object; None if it is none, or only the beginning of one."""
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def is_last(text: bytes) -> bool:

@@ -1,6 +1,7 @@
 """Where that is kept which a site sends by itself, until somebody asks for it."""
 
 import math
+from datetime import timedelta
 from typing import Protocol
 
 
@@ -10,8 +11,8 @@ class Mailbox(Protocol):
     Every method raises `StoreUnavailable` when the store cannot be reached.
     """
 
-    async def put(self, job_id: str, name: str, data: bytes) -> None:
-        """Keep the file, in place of an earlier one with that name."""
+    async def put(self, job_id: str, name: str, data: bytes, stay: timedelta | None = None) -> None:
+        """Keep the file, in place of an earlier one with that name; it need not stay longer than `stay`."""
 
     async def get(self, job_id: str, name: str) -> bytes | None:
         """The file as it was last put; None if there is none."""
@@ -28,7 +29,8 @@ class MemoryMailbox:
         self._bytes = 0
         self._files: dict[str, dict[str, bytes]] = {}
 
-    async def put(self, job_id: str, name: str, data: bytes) -> None:
+    async def put(self, job_id: str, name: str, data: bytes, stay: timedelta | None = None) -> None:
+        """Nothing stays beyond this process, so `stay` is not looked at."""
         files = self._files.pop(job_id, {})
         self._bytes += len(data) - len(files.get(name, b""))
         self._files[job_id] = {**files, name: data}

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
-from tesp_api.errors import JobLost, PulsarRefused, TransitionRefused
+from tesp_api.errors import JobLost, PulsarRefused, PulsarUnavailable, TransitionRefused
 from tesp_api.metrics.tasks import TaskMetrics
 from tesp_api.pulsar.base import JobOrder, JobState, JobStatus, PulsarTransport
 from tesp_api.runner import polling
@@ -128,7 +128,7 @@ class FollowJob:
                 self._began_at = time.monotonic()
                 await self._wait()  # nothing can be there yet
         while True:
-            ending = await self._look()
+            ending = await self._look_or_ask()
             if ending is not None:
                 return await self._as_meant(ending)
             await self._look_at_deadline()
@@ -144,6 +144,18 @@ class FollowJob:
         if not self._is_stopping:
             self._left_s = await self.deadlines.left_s(self.state)
             self._passed = await self.deadlines.passed(self.state)
+
+    async def _look_or_ask(self) -> Ending | None:
+        """Look at the job's files; where that takes a slot, and the site has none, ask Pulsar itself."""
+        seen = self._heartbeat
+        try:
+            return await self._look()
+        except PulsarUnavailable as error:
+            if not self.transport.min_pause_s:
+                raise
+            latest = self._heartbeat
+            self._heartbeat = seen  # what this look has missed is looked for again
+            return await self._ask_instead(error, has_ended=latest is not None and latest["ended"])
 
     async def _look(self) -> Ending | None:
         status = await self._status() if self._asks_first else None
@@ -257,7 +269,11 @@ class FollowJob:
         chunk_bytes = self.logs.chunk_bytes
         for chunk in self._kept_chunks(copied // chunk_bytes, (size_bytes - 1) // chunk_bytes):
             name = f"logs/{executor}.{stream}.{chunk:06d}"
-            data = await (self._read_for_certain(name) if final else self._read(name))
+            read = self._read_for_certain if final else self._read
+            data = await read(name)
+            if data and len(data) < min(chunk_bytes, size_bytes - chunk * chunk_bytes):
+                await self.transport.let_go(self.order.job_id, name)  # a report broke off in the middle of it
+                data = await read(name)
             if data:
                 await self.store.append_log(self.claim, *where, chunk * chunk_bytes, data)
                 if len(data) == chunk_bytes:
@@ -300,6 +316,39 @@ class FollowJob:
         """Of a job that was launched just now; what Pulsar has forgotten is `pending` there for ever."""
         return self.transport.status_first and not self._has_begun and self._age_s < self.timing.heartbeat_s
 
+    async def _ask_instead(self, error: PulsarUnavailable, *, has_ended: bool) -> Ending | None:
+        """What can be done for a job whose files cannot be seen: have it killed, and ask Pulsar how it is.
+
+        Raises:
+            PulsarUnavailable: Pulsar does not answer either, or nothing is missing but the files.
+        """
+        await self.transport.check()
+        await self._heed_ring()
+        if has_ended:
+            raise error
+        if self._is_stopping:
+            await self._kill()
+        status = await self._status()
+        self._looked_at = time.monotonic()  # nobody could hear the worker meanwhile
+        if status.state in (JobState.ENDED, JobState.UNTOLD):
+            if not self._is_stopping:
+                raise error
+            if self._over_since is not None:
+                return Ending(State.CANCELED, "canceled; the job was killed")
+            self._over_since = self._looked_at  # what it left may have come with its end: look once more
+        elif status.state is JobState.UNKNOWN:
+            await self._launch_again()
+        else:
+            self._over_since = None
+        await self._held.tell(status, HELD if self._has_begun else QUEUED)
+        return None
+
+    async def _launch_again(self) -> None:
+        """Pulsar does not have the job, so its order may be lost; unless that is not to be sent any more."""
+        if self.state is State.QUEUED and not self._has_begun and not self._is_stopping:
+            await check_claim(self.store, self.claim)
+            await self._launch(replace(self.order, is_new=False))
+
     async def _judge_unstarted(self, status: JobStatus) -> Ending | None:
         """Raise NeverStarted once it is clear that the worker will not begin.
 
@@ -307,6 +356,7 @@ class FollowJob:
         is judged as silence, since what has begun is never begun again.
         """
         now = time.monotonic()
+        is_gone = status.state is JobState.UNKNOWN and self._over_since is None
         if status.state not in _NOT_RUNNING:
             self._over_since = None
         elif self._over_since is None:
@@ -317,9 +367,8 @@ class FollowJob:
             self._silent_s = 0.0
         if self._has_begun:
             return await self._judge_silence()
-        if self._may_be_forgotten(status):
-            await check_claim(self.store, self.claim)
-            await self._launch(replace(self.order, is_new=False))
+        if self._may_be_forgotten(status) or (is_gone and self.transport.min_pause_s):
+            await self._launch_again()
         await self._held.tell(status, QUEUED)
         grace_s = _UNTOLD_GRACE_S if status.state is JobState.UNTOLD else _UNSTARTED_GRACE_S
         if self._over_since is not None and (status.certain or now - self._over_since >= grace_s):
@@ -427,6 +476,14 @@ class FollowJob:
         if not unstarted and (await self._status()).state not in _NOT_RUNNING:
             return None
         return await self._take_result() or Ending(State.CANCELED, "canceled; the job was killed")
+
+    async def _kill(self) -> None:
+        """By Pulsar alone, again and again; a worker that was told is given its time."""
+        now, last = time.monotonic(), self._killed_at or self._told_at
+        if last is None or now - last >= self.timing.cancel_grace_s:
+            await check_claim(self.store, self.claim)
+            await self.transport.cancel(self.order.job_id)
+            self._killed_at = now
 
     # -- small parts
 

@@ -514,11 +514,14 @@ class TaskStore(Protocol):
             TaskNotFound: there is none with this id.
         """
 
-    async def put_report(self, job_id: str, name: str, data: bytes) -> None:
+    async def put_report(
+        self, job_id: str, name: str, data: bytes, *, stay: timedelta = REPORTS_STAY
+    ) -> None:
         """Keep a small file that came from a site, in place of an earlier one of that job and name.
 
-        It stays until it is dropped, or until the task whose job it is retires, or for `REPORTS_STAY` after
-        it was last put, so that nothing stays for ever of jobs that no task has any more.
+        It stays until it is dropped, or until the task whose job it is retires, or for `stay` after
+        it was last put, so that nothing stays for ever of jobs that no task has any more. What is over goes
+        with a later one, or within minutes.
         """
 
     async def read_report(self, job_id: str, name: str) -> bytes | None:

@@ -14,7 +14,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 
 import pymongo
@@ -33,6 +33,7 @@ from tesp_api.store import (
     mongo_schema,
 )
 from tesp_api.store.base import (
+    REPORTS_STAY,
     Changes,
     Claim,
     Glance,
@@ -350,9 +351,11 @@ class MongoTaskStore:
         async with self._use() as opened:
             await mongo_permits.grant(opened.db.tasks, task_id, attempt, worker, step)
 
-    async def put_report(self, job_id: str, name: str, data: bytes) -> None:
+    async def put_report(
+        self, job_id: str, name: str, data: bytes, *, stay: timedelta = REPORTS_STAY
+    ) -> None:
         async with self._use() as opened:
-            await mongo_reports.put(opened.db.reports, job_id, name, data)
+            await mongo_reports.put(opened.db.reports, job_id, name, data, stay)
 
     async def read_report(self, job_id: str, name: str) -> bytes | None:
         async with self._use() as opened:

@@ -306,10 +306,14 @@ class SqliteTaskStore:
     async def permit(self, task_id: str, attempt: int, worker: str, step: PermitStep) -> None:
         await self._write(lambda db: sqlite_permits.grant(db, task_id, attempt, worker, step))
 
-    async def put_report(self, job_id: str, name: str, data: bytes) -> None:
-        moment = self._clock()
-        now, too_old = to_micros(moment), to_micros(moment - REPORTS_STAY)
-        await self._write(lambda db: sqlite_reports.put(db, job_id, name, data, now=now, too_old=too_old))
+    async def put_report(
+        self, job_id: str, name: str, data: bytes, *, stay: timedelta = REPORTS_STAY
+    ) -> None:
+        too_old = self._clock() - REPORTS_STAY
+        put_at = to_micros(too_old + stay)  # earlier than it is, by what it is to stay less
+        await self._write(
+            lambda db: sqlite_reports.put(db, job_id, name, data, put_at=put_at, too_old=to_micros(too_old))
+        )
 
     async def read_report(self, job_id: str, name: str) -> bytes | None:
         return await self._read(lambda db: sqlite_reports.read(db, job_id, name))

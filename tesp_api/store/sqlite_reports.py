@@ -7,11 +7,11 @@ import sqlite3
 
 
 def put(
-    connection: sqlite3.Connection, job_id: str, name: str, data: bytes, *, now: int, too_old: int
+    connection: sqlite3.Connection, job_id: str, name: str, data: bytes, *, put_at: int, too_old: int
 ) -> None:
     """Keep the file, and forget those of all jobs that were last put before `too_old`."""
     connection.execute("DELETE FROM reports WHERE put_at < ?", (too_old,))
-    connection.execute("INSERT OR REPLACE INTO reports VALUES (?, ?, ?, ?)", (job_id, name, now, data))
+    connection.execute("INSERT OR REPLACE INTO reports VALUES (?, ?, ?, ?)", (job_id, name, put_at, data))
 
 
 def read(connection: sqlite3.Connection, job_id: str, name: str) -> bytes | None:

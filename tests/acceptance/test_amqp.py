@@ -1,6 +1,7 @@
 """Tasks on a Pulsar that only a message broker reaches: of workers that reach the server, or do not."""
 
 import os
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -167,3 +168,39 @@ def test_no_task_is_lost_when_something_is_killed_in_the_middle(
         ended = world.server.wait(task_id, timeout_s=120)
         assert (ended["state"], len(ended["logs"]), stdout_of(ended)) == ("COMPLETE", 1, "once\n"), ended
         world.assert_nothing_is_left_of(task_id)
+
+
+PYTHON_WITHOUT_SLOTS = """#!/bin/sh
+case "$*" in *probe.py*) while [ -e {taken} ]; do sleep 0.1; done;; esac
+exec {python} "$@"
+"""
+
+
+def test_a_cancel_needs_no_free_slot(pulsar: tuple[RabbitMQ, AmqpStockPulsar], tmp_path: Path) -> None:
+    """Where others have them all, the tiny jobs that look after a task wait; here for a file to go."""
+    broker, site = pulsar
+    taken, python = tmp_path / "taken", tmp_path / "python3"
+    python.write_text(PYTHON_WITHOUT_SLOTS.format(taken=taken, python=sys.executable))
+    python.chmod(0o755)
+    settings = {
+        **ONLY_BUBBLEWRAP,
+        f"{PREFIX}KIND": "amqp",
+        f"{PREFIX}URL": broker.url,
+        f"{PREFIX}PYTHON": str(python),
+    }
+    with GatedHttp() as web, TespServer(settings) as server:
+        world = World(server, broker, site, web)
+        running = server.create(sh("echo begun; sleep 600"))
+        poll(lambda: server.get(running)["state"] == "RUNNING", timeout_s=30, why="it does not run")
+        taken.touch()
+        queued = server.create(sh("sleep 600", resources={"backend_parameters": {"queued_s": "5"}}))
+        server.client.post(f"/ga4gh/tes/v1/tasks/{running}:cancel")
+        assert server.wait(running, timeout_s=60)["state"] == "CANCELED"
+        overdue = server.wait(queued, timeout_s=60)
+        assert overdue["state"] == "SYSTEM_ERROR"
+        assert "queued_s = 5" in str(overdue["logs"][0]["system_logs"])
+        jobs = [world.job_of(task_id) for task_id in (running, queued)]
+        poll(lambda: not any(list(processes_in(job)) for job in jobs), timeout_s=10, why="it was not killed")
+        taken.unlink()
+        for task_id in (running, queued):
+            world.assert_nothing_is_left_of(task_id)

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import aio_pika
 import pytest
 
 from tesp_api.app import build_transports
 from tesp_api.errors import PulsarUnavailable
 from tesp_api.pulsar.amqp import AmqpPulsar
+from tesp_api.pulsar.base import JobState
 from tesp_api.pulsar.mailbox import MemoryMailbox
 from tesp_api.settings import Settings
 from tests.contract.pulsar_sites import eventually
@@ -106,7 +108,35 @@ async def test_it_says_that_nobody_listens(broker: RabbitMQ) -> None:
             await far.check()
 
 
-@pytest.mark.usefixtures("pulsar")
+async def test_an_order_waits_once_for_its_pulsar_and_goes_again_if_it_is_lost(
+    broker: RabbitMQ, pulsar: AmqpStockPulsar
+) -> None:
+    order = tiny_order(f"task-{uuid4()}-1", files={"note": "hello"})
+    async with opened(AmqpPulsar("far", broker.url, MemoryMailbox(), alone=True)) as far:
+        assert await eventually(partial(is_there, far))
+        await asyncio.to_thread(pulsar.kill)
+        try:
+            await far.launch(order)
+            for _ in range(3):
+                with pytest.raises(PulsarUnavailable, match="nobody listens"):
+                    await far.launch(order)
+            assert await throw_orders_away(broker) == 1
+        finally:
+            await asyncio.to_thread(pulsar.start)
+        assert (await far.status(order.job_id)).state is JobState.UNKNOWN
+        assert await far.read_file(order.job_id, "note") is None
+        await far.launch(order)
+        assert await eventually(lambda: far.read_file(order.job_id, "note")) == b"hello"
+        await far.clean(order.job_id)
+
+
+async def throw_orders_away(broker: RabbitMQ) -> int:
+    """As a Pulsar does whose disk is full; how many there were."""
+    async with await aio_pika.connect(broker.url) as connection, connection.channel() as channel:
+        queue = await channel.declare_queue("pulsar__setup", passive=True)
+        return int((await queue.purge()).message_count or 0)
+
+
 @pytest.mark.usefixtures("pulsar")
 async def test_a_connection_that_is_silent_for_ever_is_replaced(broker: RabbitMQ) -> None:
     """As after a router was restarted: neither side is told that what it sends arrives nowhere."""

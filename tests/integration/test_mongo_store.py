@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from functools import partial
 
 import pytest
@@ -11,7 +12,7 @@ from pymongo.errors import AutoReconnect
 
 from tesp_api.errors import InvalidRequest, StoreError, StoreUnavailable
 from tesp_api.store import mongo_connection, mongo_removal, mongo_usage
-from tesp_api.store.base import Changes, Job, OnceKey, TaskQuery
+from tesp_api.store.base import REPORTS_STAY, Changes, Job, OnceKey, TaskQuery
 from tesp_api.store.mongo import MongoTaskStore
 from tesp_api.store.mongo_connection import connect, make_client
 from tesp_api.store.mongo_documents import Database
@@ -276,3 +277,13 @@ async def test_a_cancellation_that_the_driver_swallows_is_not_lost(
         async with asyncio.timeout(0):
             await store.check()
     await store.check()
+
+
+async def test_a_report_that_is_to_stay_less_goes_earlier(place: MongoPlace) -> None:
+    store = await place.open()
+    await store.put_report("job", "result.json", b"{}")
+    await store.put_report("probe", "answer.json", b"[]", stay=timedelta(minutes=15))
+    kept = {one["_id"]: one["put_at"] async for one in place.db.reports.find()}
+    earlier = kept["job/result.json"] - kept["probe/answer.json"]
+    assert REPORTS_STAY - timedelta(minutes=16) < earlier < REPORTS_STAY - timedelta(minutes=14)
+    assert await store.read_report("probe", "answer.json") == b"[]"

@@ -212,6 +212,20 @@ async def test_writes_are_flushed_before_they_return(tmp_path: Path) -> None:
     await store.aclose()
 
 
+async def test_a_report_that_is_to_stay_less_goes_earlier(tmp_path: Path) -> None:
+    moment = datetime(2026, 1, 1, tzinfo=UTC)
+    store = SqliteTaskStore(tmp_path, clock=lambda: moment)
+    await store.open()
+    await store.put_report("probe", "answer.json", b"[]", stay=timedelta(minutes=15))
+    moment += timedelta(minutes=15)
+    await store.put_report("job", "result.json", b"{}")
+    assert await store.read_report("probe", "answer.json") == b"[]"
+    moment += timedelta(microseconds=1)
+    await store.put_report("job", "result.json", b"{}")
+    assert await store.read_report("probe", "answer.json") is None
+    await store.aclose()
+
+
 async def test_reports_that_nobody_dropped_go_after_a_while(tmp_path: Path) -> None:
     moment = datetime(2026, 1, 1, tzinfo=UTC)
     store = SqliteTaskStore(tmp_path, clock=lambda: moment)

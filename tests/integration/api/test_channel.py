@@ -395,6 +395,22 @@ async def test_reports_of_some_destinations_are_kept_elsewhere(stage: Stage, kee
     assert await stage.store.read_report(job_id, "events.ndjson") is None
 
 
+async def test_a_file_whose_next_parts_went_to_another_server_is_kept_no_longer(
+    stage: Stage, keeper: MemoryMailbox
+) -> None:
+    """What is here would be taken for all of it."""
+    await stage.worker.post("report", {"files": [part("events.ndjson", 0, b"one ")]})
+    answer = await stage.worker.post("report", {"files": [part("events.ndjson", 8, b"three")]})
+    assert answer.json()["again"] == ["events.ndjson"]
+    assert await kept(stage, "events.ndjson") is None
+    job_id = f"{stage.task_id}-1"
+    await stage.store.update(stage.task_id, Changes(job=Job("near", job_id)), claim=stage.held)
+    await stage.worker.post("report", {"files": [part("events.ndjson", 0, b"one ")]})
+    answer = await stage.worker.post("report", {"files": [part("events.ndjson", 8, b"three")]})
+    assert answer.json()["again"] == ["events.ndjson"]
+    assert await keeper.get(job_id, "events.ndjson") is None
+
+
 async def test_a_sign_of_life_rings_for_nobody(stage: Stage, rings: list[str]) -> None:
     def beat(number: int, **news: Any) -> list[Any]:
         says = {"beat": number, "events_bytes": 10, "logs": {}, "ended": False} | news

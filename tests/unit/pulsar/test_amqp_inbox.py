@@ -3,11 +3,13 @@
 import base64
 import json
 import time
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from tesp_api.pulsar.amqp_inbox import HOME_FILE, Inbox, is_last, status_of
+from tesp_api.pulsar.amqp_probe import ANSWER_FILE
 from tesp_api.pulsar.base import JobState
 from tesp_api.pulsar.mailbox import MemoryMailbox
 
@@ -126,3 +128,46 @@ async def test_the_answer_of_another_servers_probe_is_found_once(inbox: Inbox) -
     await inbox.leave_answer("tesp-probe-1", "[{}]")
     assert await inbox.find_answer("tesp-probe-1") == "[{}]"
     assert await inbox.find_answer("tesp-probe-1") is None
+
+
+async def test_a_server_that_is_alone_keeps_no_answers() -> None:
+    inbox = Inbox(MemoryMailbox(), alone=True)
+    await inbox.leave_answer("tesp-probe-1", "[{}]")
+    assert await inbox.mailbox.get("tesp-probe-1", ANSWER_FILE) is None
+    assert await inbox.find_answer("tesp-probe-1") is None
+
+
+async def test_an_answer_that_nobody_fetches_stays_for_minutes(inbox: Inbox) -> None:
+    stays: list[timedelta | None] = []
+
+    class Remembering(MemoryMailbox):
+        async def put(self, job_id: str, name: str, data: bytes, stay: timedelta | None = None) -> None:
+            stays.append(stay)
+
+    await Inbox(Remembering()).leave_answer("tesp-probe-1", "[{}]")
+    assert stays == [timedelta(minutes=15)]
+
+
+async def test_a_file_of_which_a_part_never_came_is_read_at_the_site(inbox: Inbox) -> None:
+    """The server died between two parts of a report, and the rest was too long for Pulsar's last word."""
+    await inbox.mailbox.put(JOB, "result.json", b'{"version": 1, "exec')
+    await inbox.mailbox.put(JOB, "events.ndjson", b'{"seq": 0}\n')
+    beat = b'{"beat": 9, "events_bytes": 22, "ended": true}'
+    await take(inbox, "complete", {"heartbeat": beat})
+    assert await inbox.file(JOB, "heartbeat") == beat
+    for name in ("result.json", "events.ndjson"):
+        assert await inbox.file(JOB, name) is None
+        assert await inbox.mailbox.get(JOB, name) is None, "it is of no use any more"
+
+
+async def test_a_file_that_was_reported_whole_needs_no_probe(inbox: Inbox) -> None:
+    await inbox.mailbox.put(JOB, "result.json", b'{"version": 1}')
+    await inbox.mailbox.put(JOB, "events.ndjson", b'{"seq": 0}\n{"seq": 1}\n')
+    await take(inbox, "complete", {"heartbeat": b'{"beat": 9, "events_bytes": 22, "ended": true}'})
+    assert await inbox.file(JOB, "result.json") == b'{"version": 1}'
+    assert await inbox.file(JOB, "events.ndjson") == b'{"seq": 0}\n{"seq": 1}\n'
+
+
+async def test_a_heartbeat_that_is_none_counts_as_absent(inbox: Inbox) -> None:
+    await inbox.mailbox.put(JOB, "heartbeat", b'{"beat": 9, "ev')
+    assert await inbox.file(JOB, "heartbeat") is None
