@@ -21,7 +21,9 @@ BASE = "tesp-deployment-base"
 VERSION = "deployment-test"
 OURS = {
     f"tesp-api:{VERSION}": ("docker/api/Dockerfile", None),
+    f"tesp-mongo-init:{VERSION}": ("docker/api/Dockerfile", None),
     f"tesp-pulsar:{VERSION}": ("docker/pulsar/Dockerfile", "pulsar"),
+    f"tesp-pulsar-amqp:{VERSION}": ("docker/pulsar/Dockerfile", "pulsar"),
     f"tesp-slurm:{VERSION}": ("docker/pulsar/Dockerfile", "slurm"),
 }
 STAND_INS = {"mongo": "MONGO_IMAGE", "rabbitmq": "RABBITMQ_IMAGE", "prometheus": "PROMETHEUS_IMAGE"}
