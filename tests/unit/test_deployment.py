@@ -411,6 +411,30 @@ def test_compose_takes_it(profiles: str, tmp_path: Path) -> None:
     assert services["mongo"]["image"] == "mongo:6.0.19"
 
 
+def test_operators_commands_are_the_server_s(tmp_path: Path) -> None:
+    """They would work on another data folder, or with another key."""
+    write_program(tmp_path / "systemd-run", 'printf "%s\\n" "$@"')
+    command = [str(ROOT / "docker/systemd/tesp-operator"), "db", "backup", "/a b"]
+    environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    *options, program, first, second, third = done.stdout.splitlines()
+    assert (first, second, third) == ("db", "backup", "/a b")
+    told = {one.partition("=")[2] for one in options if one.startswith(("--property=", "--setenv="))}
+    pages = [
+        (ROOT / "docker/systemd/tesp.service").read_text(),
+        *re.findall(r"^```ini\n(\[Unit\].*?)^```$", (ROOT / "docs/operations.md").read_text(), re.M | re.S),
+    ]
+    assert len(pages) == 2
+    for unit in pages:
+        lines = unit.splitlines()
+        assert f"ExecStart={program} serve" in lines
+        settings = {line.partition("=")[2] for line in lines if line.startswith("Environment=")}
+        assert len(settings) == 2 and settings <= told
+        assert "User=tesp" in told & set(lines)
+        [secrets] = [line.replace("=-", "=") for line in lines if line.startswith("EnvironmentFile=")]
+        assert secrets in {one.replace("=-", "=") for one in told}
+
+
 @pytest.mark.services
 def test_systemd_takes_the_unit(tmp_path: Path) -> None:
     text = (ROOT / "docker/systemd/tesp.service").read_text()
