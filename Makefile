@@ -41,8 +41,8 @@ demo: $(STAMP)  ## run a genome through three executors and show every step
 	@.venv/bin/tesp demo
 
 serve: $(STAMP)  ## start a server at http://127.0.0.1:8080 (ARGS="--port 9000" and so on)
-	@for program in docker podman apptainer singularity bwrap; do \
-	    command -v $$program >/dev/null && exit 0; done; .ci/apt-install bubblewrap
+	@$(PYTHON) -m tesp_api.cli.runtimes 2>/dev/null || { \
+	    .ci/apt-install bubblewrap && { $(PYTHON) -m tesp_api.cli.runtimes || true; }; }
 	@.venv/bin/tesp serve --data tesp-data --allow-bubblewrap $(ARGS)
 
 test: $(STAMP)-dev test-services  ## run all tests, with real services (as root or by sudo)

@@ -30,6 +30,17 @@ def key_check(settings: Settings) -> str:
     return key.derive("backups").hex()[:32] if key.is_in_settings or key.file.exists() else ""
 
 
+def warn_of_no_key(settings: Settings) -> list[str]:
+    """What its operator should know, where a backup has no key and the settings name none either."""
+    key = ServerKey(settings)
+    if key.is_in_settings or key.file.exists():
+        return []
+    return [
+        f"there is no key in {key.file}, nor in the settings, so the backup has none: if the server has one, "
+        "this is not its data folder, or these are not its settings"
+    ]
+
+
 def put_key_back(settings: Settings, key: bytes, aside: Path) -> None:
     """Put the key of a backup into the data folder, unless the settings name one; the old one is kept."""
     file = settings.data_dir / FILE_NAME

@@ -16,7 +16,13 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from tesp_api.app import build_upkeep
 from tesp_api.audit_log import AuditLog
 from tesp_api.cli.accounts import operator_name
-from tesp_api.cli.backup_key import key_check, key_of_folder, put_key_back, warn_of_key
+from tesp_api.cli.backup_key import (
+    key_check,
+    key_of_folder,
+    put_key_back,
+    warn_of_key,
+    warn_of_no_key,
+)
 from tesp_api.cli.exits import CommandFailed, Exit
 from tesp_api.errors import DataFolderInUse, StoreUnavailable, TespError, UpkeepRefused
 from tesp_api.store.backup_file import BackupReader
@@ -40,12 +46,14 @@ class Made:
     counts: Mapping[str, int]
     size_bytes: int
     is_exact: bool
+    warnings: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """A backup that was put back: of when it is, and the folder with what was there before, if there was."""
+    """A backup that was put back: where, of when it is, and the folder with what was there before, if any."""
 
+    place: str
     created_at: str
     counts: Mapping[str, int]
     aside: Path | None
@@ -93,11 +101,21 @@ def make_backup(settings: "Settings", file: Path, *, force: bool) -> Made:
             shutil.rmtree(scratch, ignore_errors=True)
             mine.release()
             signal.signal(signal.SIGTERM, before)
-        return Made(counts, size_bytes, is_exact)
+        return Made(counts, size_bytes, is_exact, warn_of_no_key(settings))
 
 
-def restore_backup(settings: "Settings", file: Path, *, force: bool, yes: bool) -> Restored:
-    """Put the backup in `file` in place of the database, and of the server's key."""
+def restore_backup(
+    settings: "Settings", file: Path, *, force: bool, yes: bool, make_folder: bool
+) -> Restored:
+    """Put the backup in `file` in place of the database, and of the server's key.
+
+    A data folder that is not there is made only if `make_folder`.
+    """
+    if not (make_folder or settings.data_dir.is_dir()):  # before the audit log makes it
+        raise CommandFailed(
+            f"there is no data folder {settings.data_dir}: if it is the right one, name it by --data, "
+            "and it will be made"
+        )
     with _ending_with_a_message(), _audited(settings, "restore the database", file=str(file.absolute())):
         with file.open("rb") as opened:
             backup, key = _read_through(opened)
@@ -115,11 +133,18 @@ def restore_backup(settings: "Settings", file: Path, *, force: bool, yes: bool) 
                 put_key_back(settings, key, aside)
                 unmark(folder)
         return Restored(
+            _place(settings),
             str(backup.header.get("created_at", "an unknown time")),
             backup.counts,
             aside if aside.exists() else None,
             warn_of_key(settings, backup.header),
         )
+
+
+def _place(settings: "Settings") -> str:
+    if settings.store.kind == "sqlite":
+        return f"the data folder {settings.data_dir}"
+    return f"the MongoDB database {settings.store.database!r}, with the data folder {settings.data_dir}"
 
 
 def _read_through(opened: BinaryIO) -> tuple[BackupReader, bytes]:

@@ -12,7 +12,7 @@ from tesp_api.cli.channel_checks import channel_checks, key_checks
 from tesp_api.cli.check import Check
 from tesp_api.cli.engine_checks import engine_checks
 from tesp_api.cli.run_checks import run_checks
-from tesp_api.cli.runtimes import MEND, probe, run
+from tesp_api.cli.runtimes import mend, probe, run
 from tesp_api.cli.secret_checks import login_checks, secret_checks
 from tesp_api.errors import DataFolderInUse, PulsarError, StoreError
 from tesp_api.runner.spool import SPARE_BYTES
@@ -155,7 +155,7 @@ def _runtimes(name: str, site: DestinationSettings) -> Iterator[Check]:
             chosen = "" if one is works[0] else f" (not used: {works[0].runtime} comes first)"
             yield Check(label, "ok", one.detail + chosen)
         elif one.installed:
-            yield Check(label, "warn", f"does not work: {one.detail}", MEND[one.runtime])
+            yield Check(label, "warn", f"does not work: {one.detail}", mend(one))
     if not works:
         allowed = "" if site.allow_bubblewrap else " and set allow_bubblewrap = true"
         yield Check(

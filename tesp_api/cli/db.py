@@ -84,6 +84,8 @@ def backup(
             "stop them during backups, or make it a replica set",
             err=True,
         )
+    for warning in made.warnings:
+        typer.echo(f"warning: {warning}", err=True)
 
 
 @app.command()
@@ -103,12 +105,14 @@ def restore(
     """Put a backup in place of the database, once it is known to be whole. Servers must be stopped.
 
     The kind of store must be that of the backup. At the next start tasks that were live then are taken up.
+    A data folder that is not there is made only if --data names it.
     """
     from tesp_api.cli.backups import restore_backup
     from tesp_api.store.upkeep import in_words
 
-    done = restore_backup(read_settings(data, False), file, force=force, yes=yes)
-    typer.echo(f"restored as of {done.created_at}: {in_words(done.counts)}")
+    settings = read_settings(data, False)
+    done = restore_backup(settings, file, force=force, yes=yes, make_folder=data is not None)
+    typer.echo(f"restored to {done.place}, as of {done.created_at}: {in_words(done.counts)}")
     if done.aside is not None:
         typer.echo(f"what was there before is in {done.aside}")
     for warning in done.warnings:

@@ -2,7 +2,9 @@
 
 import shutil
 import subprocess
+import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 _ANSWER_WITHIN_S = 15
 
@@ -19,13 +21,21 @@ _PROBES: dict[str, list[str]] = {
     ],
 }
 
-MEND: dict[str, str] = {
+_MEND: dict[str, str] = {
     "docker": "start its daemon (systemctl start docker) and join the docker group",
     "podman": "see what `podman info` says",
     "apptainer": "see what `apptainer version` says",
     "singularity": "see what `singularity version` says",
     "bubblewrap": "allow user namespaces (sysctl kernel.unprivileged_userns_clone=1) or run as root",
 }
+_MEND_AGE = (
+    "install a newer docker client, or let the daemon take it (DOCKER_MIN_API_VERSION in its environment)"
+)
+_MEND_APPARMOR = (
+    "AppArmor keeps user namespaces from ordinary users here, as on Ubuntu from 24.04 on: load a profile for "
+    "bwrap (docs/troubleshooting.md has one), or sysctl kernel.apparmor_restrict_unprivileged_userns=0"
+)
+_APPARMOR_SWITCH = Path("/proc/sys/kernel/apparmor_restrict_unprivileged_userns")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +56,22 @@ def probe(runtime: str) -> Probe:
     code, said = run(argv, timeout_s=_ANSWER_WITHIN_S)
     last = said.splitlines()[-1] if said else f"exit code {code}"
     return Probe(runtime, installed=True, works=code == 0, detail=last)
+
+
+def mend(found: Probe) -> str:
+    """How to make a runtime work that does not, by what it said."""
+    if found.runtime == "docker" and "is too old" in found.detail:
+        return _MEND_AGE
+    if found.runtime == "bubblewrap" and _apparmor_forbids():
+        return _MEND_APPARMOR
+    return _MEND[found.runtime]
+
+
+def _apparmor_forbids() -> bool:
+    try:
+        return _APPARMOR_SWITCH.read_text().strip() != "0"
+    except OSError:
+        return False
 
 
 def can_run(engine: str, image: str, *, pull_within_s: float) -> tuple[bool, str]:
@@ -73,3 +99,18 @@ def run(argv: list[str], *, timeout_s: float) -> tuple[int, str]:
     except OSError as error:
         return 127, error.strerror or str(error)
     return ended.returncode, (ended.stdout if ended.returncode == 0 else ended.stderr).strip()
+
+
+def main() -> int:
+    """0 if any works here, and says nothing then; else what to do about those that are installed."""
+    probes = [probe(runtime) for runtime in _PROBES]
+    if any(one.works for one in probes):
+        return 0
+    for one in probes:
+        if one.installed:
+            print(f"warning: {one.runtime} does not work here: {one.detail}\n  {mend(one)}", file=sys.stderr)
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -637,6 +637,34 @@ def test_a_mistyped_folder_is_not_made(tmp_path: Path) -> None:
     assert not place.folder.exists()
 
 
+def test_a_restore_makes_no_folder_that_was_not_named(
+    source: Place, another: MakePlace, tmp_path: Path
+) -> None:
+    """Else an operator without the server's environment would fill a folder that no server looks at."""
+    source.done("backup", tmp_path / "backup")
+    other = another()
+    refused = other.tesp("restore", tmp_path / "backup", named=False)
+    assert (refused.exit_code, refused.stdout) == (1, "")
+    assert f"there is no data folder {other.folder}" in re.sub(r"\s+", " ", refused.stderr)
+    assert not other.folder.exists()
+    other.folder.mkdir(mode=0o700)
+    restored = other.tesp("restore", tmp_path / "backup", named=False)
+    where = "" if other.mongod is None else f"the MongoDB database '{other.database}', with "
+    assert f"restored to {where}the data folder {other.folder}, as of" in restored.stdout, restored.output
+    assert other.run(read_all) == source.run(read_all)
+
+
+def test_a_backup_without_a_key_is_told_of(place: Place, tmp_path: Path) -> None:
+    found = place.tesp("backup", tmp_path / "backup")
+    assert found.exit_code == 0
+    assert f"no key in {place.folder / 'secret.key'}" in re.sub(r"\s+", " ", found.stderr)
+    place.write_key("ab")
+    assert place.tesp("backup", tmp_path / "backup", "--force").stderr == ""
+    (place.folder / "secret.key").unlink()
+    place.more = {"TESP_API_SECRET_KEY": "a key of the settings, long enough"}
+    assert place.tesp("backup", tmp_path / "backup", "--force").stderr == ""
+
+
 def test_a_failed_write_shows_no_document() -> None:
     failed = {"index": 0, "code": 11000, "errmsg": "E11000 duplicate key error dup key: {x: 1}", "op": "hash"}
     said = str(translated(BulkWriteError({"writeErrors": [failed]})))

@@ -50,9 +50,12 @@ class Place:
             found |= {"TESP_API_STORE__URL": self.mongod.url, "TESP_API_STORE__DATABASE": self.database}
         return found
 
-    def tesp(self, *words: str | Path, yes: bool = True) -> Result:
-        """`tesp db ...`; a restore into MongoDB is told that all servers are stopped."""
-        said = ["--yes"] if words[0] == "restore" and self.mongod is not None and yes else []
+    def tesp(self, *words: str | Path, yes: bool = True, named: bool = True) -> Result:
+        """`tesp db ...`; a restore is told the folder, and into MongoDB that all servers are stopped."""
+        said: list[str] = []
+        if words[0] == "restore":
+            said += ["--data", str(self.folder)] if named else []
+            said += ["--yes"] if self.mongod is not None and yes else []
         # Made anew for each call, the commands take half of the time.
         with mock.patch("typer.testing._get_command", return_value=_COMMAND):
             return CliRunner().invoke(app, ["db", *map(str, words), *said], env=self.environment)

@@ -7,9 +7,14 @@ import shutil
 import socket
 import stat
 import subprocess
+import tempfile
 import tomllib
 from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
+from socketserver import UnixStreamServer
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -60,6 +65,14 @@ def test_what_is_kept_is_in_named_volumes_or_in_the_folder_of_jobs() -> None:
                 assert same or one.get("read_only") or "docker.sock" in one["target"], (name, one)
 
 
+def test_each_tag_is_built_by_one_service() -> None:
+    """Builders that work on all services at once would collide."""
+    built = [service["image"] for service in SERVICES.values() if "build" in service]
+    assert len(built) == len(set(built))
+    ours = {image for service in SERVICES.values() if (image := service["image"]).startswith("tesp-")}
+    assert ours == set(built), "an image that nothing builds would be looked for in a registry"
+
+
 def test_store_and_broker_are_in_networks_without_a_way_out() -> None:
     assert COMPOSE["networks"] == {"store": {"internal": True}, "broker": {"internal": True}}
     assert SERVICES["mongo"]["networks"] == ["store"]
@@ -80,6 +93,11 @@ def test_a_dockerfile_builds_small_images_of_an_ordinary_user(file: str) -> None
         assert "org.opencontainers.image.title=" in stage
         for command in re.findall(r"^RUN (?:.*\\\n)*.*", stage, re.MULTILINE):
             assert "apt-get install" not in command or "/var/lib/apt/lists/*" in command
+    # a client of Debian 12's is too old for Docker from 29 on, and scripts come with the umask of a clone
+    assert "docker.io" not in text and "RUN sh /tmp/engine-client /engine" in build
+    for copied in re.findall(r"^COPY (docker/.+) /usr/local/bin/", "\n".join(last), re.MULTILINE):
+        names = [f"/usr/local/bin/{Path(one).name}" for one in copied.split()]
+        assert f"RUN chmod 0755 {' '.join(names)}\n" in text
     assert not re.search(r"^ADD |\bcurl\b|\bwget\b|https?://(?!127\.0\.0\.1)|:latest", text, re.MULTILINE)
 
 
@@ -146,17 +164,32 @@ def test_the_settings_of_every_site_are_valid(settings: Settings) -> None:
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Iterator[Path]:
-    """A copy of what docker/setup knows, and the socket of an engine."""
-    (tmp_path / "docker").mkdir()
-    shutil.copy(ROOT / "docker/setup", tmp_path / "docker")
-    with socket.socket(socket.AF_UNIX) as engine:
-        engine.bind(str(tmp_path / "engine.sock"))
-        yield tmp_path
+def place() -> Iterator[Path]:
+    """A copy of what docker/setup knows, in a folder that other users may pass, with a `docker` that knows of
+    no daemon, and the socket of an engine that does not answer."""
+    with tempfile.TemporaryDirectory(prefix="tesp-setup-") as name, socket.socket(socket.AF_UNIX) as engine:
+        folder = Path(name)
+        folder.chmod(0o755)
+        (folder / "docker").mkdir()
+        (folder / "bin").mkdir()
+        shutil.copy(ROOT / "docker/setup", folder / "docker")
+        write_program(folder / "bin/docker", "exit 1")
+        engine.bind(str(folder / "engine.sock"))
+        yield folder
+
+
+def write_program(file: Path, script: str) -> None:
+    file.write_text(f"#!/bin/sh\n{script}\n")
+    file.chmod(0o755)
 
 
 def set_up(place: Path, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    around = {"PATH": os.environ["PATH"], "XDG_RUNTIME_DIR": str(place / "none"), **environment}
+    around = {
+        "PATH": f"{place / 'bin'}:{os.environ['PATH']}",
+        "XDG_RUNTIME_DIR": str(place / "none"),
+        "TESP_DATA": str(place / "docker/data"),
+        **environment,
+    }
     command = [str(place / "docker/setup"), *words]
     return subprocess.run(command, env=around, capture_output=True, text=True, check=False)
 
@@ -184,6 +217,8 @@ def test_setup_makes_all_secrets_and_keeps_them(place: Path) -> None:
         file.write("TESP_PORT=9000\n")
     assert set_up(place).returncode == 0
     assert {file.name: file.read_text() for file in (place / "docker/secrets").iterdir()} == secrets
+    assert variables(place) == first | {"TESP_PORT": "9000"}
+    assert set_up(place, "embedded").returncode == 0
     second = variables(place)
     assert (second["TESP_SITE"], second["COMPOSE_PROFILES"], second["TESP_PORT"]) == ("embedded", "", "9000")
     assert second["API_ENGINE_SOCKET"] == second["ENGINE_SOCKET"] == f"{place}/engine.sock"
@@ -208,12 +243,134 @@ def test_setup_takes_roots_docker_only_if_told_to(place: Path) -> None:
         ({"ENGINE_SOCKET": "/nowhere.sock"}, "no socket /nowhere.sock"),
         ({"TESP_DATA": "here"}, "TESP_DATA must be a whole path"),
         ({"TESP_DATA": "/a b"}, "TESP_DATA may have"),
+        ({"TESP_DATA": "/root/tesp"}, "may not pass /root."),
+        (
+            {"TESP_DATA": "{place}/closed/a/b", "TESP_UID": "12345"},
+            "user (12345) may not pass {place}/closed.",
+        ),
+        ({"TESP_DATA": "{place}/server"}, "of a server without Docker"),
         ({"COMPOSE_PROJECT_NAME": "A!"}, "COMPOSE_PROJECT_NAME"),
     ],
 )
 def test_setup_says_what_is_wrong(place: Path, environment: dict[str, str], said: str) -> None:
-    done = set_up(place, **{"ENGINE_SOCKET": f"{place}/engine.sock"} | environment)
-    assert done.returncode == 1 and said in done.stderr
+    (place / "closed").mkdir(mode=0o700)
+    (place / "server").mkdir()
+    (place / "server/tesp.sqlite3").touch()
+    given = {name: value.replace("{place}", str(place)) for name, value in environment.items()}
+    done = set_up(place, **{"ENGINE_SOCKET": f"{place}/engine.sock"} | given)
+    assert done.returncode == 1 and said.replace("{place}", str(place)) in done.stderr
+    assert not (place / "docker/secrets").exists() and not (place / "closed/a").exists()
+
+
+@contextmanager
+def engine_of(place: Path, api: str, least: str) -> Iterator[str]:
+    """The socket of an engine that tells its versions, first those of a part of it, as Podman does."""
+    part = {"Details": {"APIVersion": "4.3.1", "MinAPIVersion": "4.0.0"}}
+    said = json.dumps({"Components": [part], "ApiVersion": api, "MinAPIVersion": least}).encode()
+
+    class Engine(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(said)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with UnixStreamServer(str(place / "asked.sock"), Engine) as server:
+        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield str(place / "asked.sock")
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize(
+    ("api", "least", "said"),
+    [
+        ("1.41", "1.24", ""),  # Podman 4, Docker 20.10
+        ("1.52", "1.44", ""),  # Docker 29
+        ("1.60", "1.46", "takes clients from API 1.46 on, and that of our images has 1.45"),
+        ("1.23", "1.12", "API 1.23: too old"),
+    ],
+)
+@pytest.mark.parametrize("asks_by", ["curl", "docker"])
+def test_setup_asks_whether_the_engine_takes_our_client(
+    place: Path, api: str, least: str, said: str, asks_by: str
+) -> None:
+    path = {}
+    if asks_by == "docker":  # a machine without curl
+        for name in (
+            "dirname",
+            "id",
+            "sed",
+            "stat",
+            "openssl",
+            "mkdir",
+            "chmod",
+            "cat",
+            "mv",
+            "find",
+            "timeout",
+            "rm",
+            "chown",
+        ):
+            (place / "bin" / name).symlink_to(shutil.which(name) or "")
+        answer = f'"ApiVersion":"{api}","MinAPIVersion":"{least}"'
+        write_program(place / "bin/docker", f"[ \"$3\" = version ] && echo '{answer}'")
+        path["PATH"] = str(place / "bin")
+    with engine_of(place, api, least) as engine:
+        done = set_up(place, ENGINE_SOCKET=engine, **path)
+    assert done.returncode == (1 if said else 0), done.stderr
+    assert said in done.stderr if said else done.stderr == ""
+
+
+def test_setup_says_that_it_could_not_ask(place: Path) -> None:
+    done = set_up(place, ENGINE_SOCKET=f"{place}/engine.sock")
+    assert done.returncode == 0 and "does not tell its version" in done.stderr
+
+
+def test_setup_refuses_a_rootless_docker_below_the_stack_itself(place: Path) -> None:
+    write_program(
+        place / "bin/docker", '[ "$1" = info ] && echo "[name=seccomp,profile=builtin name=rootless]"'
+    )
+    done = set_up(place, ENGINE_SOCKET=f"{place}/engine.sock")
+    assert done.returncode == 1 and not (place / ".env").exists()
+    assert "rootless itself" in done.stderr and f"ENGINE_SOCKET={place}/none/docker.sock" in done.stderr
+
+
+def test_what_containers_read_is_readable_whatever_the_umask_was(place: Path) -> None:
+    mounted = re.findall(
+        r"source: \"?(?:\$\{TESP_SETTINGS:-)?\./([\w./-]+)", (ROOT / "docker-compose.yaml").read_text()
+    )
+    assert len(mounted) > 5
+    for name in {Path(one).parts[1] for one in mounted}:
+        shutil.copytree(ROOT / "docker" / name, place / "docker" / name)
+        for path in (place / "docker" / name).rglob("*"):
+            path.chmod(0o700 if path.is_dir() else 0o600)
+    assert set_up(place, ENGINE_SOCKET=f"{place}/engine.sock").returncode == 0
+    for one in mounted:
+        for path in (place / one, *(place / one).rglob("*")):
+            assert path.stat().st_mode & 0o005 == (0o005 if path.is_dir() else 0o004), path
+
+
+@pytest.mark.services
+def test_roots_folder_of_jobs_is_outside_of_its_home(place: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("takes root, for a mount")
+    script = "mount -t tmpfs none /var/lib && docker/setup && ls -ln /var/lib/tesp"
+    command = ["unshare", "--mount", "sh", "-c", f"cd {place} && {script}"]
+    environment = {
+        "PATH": f"{place / 'bin'}:{os.environ['PATH']}",
+        "ENGINE_SOCKET": f"{place}/engine.sock",
+    }
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert variables(place)["TESP_DATA"] == "/var/lib/tesp"
+    assert re.findall(r"^drwx------ \d+ 10001 10001 .* (api|pulsar)$", done.stdout, re.MULTILINE) == [
+        "api",
+        "pulsar",
+    ]
 
 
 def test_setup_knows_its_words(place: Path) -> None:
@@ -252,6 +409,30 @@ def test_compose_takes_it(profiles: str, tmp_path: Path) -> None:
     services = yaml.safe_load(done.stdout)["services"]
     assert services["api"]["user"] == "1000:1000"
     assert services["mongo"]["image"] == "mongo:6.0.19"
+
+
+def test_operators_commands_are_the_server_s(tmp_path: Path) -> None:
+    """They would work on another data folder, or with another key."""
+    write_program(tmp_path / "systemd-run", 'printf "%s\\n" "$@"')
+    command = [str(ROOT / "docker/systemd/tesp-operator"), "db", "backup", "/a b"]
+    environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    *options, program, first, second, third = done.stdout.splitlines()
+    assert (first, second, third) == ("db", "backup", "/a b")
+    told = {one.partition("=")[2] for one in options if one.startswith(("--property=", "--setenv="))}
+    pages = [
+        (ROOT / "docker/systemd/tesp.service").read_text(),
+        *re.findall(r"^```ini\n(\[Unit\].*?)^```$", (ROOT / "docs/operations.md").read_text(), re.M | re.S),
+    ]
+    assert len(pages) == 2
+    for unit in pages:
+        lines = unit.splitlines()
+        assert f"ExecStart={program} serve" in lines
+        settings = {line.partition("=")[2] for line in lines if line.startswith("Environment=")}
+        assert len(settings) == 2 and settings <= told
+        assert "User=tesp" in told & set(lines)
+        [secrets] = [line.replace("=-", "=") for line in lines if line.startswith("EnvironmentFile=")]
+        assert secrets in {one.replace("=-", "=") for one in told}
 
 
 @pytest.mark.services

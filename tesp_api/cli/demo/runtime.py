@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from tesp_api.cli.demo.report import say
 from tesp_api.cli.exits import CommandFailed
-from tesp_api.cli.runtimes import MEND, can_run, probe, run
+from tesp_api.cli.runtimes import can_run, mend, probe, run
 
 IMAGE = "busybox:latest"
 
@@ -51,8 +51,7 @@ def _require_bubblewrap() -> None:
     found = probe("bubblewrap")
     if not found.works:
         raise CommandFailed(
-            f"bubblewrap does not work here: {found.detail}\n"
-            f"  {MEND['bubblewrap']}; or install docker or podman"
+            f"bubblewrap does not work here: {found.detail}\n  {mend(found)}; or install docker or podman"
         )
 
 

@@ -1,11 +1,12 @@
 """What is done with each profile: tasks, while every container in turn is restarted, and one is killed."""
 
 import json
+import re
 from typing import Any
 
 import httpx
 
-from tests.acceptance.deployment.images import Failed, docker
+from tests.acceptance.deployment.images import ROOT, Failed, docker
 from tests.acceptance.deployment.stack import Stack
 from tests.services.tesp import poll
 
@@ -22,6 +23,7 @@ def run_course(stack: Stack) -> None:
     quick, failing = stack.create(task("quick", 0)), stack.create(failing_task())
     expect(stack, quick, "quick", "")
     told = 1
+    stack.change_settings('[default.service]\nname = "changed"\n')
     for service in stack.running():
         print(f"  restarting {service}", flush=True)
         name = f"restart-{service}"
@@ -34,6 +36,9 @@ def run_course(stack: Stack) -> None:
         told = 2 if is_told_to_end else 1
         if attempts != told:
             raise Failed(f"after a restart of {service} a task had {attempts} attempts, not {told}")
+    name = stack.client.get("/ga4gh/tes/v1/service-info").json()["name"]
+    if name != "changed":
+        raise Failed(f"a restart does not take changed settings up: the service is still called {name}")
     service = WORKERS_IN[stack.site]
     print(f"  killing {service}", flush=True)
     task_id = stack.create(task("kill", SECONDS))
@@ -47,6 +52,8 @@ def run_course(stack: Stack) -> None:
     poll(lambda: not stack.left_of_tasks(), timeout_s=60, every_s=0.5, why=f"left: {stack.left_of_tasks()}")
     if "prometheus" in stack.running():
         check_prometheus(stack)
+    if stack.site == "embedded":
+        check_restore(stack)
 
 
 def task(name: str, seconds: int) -> dict[str, Any]:
@@ -116,6 +123,24 @@ def check_addresses(stack: Stack) -> None:
         hosts = {one["HostIp"] for bound in (json.loads(shown) or {}).values() for one in bound or ()}
         if hosts - {"127.0.0.1"}:
             raise Failed(f"{service} is published at {hosts}")
+
+
+def check_restore(stack: Stack) -> None:
+    """A backup is made and put back as docs/deployment.md says, word by word. Raises: Failed."""
+    print("  restoring a backup", flush=True)
+    page = (ROOT / "docs/deployment.md").read_text().partition("\n### Backups\n")[2].partition("\n##")[0]
+    backup, restore = re.findall(r"^```sh\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    before = stack.create(task("before", 0))
+    expect(stack, before, "before", "")
+    stack.follow(backup)
+    later = stack.create(task("later", 0))
+    expect(stack, later, "later", "")
+    stack.follow(restore)
+    stack.wait_until_ready()
+    found = [stack.client.get(f"/ga4gh/tes/v1/tasks/{task_id}").status_code for task_id in (before, later)]
+    if found != [200, 404]:
+        raise Failed(f"a task from before the backup and one from later are answered {found}")
+    expect(stack, stack.create(task("afterwards", 0)), "afterwards", "")
 
 
 def check_prometheus(stack: Stack) -> None:

@@ -6,6 +6,7 @@ The base is the Debian that tests make with debootstrap, without the caches and 
 
 import contextlib
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -21,7 +22,9 @@ BASE = "tesp-deployment-base"
 VERSION = "deployment-test"
 OURS = {
     f"tesp-api:{VERSION}": ("docker/api/Dockerfile", None),
+    f"tesp-mongo-init:{VERSION}": ("docker/api/Dockerfile", None),
     f"tesp-pulsar:{VERSION}": ("docker/pulsar/Dockerfile", "pulsar"),
+    f"tesp-pulsar-amqp:{VERSION}": ("docker/pulsar/Dockerfile", "pulsar"),
     f"tesp-slurm:{VERSION}": ("docker/pulsar/Dockerfile", "slurm"),
 }
 STAND_INS = {"mongo": "MONGO_IMAGE", "rabbitmq": "RABBITMQ_IMAGE", "prometheus": "PROMETHEUS_IMAGE"}
@@ -55,6 +58,7 @@ def build_all() -> None:
         print(f"building {tag}", flush=True)
         options = ["--target", target] if target else []
         docker(*build(file, tag), *options, ".")
+        check_client(tag)
     size = int(docker("image", "inspect", "--format", "{{.Size}}", f"tesp-api:{VERSION}"))
     print(f"tesp-api has {size / 1e6:.0f} MB", flush=True)
     if size > API_MAX_BYTES:
@@ -68,6 +72,15 @@ def build_all() -> None:
                 shutil.copy(program, Path(context) / "mongod")
                 (Path(context) / "mongod").chmod(0o755)
             docker(*build(str(HERE / f"images/{name}.Dockerfile"), stand_in(name)), context)
+
+
+def check_client(tag: str) -> None:
+    """The docker client in it speaks the API that docker/setup looks at engines for. Raises: Failed."""
+    script = "docker version --format '{{.Client.APIVersion}}' 2>/dev/null || true"
+    found = docker("run", "--rm", "--network", "none", "--entrypoint", "sh", tag, "-c", script).strip()
+    known = re.search(r"^CLIENT_API=(\d+) ", (ROOT / "docker/setup").read_text(), re.MULTILINE)
+    if not known or found != f"1.{known[1]}":
+        raise Failed(f"the docker client of {tag} has API {found}, which docker/setup does not know")
 
 
 def build(file: str, tag: str) -> list[str]:

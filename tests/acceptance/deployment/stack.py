@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import tempfile
@@ -69,6 +70,10 @@ class Stack:
         left_out = shutil.ignore_patterns("secrets", "data")
         shutil.copytree(ROOT / "docker", self.folder / "docker", ignore=left_out)
         self.folder.chmod(0o711)
+        self.settings = self.folder / "docker/settings/site.toml"
+        shutil.copy(self.folder / "docker/settings/settings.toml", self.settings)
+        for path in (self.folder / "docker").rglob("*"):  # as a clone that was made with umask 077
+            path.chmod(0o700 if path.is_dir() or os.access(path, os.X_OK) else 0o600)
         environment = {
             "PATH": os.environ["PATH"],
             "COMPOSE_PROJECT_NAME": self.project,
@@ -81,7 +86,7 @@ class Stack:
             raise Failed(f"docker/setup: {said.stderr}")
         more = {name: str(port) for name, port in self._ports.items()}
         more |= {variable: stand_in(name) for name, variable in STAND_INS.items()}
-        more["TESP_VERSION"] = VERSION
+        more |= {"TESP_VERSION": VERSION, "TESP_SETTINGS": "./docker/settings/site.toml"}
         with (self.folder / ".env").open("a") as file:
             file.writelines(f"{name}={value}\n" for name, value in more.items())
 
@@ -111,6 +116,24 @@ class Stack:
         if done.returncode:
             raise Failed(f"docker-compose {' '.join(words[:3])}: {done.stdout[-2000:]}{done.stderr[-3000:]}")
         return done.stdout
+
+    def follow(self, commands: str) -> None:
+        """Do what a page says, line by line, without a terminal and without a registry. Raises: Failed."""
+        for line in commands.splitlines():
+            program, compose, command, *words = shlex.split(line)
+            assert (program, compose) == ("docker", "compose"), line
+            if command in ("exec", "run"):
+                words.insert(0, "-T")
+            if command == "up":
+                words += ["--no-build", *self._without_grafana()]
+            self.compose(command, *words)
+
+    def change_settings(self, text: str) -> None:
+        """Add something to the settings, as editors do it: by another file under the same name."""
+        draft = self.settings.with_suffix(".new")
+        draft.write_text(self.settings.read_text() + text)
+        draft.chmod(0o644)
+        draft.replace(self.settings)
 
     def running(self) -> list[str]:
         """Those that have a container which runs."""

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
+from tesp_api.cli import runtimes
 from tesp_api.cli.main import app
 from tesp_api.store.folder_lock import FolderLock
 from tesp_api.store.sqlite import SqliteTaskStore
@@ -119,6 +120,41 @@ def test_a_daemon_that_does_not_answer_is_a_warning_beside_one_that_works(machin
     docker = found(result, "docker of local")
     assert (docker["level"], "Cannot connect" in docker["found"]) == ("warn", True)
     assert "daemon" in docker["mend"]
+
+
+def test_a_client_that_is_too_old_for_its_daemon_is_told_so(machine: Path) -> None:
+    said = "Error response from daemon: client version 1.41 is too old. Minimum supported API version is 1.44"
+    install(machine, "docker", f"echo '{said}' >&2; exit 1")
+    docker = found(doctor("--json"), "docker of local")
+    assert docker["found"].endswith(said)
+    assert "newer docker client" in docker["mend"] and "DOCKER_MIN_API_VERSION" in docker["mend"]
+
+
+@pytest.mark.parametrize(
+    ("switch", "says"), [("1\n", "AppArmor"), ("0\n", "userns_clone"), (None, "userns_clone")]
+)
+def test_why_bubblewrap_may_make_no_namespaces(
+    machine: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, switch: str | None, says: str
+) -> None:
+    if switch is not None:
+        (tmp_path / "switch").write_text(switch)
+    monkeypatch.setattr(runtimes, "_APPARMOR_SWITCH", tmp_path / "switch")
+    install(machine, "bwrap", "echo 'bwrap: setting up uid map: Permission denied' >&2; exit 1")
+    assert says in found(doctor("--json", "--allow-bubblewrap"), "bubblewrap of local")["mend"]
+
+
+def test_make_serve_asks_whether_anything_works(machine: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert (runtimes.main(), capsys.readouterr().err) == (0, "")
+    install(machine, "podman", "exit 1")
+    install(machine, "docker", "echo permission denied >&2; exit 1")
+    assert runtimes.main() == 1
+    said = capsys.readouterr().err
+    assert (
+        "docker does not work here: permission denied\n  start its daemon" in said
+        and "bubblewrap" not in said
+    )
+    install(machine, "bwrap", "echo bubblewrap 0.8.0")
+    assert runtimes.main() == 0
 
 
 def test_bubblewrap_counts_only_where_it_is_allowed(machine: Path) -> None:
