@@ -18,6 +18,8 @@ from tesp_api.worker import archive as loader
 
 TIMESTAMP = (1980, 1, 1, 0, 0, 0)
 LOADER = "archive.py"
+OF_THIS_MACHINE = "nursery.py"
+"""Is asked for by the embedded Pulsar alone."""
 MARSHAL_FORMAT_OF_ALL = 2
 """What every Python 3 can read."""
 
@@ -37,6 +39,7 @@ def build_worker_archive() -> bytes:
     their numbers.
     """
     main, sources = _members()
+    del sources[f"{loader.PACKAGE}/{OF_THIS_MACHINE}"]
     needed = _imported_by(["__main__"], sources)
     codes = {name: _compile(name, source) if name in needed else None for name, source in sources.items()}
     return _zipped(main, sources, _pack_bytecode(codes), zipfile.ZIP_DEFLATED)

@@ -10,7 +10,6 @@ import subprocess
 import time
 from typing import Any, Callable
 
-from . import captures
 from .attempt import Attempt
 from .cancellation import Cancellation
 from .errors import SystemFailure
@@ -113,7 +112,10 @@ def _run_container(
             raise
         entry["ended_at"] = now()
         outcome = runtime.outcome(run, returncode, streams.stderr_tail)
-        captures.fetch(attempt, run)
+        if attempt.plan.captures or attempt.plan.capture_patterns:  # few tasks have any
+            from . import captures
+
+            captures.fetch(attempt, run)
         return outcome
     finally:
         attempt.watchdog.guard(launch.on_death, None, runtime.reclaiming_program)

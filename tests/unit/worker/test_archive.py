@@ -15,7 +15,7 @@ import tesp_api.worker.run
 from tesp_api.pulsar.worker_text import as_text
 from tesp_api.runner.worker_archive import build_local_worker_archive, build_worker_archive
 
-TEXT_LIMIT_BYTES = 150 * 1024
+TEXT_LIMIT_BYTES = 150_000
 """Of the worker as text, in a message."""
 PYENV = Path.home() / ".pyenv" / "versions"
 
