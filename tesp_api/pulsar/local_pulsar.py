@@ -73,6 +73,7 @@ class LocalPulsar:
         is_ours: Callable[[bytes], bool] = lambda _: False,
     ) -> None:
         self._take_over = take_over
+        self._taking_over = threading.Lock()
         self._is_ours = is_ours
         self._nursery = Nursery(folder.resolve() / "nursery", python)
         self._forkable: dict[str, bytes] = {}  # the archives of jobs that are being launched
@@ -185,8 +186,13 @@ class LocalPulsar:
         with self._alone(job_id):
             self._await_end(job)
             job.remove()
-            if job.folder.exists():
-                self._take_over(job.folder)
+            if job.folder.exists() and self._taking_over.acquire(
+                blocking=False
+            ):  # it may hang: one at a time
+                try:
+                    self._take_over(job.folder)
+                finally:
+                    self._taking_over.release()
                 job.remove()
             for record in RECORDS:
                 (self._folder / "persistence" / f"{MANAGER}-{record}" / job_id).unlink(missing_ok=True)

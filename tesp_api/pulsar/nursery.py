@@ -34,26 +34,26 @@ class Forked:
         self.pid = 0
         self.returncode: int | None = None
         self._news = threading.Condition()
-        self._is_over = False
+        self.is_over = False
 
     def told(self, news: Mapping[str, Any] | None) -> None:
         """Note what the nursery says of it; None if that is gone."""
         with self._news:
             self.pid = (news or {}).get("pid", self.pid)
             self.returncode = (news or {}).get("code", self.returncode)
-            self._is_over = news is None or self.returncode is not None
+            self.is_over = news is None or self.returncode is not None
             self._news.notify_all()
 
     def was_born(self) -> bool:
         """Wait until it is where it belongs; False if it never came so far."""
         with self._news:
-            self._news.wait_for(lambda: self.pid or self._is_over, PATIENCE_S)
+            self._news.wait_for(lambda: self.pid or self.is_over, PATIENCE_S)
             return bool(self.pid)
 
     def wait(self) -> int:
         """Its exit code once it has ended; -1 if nobody could say."""
         with self._news:
-            self._news.wait_for(lambda: self._is_over)
+            self._news.wait_for(lambda: self.is_over)
         if self.returncode is None:
             stat = read_stat(self.pid)
             while stat is not None and is_alive(stat.process):
@@ -84,11 +84,15 @@ class Nursery:
         wanted = json.dumps({"id": number, "cwd": cwd, "env": dict(env), "arguments": [".."]}).encode()
         with self._door:
             if self._socket is None:
-                self._socket = self._start(archive)
-            self._children[number] = child
+                self._socket = self._start(archive, env)
+            connection = self._socket
             rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [out, err]))]
-            self._socket.sendmsg([wanted], rights)
+            connection.sendmsg([wanted], rights, socket.MSG_DONTWAIT)
+            self._children[number] = child
         if not child.was_born():
+            if not child.is_over:  # it hangs: the next worker gets another nursery
+                with contextlib.suppress(OSError):
+                    connection.shutdown(socket.SHUT_RDWR)
             raise OSError("the nursery has forked no worker")
         return child
 
@@ -99,16 +103,17 @@ class Nursery:
                 with contextlib.suppress(OSError):
                     self._socket.shutdown(socket.SHUT_RDWR)
 
-    def _start(self, archive: bytes) -> socket.socket:
+    def _start(self, archive: bytes, env: Mapping[str, str]) -> socket.socket:
         path = self._folder / "worker.pyz"
         self._folder.mkdir(exist_ok=True)
-        path.unlink(missing_ok=True)  # an earlier nursery's workers may still read the old one
+        path.unlink(missing_ok=True)
         path.write_bytes(archive)
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             process = subprocess.Popen(
                 [self._python, "-I", "-S", str(path), "--nursery", str(theirs.fileno())],
                 cwd="/",
+                env=env,  # /proc shows it of each worker: nothing of the server's is in it
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,

@@ -15,6 +15,7 @@ from __future__ import annotations
 import gc
 import json
 import os
+import resource
 import select
 import signal
 import socket
@@ -31,11 +32,16 @@ IMPORTED_FIRST = (bubblewrap, docker, docker_container)
 
 
 def main(descriptor: int) -> int:
-    """Fork a worker for each message, until the server is gone."""
+    """Fork a worker for each message, until the server is gone.
+
+    All sources are read first: at the archive's place there may be another one when a worker asks for one.
+    """
     server = socket.socket(fileno=descriptor)
     poll = select.poll()
     poll.register(server, select.POLLIN)
     asked: dict[int, tuple[int, int]] = {}
+    run.__loader__.get_source(run.__name__)  # type: ignore[union-attr]
+    limits = raise_limit()
     gc.freeze()  # or the collector would touch, and thereby copy, each page in each worker
     while True:
         for ready, _ in poll.poll():
@@ -50,17 +56,31 @@ def main(descriptor: int) -> int:
             if not message:
                 return 0
             wanted = json.loads(message)
-            pid = os.fork()
-            if pid == 0:
-                _become_worker(wanted, descriptors, server)
-            for one in descriptors:
-                os.close(one)
-            watch = os.pidfd_open(pid)
+            try:
+                pid = os.fork()
+                if pid == 0:
+                    _become_worker(wanted, descriptors, server, limits)
+                watch = os.pidfd_open(pid)
+            except OSError:  # too many of something: the server starts a worker itself, or looks at this one
+                server.send(json.dumps({"id": wanted["id"], "code": -1}).encode())
+                continue
+            finally:
+                for one in descriptors:
+                    os.close(one)
             asked[watch] = (wanted["id"], pid)
             poll.register(watch, select.POLLIN)
 
 
-def _become_worker(wanted: dict[str, Any], descriptors: Sequence[int], server: socket.socket) -> None:
+def raise_limit() -> tuple[int, int]:
+    """Let it have as many descriptors as it may, one for each worker; returns what a worker is to have."""
+    given = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (given[1], given[1]))
+    return given
+
+
+def _become_worker(
+    wanted: dict[str, Any], descriptors: Sequence[int], server: socket.socket, limits: tuple[int, int]
+) -> None:
     code = 1
     try:
         os.setpgid(0, 0)
@@ -71,7 +91,8 @@ def _become_worker(wanted: dict[str, Any], descriptors: Sequence[int], server: s
         os.environ.update(wanted["env"])
         server.send(json.dumps({"id": wanted["id"], "pid": os.getpid()}).encode())
         server.detach()
-        os.closerange(3, 4096)
+        os.closerange(3, max(map(int, os.listdir("/proc/self/fd"))) + 1)
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
         signal.signal(signal.SIGINT, signal.default_int_handler)
         code = run.main(wanted["arguments"])
     except BaseException:

@@ -75,6 +75,7 @@ def test_it_is_a_process_like_one_that_is_started(nursery: Nursery, tmp_path: Pa
     assert links["0"] == os.devnull
     assert (links["1"], links["2"]) == (str(job.directory / "out"), str(job.directory / "err"))
     assert not [link for link in links.values() if "socket" in link or "pidfd" in link]
+    assert dict(process.environ()) == ENV, "nothing of the server's own environment"
     assert psutil.Process(worker.pid).ppid() == process_of(tmp_path)[0].pid
     os.kill(worker.pid, signal.SIGTERM)
     assert worker.wait() == 0
@@ -131,6 +132,21 @@ input()
     (job.directory / "task" / "fs" / "tmp" / "go").touch()
     wait_until(lambda: (job.metadata / "result.json").exists())
     assert job.result()["state"] == "COMPLETE"
+
+
+def test_a_nursery_that_hangs_is_left(
+    nursery: Nursery, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert fork(nursery, job_of(tmp_path)).wait() == 0
+    (first,) = process_of(tmp_path)
+    first.suspend()
+    monkeypatch.setattr("tesp_api.pulsar.nursery.PATIENCE_S", 0.2)
+    with pytest.raises(OSError, match="forked no worker"):
+        fork(nursery, job_of(tmp_path, "late"))
+    monkeypatch.undo()
+    wait_until(lambda: nursery._socket is None)
+    assert fork(nursery, job_of(tmp_path, "next")).wait() == 0
+    first.resume()
 
 
 @pytest.mark.parametrize("python", ["/no/such/python", "/bin/false"])

@@ -1,8 +1,10 @@
 """Containers that are started by the daemon's socket: as `docker run` makes them, and as it tells of them."""
 
 import json
+import os
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +15,7 @@ import pytest
 from tesp_api.worker.mounts import Bind
 from tesp_api.worker.order import Confinement
 from tesp_api.worker.runtimes.base import Run
-from tesp_api.worker.runtimes.docker import confining_options, run_arguments
+from tesp_api.worker.runtimes.docker import Docker, confining_options, run_arguments
 from tesp_api.worker.runtimes.docker_container import FAILED, NOT_EXECUTABLE, NOT_FOUND, Container, order_of
 from tesp_api.worker.runtimes.docker_engine import Engine
 from tesp_api.worker.runtimes.docker_shared import volume_option
@@ -151,6 +153,49 @@ def test_a_daemon_that_never_answers_is_given_up(monkeypatch: pytest.MonkeyPatch
                 container.wait(0.1)
             container.kill()
             assert container.wait(10) == FAILED
+
+
+def test_a_daemon_that_goes_away_before_it_attaches_is_told(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/socket")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "socket"))
+        listener.listen()
+        container = started("x", "true")
+        for answer in (b"HTTP/1.0 201 Created\r\n\r\n{}", b""):
+            with listener.accept()[0] as connection:
+                connection.recv(65536)
+                connection.sendall(answer)
+        code, _, stderr = ended(container)
+    assert code == FAILED and b"the daemon closed the connection" in stderr
+
+
+def test_what_cannot_be_read_for_its_stdin_is_told(name: str) -> None:
+    directory = os.open("/", os.O_RDONLY)
+    try:
+        code, _, stderr = ended(started(name, "cat", stdin=directory))
+    finally:
+        os.close(directory)
+    assert code == FAILED and b"cannot read what is given to its stdin: Is a directory" in stderr
+
+
+def test_nobody_feeds_a_program_that_has_ended(name: str, tmp_path: Path) -> None:
+    given = tmp_path / "given"
+    given.write_bytes(bytes(20_000_000))
+    before = threading.active_count()
+    with given.open("rb") as stdin:
+        container = started(name, "sh", "-c", "head -c1 | wc -c; exit 3", stdin=stdin.fileno())
+        assert ended(container)[:2] == (3, b"1\n")
+        wait_until(lambda: threading.active_count() <= before)
+
+
+def test_an_image_that_was_removed_meanwhile_is_left_to_the_program(name: str, tmp_path: Path) -> None:
+    """It pulls the image again."""
+    docker = Docker((), str(tmp_path))
+    assert docker.launch(LEAST._replace(name=name)).start is not None
+    launch = docker.launch(LEAST._replace(name=name, image="removed.example/image:1"))
+    assert launch.start is None and "removed.example/image:1" in launch.argv
 
 
 def test_a_container_that_is_removed_as_it_runs_ends(name: str) -> None:

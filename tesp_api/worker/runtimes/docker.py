@@ -8,7 +8,7 @@ import os
 import re
 import shutil
 from types import MappingProxyType
-from typing import Mapping, NamedTuple, Sequence
+from typing import TYPE_CHECKING, Mapping, NamedTuple, Sequence
 from urllib.parse import quote
 
 from .. import ownership
@@ -30,6 +30,9 @@ from .docker_engine import OF_WORKERS, Engine
 from .docker_shared import DockerShared
 from .identity import user_of
 from .shared import Mounting, close_all, open_shared
+
+if TYPE_CHECKING:
+    from .docker_container import Container
 
 ABSENT = re.compile(r"no such (container:path|file)|could not (be found|find)", re.IGNORECASE)
 NEVER = "0001-"  # how the time of an event that never was begins
@@ -59,6 +62,7 @@ class Docker:
         self._engine = Engine()
         self._shared = DockerShared(self._program, scratch, self._engine)
         self._held: dict[str, list[int]] = {}
+        self._begun: dict[str, Container] = {}
         self.description = f"docker {self._ask_version()}"
 
     def _ask_version(self) -> str:
@@ -80,6 +84,11 @@ class Docker:
             if code != 0:
                 raise SystemFailure(f"Cannot pull the image {image}: {text[-1000:]}")
 
+    def _sees_image(self, image: str) -> bool:
+        with contextlib.suppress(OSError, ValueError):
+            return "Id" in self._engine.get(f"/images/{quote(image, safe='/:@')}/json")
+        return False
+
     def _has_image(self, image: str, cancellation: Cancellation) -> bool:
         try:
             return "Id" in self._engine.get(f"/images/{quote(image, safe='/:@')}/json")
@@ -95,13 +104,16 @@ class Docker:
         user = user_of(run, self._is_root_ours, opened)
         mounting = self._mount_shared(run, opened)
         on_death = [self._remove_command(run.name), *mounting.on_death]
-        if self._starts_by_socket:
+        if self._starts_by_socket and self._sees_image(run.image):  # the program pulls what was removed since
             from .docker_container import Container, order_of
 
             order = order_of(run, user, self._finds_init(), mounting.options)
-            return Launch(
-                [], {}, on_death, start=lambda stdin: Container(self._engine, run.name, order, stdin)
-            )
+
+            def begin(stdin: int) -> Container:
+                self._begun[run.name] = Container(self._engine, run.name, order, stdin)
+                return self._begun[run.name]
+
+            return Launch([], {}, on_death, start=begin)
         from .environment import split_environment
 
         split = split_environment(run.env)
@@ -136,6 +148,9 @@ class Docker:
     def outcome(self, run: Run, returncode: int, stderr_tail: bytes) -> Outcome:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self._env_file(run))
+        begun = self._begun.pop(run.name, None)
+        if begun is not None and begun.fault:
+            raise SystemFailure(f"The container {run.name} failed: {begun.fault}")
         if returncode < 0:
             raise SystemFailure(f"The container's client program was killed by signal {-returncode}")
         if returncode not in (125, 126, 127, 137, 143):

@@ -37,7 +37,10 @@ class Container:
         self._engine = engine
         self._name = name
         self._order = order
-        self._stdin = stdin
+        self._has_stdin = stdin != subprocess.DEVNULL
+        self._stdin = os.dup(stdin) if self._has_stdin else stdin
+        self.fault = ""
+        """Why its exit code is not its program's."""
         self._open: list[socket.socket] = []
         self._is_killed = False
         self._ended = threading.Event()
@@ -69,13 +72,14 @@ class Container:
         code = FAILED
         try:
             code = self._attend()
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
             self._say(str(error))
         finally:
             os.close(self._out)
             os.close(self._err)
             for connection in self._open:
-                connection.close()
+                with connection, contextlib.suppress(OSError):
+                    connection.shutdown(socket.SHUT_RDWR)  # wakes who still feeds it
             self._end(code)
 
     def _attend(self) -> int:
@@ -87,7 +91,7 @@ class Container:
         wanted = f"stream=1&stdout=1&stderr=1&stdin={int(self._has_stdin)}"
         streams = self._begin(f"POST {place}/attach?{wanted} HTTP/1.1", UPGRADE)
         with streams.makefile("rb", PIECE_BYTES) as frames:
-            head = b"".join(iter(frames.readline, b"\r\n"))
+            head = read_head(frames)
             if not head.startswith(b"HTTP/1.1 101"):
                 return self._fail(frames.read(PIECE_BYTES))
             if self._is_killed:
@@ -98,9 +102,17 @@ class Container:
             waiting = self._begin(f"POST {place}/wait HTTP/1.0")
             if self._has_stdin:
                 threading.Thread(target=self._feed, args=(streams,), daemon=True).start()
-            while head := frames.read(8):
+            while head := read_frame(frames):
                 self._copy(frames, self._out if head[0] == 1 else self._err, int.from_bytes(head[4:], "big"))
-        return int(json.loads(read_all(waiting)[1])["StatusCode"])
+        head, answer = read_all(waiting)
+        if head[9:12] != b"200" or not answer.strip():
+            return self._fail(answer.strip() or b"it closed the connection")
+        ended = json.loads(answer)
+        self.fault = self.fault or (ended.get("Error") or {}).get("Message") or ""
+        if self.fault:
+            self._say(self.fault)
+            return FAILED
+        return int(ended["StatusCode"])
 
     def _fail(self, answer: bytes) -> int:
         """The exit code of `docker run` for what the daemon refuses, whose reason is written to stderr."""
@@ -117,10 +129,6 @@ class Container:
         with contextlib.suppress(OSError):
             write_all(self._err, f"docker: {reason}\n".encode("utf-8", "replace"))
 
-    @property
-    def _has_stdin(self) -> bool:
-        return self._stdin != subprocess.DEVNULL
-
     def _begin(self, request: str, heads: str = "") -> socket.socket:
         """Ask for what is answered as long as the container runs."""
         connection = self._engine.send(request, heads)
@@ -136,12 +144,37 @@ class Container:
             size_bytes -= len(piece)
 
     def _feed(self, streams: socket.socket) -> None:
+        with contextlib.suppress(OSError):  # the container has ended, or wants no more
+            try:
+                while piece := self._read():
+                    streams.sendall(piece)
+            finally:
+                os.close(self._stdin)
+                streams.shutdown(socket.SHUT_WR)
+
+    def _read(self) -> bytes:
         try:
-            while piece := os.read(self._stdin, PIECE_BYTES):
-                streams.sendall(piece)
-            streams.shutdown(socket.SHUT_WR)
-        except OSError:  # the container has ended, or wants no more
-            pass
+            return os.read(self._stdin, PIECE_BYTES)
+        except OSError as error:
+            self.fault = f"cannot read what is given to its stdin: {error.strerror}"
+            return b""
+
+
+def read_head(stream: Any) -> bytes:
+    """Up to the empty line, and with it what follows is left. Raises: OSError if it ends before."""
+    lines: list[bytes] = []
+    while not lines or lines[-1] != b"\r\n":
+        lines.append(stream.readline())
+        if not lines[-1]:
+            raise OSError("the daemon closed the connection")
+    return b"".join(lines)
+
+
+def read_frame(stream: Any) -> bytes:
+    """The head of the next piece of output; empty at the end, at which the connection may be reset."""
+    with contextlib.suppress(ConnectionResetError):
+        return bytes(stream.read(8))
+    return b""
 
 
 def order_of(run: Run, user: str | None, with_init: bool, mounts: Mapping[str, str]) -> dict[str, Any]:
@@ -151,10 +184,11 @@ def order_of(run: Run, user: str | None, with_init: bool, mounts: Mapping[str, s
         "LogConfig": {"Type": "none"},
         "RestartPolicy": {"Name": "no"},
         "NetworkMode": run.network,
-        "Init": rules.init and with_init,
         "SecurityOpt": [] if rules.new_privileges else ["no-new-privileges"],
         "Mounts": [mount_of(mounts.get(bind.target) or mount_option(bind)) for bind in run.binds],
     }
+    if rules.init and with_init:
+        host["Init"] = True
     if rules.pids_max is not None:
         host["PidsLimit"] = rules.pids_max
     if rules.capabilities is not None:

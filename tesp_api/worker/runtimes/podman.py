@@ -29,6 +29,7 @@ class Podman(Docker):
         self._scratch = scratch
         self.reclaiming_program = None
         self._held = {}
+        self._begun = {}
         self.description = f"podman {version_of(self._program)}"
 
     def launch(self, run: Run) -> Launch:
