@@ -15,7 +15,6 @@ from .parallel import Background, run_together
 from .progress import Progress, Tally
 from .runtimes.base import Run, Runtime
 from .transfer import Moved, Site, close_connections, transfer_for
-from .transfer.roots import resolve_in_roots
 from .urls import extend, scheme_of, shown
 
 Fetch = Callable[[Input, str, Site], Dict[str, Moved]]
@@ -31,6 +30,8 @@ def rooted_binds(order: Order) -> list[Bind]:
     for item in order.inputs:
         is_copied = item.content is not None or item.path in order.resources.copied_inputs
         if not is_copied and scheme_of(item.url) in ("", "file"):
+            from .transfer.roots import resolve_in_roots  # many sites have none
+
             path, root = resolve_in_roots(item.url, order.site.file_roots)
             if root.mount != "copy":
                 if not (os.path.isfile(path) if item.type == "FILE" else os.path.isdir(path)):
