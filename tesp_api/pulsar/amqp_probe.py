@@ -27,6 +27,8 @@ MOST_ERRANDS = 200
 _FIND_EVERY_S, _FIND_LATE_EVERY_S = 0.5, 5.0
 _REMEMBERED = 1000
 _REMOVALS_WAIT_S, _REMOVALS_LOOK_S = 1.0, 0.05
+_REMOVALS_SHARE, _REMOVALS_WAIT_MOST_S = 0.1, 10.0
+"""Of a site's time for probes that only remove: a site may have one slot for them and all tasks."""
 PROBE = "tesp-probe-"
 """How the ids of all probes begin."""
 
@@ -142,6 +144,7 @@ class Prober:
     _pause_s: float = field(init=False, default=0.0)
     _next_at: float = field(init=False, default=0.0)
     _found_at: float = field(init=False, default=0.0)
+    _removals_from: float = field(init=False, default=0.0)
 
     async def run(self, errand: Errand) -> Answer:
         """Have one errand run.
@@ -191,7 +194,7 @@ class Prober:
 
     async def _gather_removals(self) -> None:
         """Wait for a while if nobody waits for more than a removal: one job removes many."""
-        over_at = time.monotonic() + _REMOVALS_WAIT_S
+        over_at = max(time.monotonic() + _REMOVALS_WAIT_S, self._removals_from)
         while all(errand["do"] == "remove" for errand, _ in self._waiting):
             left_s = over_at - time.monotonic()
             if left_s <= 0 or len(self._waiting) >= MOST_ERRANDS:
@@ -200,6 +203,7 @@ class Prober:
 
     async def _probe(self, asked: list[tuple[Errand, asyncio.Future[Answer]]]) -> None:
         """Whatever happens, nobody is left waiting."""
+        began_at = time.monotonic()
         try:
             answers = await self._send([errand for errand, _ in asked])
             for (errand, future), answer in zip(asked, answers, strict=True):
@@ -209,6 +213,10 @@ class Prober:
         except asyncio.CancelledError:
             _fail(asked, PulsarUnavailable("the probe of the site was given up"))
             raise
+        finally:
+            ended_at = time.monotonic()
+            pause_s = min((ended_at - began_at) / _REMOVALS_SHARE, _REMOVALS_WAIT_MOST_S)
+            self._removals_from = ended_at + pause_s
 
     def _hand_over(self, errand: Errand, future: asyncio.Future[Answer], answer: Answer) -> None:
         if answer.get("later"):

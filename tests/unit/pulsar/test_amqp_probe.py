@@ -21,7 +21,8 @@ LOG = "logs/0.stdout.000000"
 class Site:
     """Runs every errand at once, and remembers each probe's."""
 
-    def __init__(self) -> None:
+    def __init__(self, answers_after_s: float = 0.0) -> None:
+        self._answers_after_s = answers_after_s
         self.probes: list[list[str]] = []
         self.prober = Prober(self.submit, self.find)
 
@@ -31,7 +32,8 @@ class Site:
         answers: list[dict[str, Any]] = [
             {"gone": True} if errand["do"] == "remove" else {"files": {}} for errand in asked
         ]
-        asyncio.get_running_loop().call_soon(self.prober.answered, job_id, json.dumps(answers))
+        said = json.dumps(answers)
+        asyncio.get_running_loop().call_later(self._answers_after_s, self.prober.answered, job_id, said)
 
     async def find(self, job_id: str) -> str | None:
         return None
@@ -47,6 +49,21 @@ async def test_removals_wait_for_one_another(monkeypatch: pytest.MonkeyPatch) ->
 
     await asyncio.gather(*map(remove_later, range(5)))
     assert site.probes == [[f"job-{number}" for number in range(5)]]
+
+
+async def test_removals_take_a_small_part_of_a_sites_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There may be one slot for all: the next ones wait ten times as long as the last probe took."""
+    monkeypatch.setattr(amqp_probe, "_REMOVALS_WAIT_S", 0.0)
+    site = Site(answers_after_s=0.1)
+    await site.prober.run({"do": "remove", "job": "job-1"})
+    second = asyncio.create_task(site.prober.run({"do": "remove", "job": "job-2"}))
+    await asyncio.sleep(0.3)
+    await site.prober.run({"do": "remove", "job": "job-3"})
+    await second
+    assert [[job for job in probe if "probe" not in job] for probe in site.probes] == [
+        ["job-1"],
+        ["job-2", "job-3"],
+    ]
 
 
 async def test_who_reads_does_not_wait_for_removals(monkeypatch: pytest.MonkeyPatch) -> None:
