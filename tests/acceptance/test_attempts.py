@@ -42,7 +42,7 @@ def worker_of(job_id: str) -> int | None:
             place = f"{(process / 'cwd').readlink()} {command}"
         except OSError:
             continue
-        if b"python" in command[0] and "tesp-worker.pyz" in place and job_id in place:
+        if b"python" in command[0] and "worker.pyz" in place and job_id in place:
             return int(process.name)
     return None
 

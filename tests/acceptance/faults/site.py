@@ -19,8 +19,10 @@ def left_of_jobs(staging: Path, ids: Collection[str]) -> list[str]:
 def processes_of_jobs(staging: Path, ids: Collection[str]) -> list[str]:
     """Workers, watchdogs, sandboxes and whatever else runs for these tasks, each with its command line.
 
-    A watchdog has left its job's directory, but not its environment.
+    A watchdog has left its job's directory, but not its environment. Where workers are forked, it looks like
+    their nursery, but for the nursery's socket.
     """
+    nursery = os.fsencode(f"{staging.parent}/nursery/worker.pyz")
     marks = [os.fsencode(f"{staging}/{task_id}") for task_id in ids]
     found = []
     for pid in all_pids():
@@ -29,7 +31,8 @@ def processes_of_jobs(staging: Path, ids: Collection[str]) -> list[str]:
             continue
         command = _of_process(pid, "cmdline")
         seen = command + b"\0" + _of_process(pid, "environ") + b"\0" + _place(pid)
-        if any(mark in seen for mark in marks):
+        is_forked = nursery in command and not _has_socket(pid)
+        if is_forked or any(mark in seen for mark in marks):
             shown = command.replace(b"\0", b" ").decode(errors="replace")[:200]
             found.append(f"{pid}: {shown}")
     return found
@@ -54,6 +57,15 @@ def _of_process(pid: int, part: str) -> bytes:
     with contextlib.suppress(OSError):
         return Path(f"/proc/{pid}/{part}").read_bytes()
     return b""
+
+
+def _has_socket(pid: int) -> bool:
+    """Also if it is gone, or does not show its descriptors."""
+    try:
+        links = [str(link.readlink()) for link in Path(f"/proc/{pid}/fd").iterdir()]
+    except OSError:
+        return True
+    return any(link.startswith("socket:") for link in links)
 
 
 def _place(pid: int) -> bytes:
