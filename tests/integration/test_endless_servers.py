@@ -33,7 +33,11 @@ DROPS: dict[str, tuple[bytes, bytes]] = {
 
 def site(**more: object) -> Site:
     patience = Patience(stall_s=0.5, tries=1, pause_s=0.01)
-    values = {"guard": Guard(local_networks=LOCAL), "cancellation": Cancellation("/dev/null/never"), **more}
+    values = {
+        "guarding": lambda: Guard(local_networks=LOCAL),
+        "cancellation": Cancellation("/dev/null/never"),
+        **more,
+    }
     return Site(**{"roots": (), "message": print, "patience": patience, **values})  # type: ignore[arg-type]
 
 
@@ -82,7 +86,7 @@ def test_a_stop_ends_the_thread_of_a_transfer(tmp_path: Path, kind: str) -> None
     stop, ended = Stop(), threading.Event()
     guard = StoppableGuard(local_networks=LOCAL)
     guard.stop = stop
-    patient = site(guard=guard, cancellation=stop)._replace(patience=Patience(60.0, 5, 0.01))
+    patient = site(guarding=lambda: guard, cancellation=stop)._replace(patience=Patience(60.0, 5, 0.01))
 
     def fetch() -> None:
         with contextlib.suppress(Canceled, StagingError):

@@ -58,7 +58,7 @@ def test_each_destination_of_a_manager_comes_with_it() -> None:
 
 
 def test_the_unit_lets_jobs_live() -> None:
-    unit = configparser.ConfigParser(strict=True)
+    unit = configparser.ConfigParser(strict=False)
     unit.optionxform = str  # type: ignore[assignment,method-assign]
     [text] = blocks("ini")
     unit.read_string(text)
