@@ -149,6 +149,7 @@ async def test_a_connection_that_is_silent_for_ever_is_replaced(broker: RabbitMQ
             assert await eventually(partial(is_there, far))
 
 
+@pytest.mark.usefixtures("pulsar")
 async def test_tls_needs_the_right_authority(broker: RabbitMQ, authority: Authority, tmp_path: Path) -> None:
     async with opened(AmqpPulsar("far", broker.tls_url, MemoryMailbox(), ca=authority.ca)) as far:
         await far.check()
