@@ -37,9 +37,8 @@ from tesp_api.pulsar.regular_file import open_regular
 # Pulsar's own files in a job directory
 PID_FILE = "pid"
 RETURN_CODE_FILE = "return_code"
-LAUNCH_FAILED_FILE = "preprocessing_failed"
-LAUNCH_ERROR_FILE = "stderr"
 STDERR_FILE = "job_stderr"
+WORKING, METADATA = "working", "metadata"
 
 
 class LocalJob:
@@ -48,11 +47,21 @@ class LocalJob:
     def __init__(self, staging: Path, job_id: str) -> None:
         self.job_id = check_job_id(job_id)
         self.folder = staging / job_id
-        self.tesp = self.folder / "metadata" / TESP_FOLDER
+        self.tesp = self.folder / METADATA / TESP_FOLDER
 
-    def place(self, order: JobOrder) -> None:
-        """Put worker and order where the command line expects them; safe under a running worker."""
-        write_atomically(self.folder / TOOL_FILES / WORKER_FILE, order.worker)
+    def make(self) -> None:
+        """The directory, with what Pulsar and the command line expect in it; does nothing if it is there."""
+        for name in (WORKING, METADATA):
+            (self.folder / name).mkdir(parents=True, exist_ok=True)
+
+    def place(self, order: JobOrder, worker: Path | None) -> None:
+        """Put worker and order where the command line expects them; safe under a running worker.
+
+        Where the worker is a file already, it gets another name.
+        """
+        path = self.folder / TOOL_FILES / WORKER_FILE
+        if worker is None or not _has_linked(worker, path):
+            write_atomically(path, order.worker)
         write_atomically(self.folder / TOOL_FILES / TASK_FILE, order.task_json)
 
     def read(self, name: str) -> bytes | None:
@@ -154,17 +163,9 @@ class LocalJob:
             return JobStatus(JobState.RUNNING, certain=True, detail="Pulsar died as it started this job")
         return JobStatus(JobState.PENDING, certain=False, detail="set up, not launched")
 
-    def launch_fault(self) -> str | None:
-        """Why Pulsar could not launch the job, None if it could."""
-        if not (self.folder / LAUNCH_FAILED_FILE).exists():
-            return None
-        with contextlib.suppress(OSError):
-            return (self.folder / LAUNCH_ERROR_FILE).read_text(errors="replace")[:1000]
-        return "no reason given"
-
     def forget_launch(self) -> None:
         """Remove Pulsar's marks of a launch that came to nothing, before the next one."""
-        for name in (PID_FILE, RETURN_CODE_FILE, LAUNCH_FAILED_FILE, LAUNCH_ERROR_FILE):
+        for name in (PID_FILE, RETURN_CODE_FILE):
             (self.folder / name).unlink(missing_ok=True)
 
     def has_pulsar_pid(self) -> bool:
@@ -189,7 +190,7 @@ class LocalJob:
             exit_code = "not known yet"
         said = b""
         with contextlib.suppress(OSError):
-            said = (self.folder / "metadata" / STDERR_FILE).read_bytes()
+            said = (self.folder / METADATA / STDERR_FILE).read_bytes()
         return last_words(exit_code, said.decode(errors="replace"))
 
     def _pulsar_pid(self) -> int | None:
@@ -208,6 +209,16 @@ def write_atomically(path: Path, data: bytes) -> None:
         draft.replace(path)
     finally:
         draft.unlink(missing_ok=True)
+
+
+def _has_linked(source: Path, path: Path) -> bool:
+    """Give a file another name, unless something has that; False where this file system cannot do it."""
+    path.parent.mkdir(exist_ok=True)
+    try:
+        os.link(source, path)
+    except OSError:
+        return False
+    return True
 
 
 def _open_up(folder: Path) -> None:

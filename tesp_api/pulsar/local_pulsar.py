@@ -8,8 +8,9 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from tesp_api.errors import PulsarUnavailable
 from tesp_api.pulsar.base import JobOrder
 from tesp_api.pulsar.job_files import JOB_ID, check_job_id, worker_command
 from tesp_api.pulsar.local_job import LocalJob
-from tesp_api.pulsar.nursery import Forked, Nursery
+from tesp_api.pulsar.nursery import Nursery
 from tesp_api.pulsar.plain_path import plain_path
 from tesp_api.pulsar.processes import kill_tree, wait_for_end
 from tesp_api.pulsar.quick_launch import launch_quickly
@@ -76,7 +77,6 @@ class LocalPulsar:
         self._taking_over = threading.Lock()
         self._is_ours = is_ours
         self._nursery = Nursery(folder.resolve() / "nursery", python)
-        self._forkable: dict[str, bytes] = {}  # the archives of jobs that are being launched
         self._folder = folder.resolve()
         self._staging = self._folder / "staging"
         self._command = worker_command(python)
@@ -111,7 +111,6 @@ class LocalPulsar:
             job_metrics=metrics.JobMetrics(conf_dict={}),
             managers={MANAGER: {"type": "unqueued"}},
         )
-        launch_quickly(self._app.managers[MANAGER]._proxied_manager, passed_on_environment(), self._fork)
 
     def stop(self) -> None:
         """Let Pulsar go; its jobs run on."""
@@ -137,7 +136,8 @@ class LocalPulsar:
         job = self.job(job_id)
         with self._alone(job_id):
             if not job.folder.is_dir():
-                self._manager().setup_job(job_id, None, None)
+                self._manager()
+                job.make()
 
     def launch(self, order: JobOrder) -> None:
         """Start the job unless it has a process or its worker has started already."""
@@ -146,24 +146,13 @@ class LocalPulsar:
             if job.folder.is_dir() and (job.has_started() or job.process() or job.lost_process()):
                 return
             manager = self._manager()
-            manager.setup_job(order.job_id, None, None)
-            job.place(order)
+            is_ours = self._is_ours(order.worker)
+            job.make()
+            job.place(order, self._nursery.archive_file(order.worker) if is_ours else None)
             job.forget_launch()
             self._monitored.add(order.job_id)
-            # not pulsar.manager_endpoint_util.submit_job: that does nothing, without a word, for a
-            # job that it has launched before, also when that launch failed
-            if self._is_ours(order.worker):
-                self._forkable[order.job_id] = order.worker
-            try:
-                manager.preprocess_and_launch(order.job_id, {"command_line": self._command})
-            finally:
-                self._forkable.pop(order.job_id, None)
-            if (fault := job.launch_fault()) is not None:
-                raise PulsarUnavailable(f"Pulsar could not launch job {order.job_id}: {fault}")
-
-    def _fork(self, job_id: str, cwd: str, env: Mapping[str, str], out: int, err: int) -> Forked | None:
-        archive = self._forkable.get(job_id)
-        return self._nursery.fork(archive, cwd, env, out, err) if archive is not None else None
+            fork = partial(self._nursery.fork, order.worker) if is_ours else None
+            launch_quickly(manager, order.job_id, self._command, passed_on_environment(), fork)
 
     def cancel(self, job_id: str) -> None:
         """Kill the job's process and its descendants; a watchdog that detached itself goes on."""
@@ -203,7 +192,7 @@ class LocalPulsar:
     def _manager(self) -> Any:
         if self._app is None:
             raise PulsarUnavailable("the embedded Pulsar is not open")
-        return self._app.managers[MANAGER]
+        return self._app.managers[MANAGER]._proxied_manager
 
     @contextlib.contextmanager
     def _alone(self, job_id: str) -> Iterator[None]:
@@ -238,7 +227,7 @@ class LocalPulsar:
     def _forget(self, job_id: str) -> None:
         self._monitored.discard(job_id)
         if self._app is not None:
-            manager = self._app.managers[MANAGER]._proxied_manager
+            manager = self._manager()
             for name in LOCKED_FILES:
                 manager.lock_manager.free_lock(manager.job_directory(job_id)._job_file(name))
 

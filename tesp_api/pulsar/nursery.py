@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tesp_api.pulsar.local_job import write_atomically
 from tesp_api.pulsar.processes import is_alive, read_stat
 
 log = logging.getLogger(__name__)
@@ -72,6 +73,21 @@ class Nursery:
         self._numbers = itertools.count()
         self._children: dict[int, Forked] = {}
         self._socket: socket.socket | None = None
+        self._placed = b""
+        self._placing = threading.Lock()
+
+    def archive_file(self, archive: bytes) -> Path:
+        """The archive as a file, which jobs link to: to write it for each costs more than to fork its worker.
+
+        Raises:
+            OSError: there is no room for it.
+        """
+        path = self._folder / "worker.pyz"
+        with self._placing:
+            if self._placed != archive:
+                write_atomically(path, archive)  # what linked to the one before keeps it
+                self._placed = archive
+        return path
 
     def fork(self, archive: bytes, cwd: str, env: Mapping[str, str], out: int, err: int) -> Forked:
         """A worker for the job whose working directory is `cwd`.
@@ -104,10 +120,7 @@ class Nursery:
                     self._socket.shutdown(socket.SHUT_RDWR)
 
     def _start(self, archive: bytes, env: Mapping[str, str]) -> socket.socket:
-        path = self._folder / "worker.pyz"
-        self._folder.mkdir(exist_ok=True)
-        path.unlink(missing_ok=True)
-        path.write_bytes(archive)
+        path = self.archive_file(archive)
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             process = subprocess.Popen(

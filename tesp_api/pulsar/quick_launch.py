@@ -3,50 +3,53 @@
 import logging
 import subprocess
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from typing import Any
 
 log = logging.getLogger(__name__)
 
-Fork = Callable[[str, str, Mapping[str, str], int, int], Any]
-"""Takes a job's id, working directory, environment, stdout and stderr; gives None for what is no worker."""
+Fork = Callable[[str, Mapping[str, str], int, int], Any]
+"""Takes a working directory, an environment, stdout and stderr; returns the shape of a `Popen`."""
 
 
-def launch_quickly(manager: Any, env: Mapping[str, str], fork: Fork) -> None:
-    """Have an `unqueued` manager of Pulsar start its jobs at once; each gets `env` besides Pulsar's own.
+def launch_quickly(
+    manager: Any, job_id: str, command: str, env: Mapping[str, str], fork: Fork | None
+) -> None:
+    """Have an `unqueued` manager of Pulsar run a job whose directory is there; it gets `env` besides its own.
 
-    `fork` may do it, and raises OSError if it cannot.
+    `fork` may start it, and raises OSError if it cannot.
 
-    Pulsar writes a script of 150 lines, for Galaxy's tools, that starts a dozen processes before the job; the
-    worker needs none of what it makes. And Pulsar gives `Popen` a function to call in the child, which takes
-    a real fork: for each job the page tables of a server of some 150 MB are copied, with the interpreter
-    held, and its memory is copied page by page while both live. A process group of its own, which is all that
-    the function makes, takes a vfork.
+    Of Pulsar's own way three parts are left out. It writes a script of 150 lines, for Galaxy's tools, that
+    starts a dozen processes before the job; it keeps a journal of the job in five more files, for its
+    restart, after which we ask the operating system anyhow; and it gives `Popen` a function to call in the
+    child, which takes a real fork: for each job the page tables of a server of some 150 MB are copied, with
+    the interpreter held, and its memory is copied page by page while both live. A process group of its own,
+    which is all that the function makes, takes a vfork.
+
+    Raises:
+        OSError: the operating system did not let it start.
     """
+    from pulsar.managers.unqueued import new_clean_env
 
-    def no_script(job_id: str, command_line: str, **_: Any) -> str:
-        return command_line
-
-    def start(job_id: str, command_line: str) -> tuple[Any, Any, Any]:
-        from pulsar.managers.unqueued import new_clean_env
-
-        stdout = manager._open_job_standard_output(job_id)
-        stderr = manager._open_job_standard_error(job_id)
-        cwd = manager.job_directory(job_id).working_directory()
-        whole_env = {**new_clean_env(), **env}
-        try:
-            forked = fork(job_id, cwd, whole_env, stdout.fileno(), stderr.fileno())
-        except OSError as exc:
-            log.warning("no worker could be forked for job %s, so it is started: %s", job_id, exc)
-            forked = None
-        process = forked or subprocess.Popen(
-            ["/bin/sh", "-c", command_line],
+    cwd = manager.job_directory(job_id).working_directory()
+    whole_env = {**new_clean_env(), **env}
+    with ExitStack() as opened:
+        stdout = opened.enter_context(manager._open_job_standard_output(job_id))
+        stderr = opened.enter_context(manager._open_job_standard_error(job_id))
+        process = None
+        if fork is not None:
+            try:
+                process = fork(cwd, whole_env, stdout.fileno(), stderr.fileno())
+            except OSError as exc:
+                log.warning("no worker could be forked for job %s, so it is started: %s", job_id, exc)
+        process = process or subprocess.Popen(
+            ["/bin/sh", "-c", command],
             cwd=cwd,
             stdout=stdout,
             stderr=stderr,
             process_group=0,
             env=whole_env,
         )
-        return process, stdout, stderr
-
-    manager._setup_job_file = no_script
-    manager._proc_for_job_id = start
+        opened.pop_all()  # Pulsar closes them at its end
+    manager._record_pid(job_id, process.pid)
+    manager._start_monitor(job_id, process, stdout, stderr)

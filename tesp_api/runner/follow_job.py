@@ -416,6 +416,7 @@ class FollowJob:
             return ending
         await check_claim(self.store, self.claim)
         await self.transport.cancel(self.order.job_id)
+        await self._take_events(ended=False)  # what it did not live to tell
         raise JobLost(
             f"the worker of job {self.order.job_id} at {self.transport.name} vanished without a result:"
             f" last sign of life {silent_s:.0f} s ago, its job is {status.state}"

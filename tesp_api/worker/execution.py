@@ -27,17 +27,17 @@ SITE_SIGNAL_S = 1.0
 """A site that ends a job signals its processes one by one: the worker's turn may be after its executor's."""
 
 
-def run_executors(attempt: Attempt, removals: list[Background], once_busy: Callable[[], None]) -> str | None:
+def run_executors(attempt: Attempt, removals: list[Background], meanwhile: Callable[[], None]) -> str | None:
     """Run the executors in order, up to the first one that fails and may not; says why if one did.
 
-    `removals` gets the containers' removals, which go on meanwhile. `once_busy` is called when the
-    first executor runs: the worker has time then.
+    `removals` gets the containers' removals, which go on meanwhile. `meanwhile` is called
+    in another thread when the first executor runs: the worker has time then.
 
     Raises: SystemFailure, Canceled.
     """
     for number, executor in enumerate(attempt.order.executors):
         attempt.cancellation.check()
-        exit_code = _run_executor(attempt, number, executor, removals, once_busy)
+        exit_code = _run_executor(attempt, number, executor, removals, meanwhile)
         if exit_code != 0:
             reason = f"Executor {number} ({executor.image}) ended with exit code {exit_code}"
             if not executor.ignore_error:
@@ -51,13 +51,13 @@ def _run_executor(
     number: int,
     executor: Executor,
     removals: list[Background],
-    once_busy: Callable[[], None],
+    meanwhile: Callable[[], None],
 ) -> int:
     run = plan_run(attempt, number, executor)
     _check_mounts(attempt, executor)
     with Streams(attempt, number, executor) as streams:
         entry: dict[str, Any] = {"exit_code": KILLED_EXIT_CODE, "started_at": now(), "ended_at": now()}
-        outcome = _run_container(attempt, number, run, streams, removals, once_busy, entry)
+        outcome = _run_container(attempt, number, run, streams, removals, meanwhile, entry)
         for note in outcome.notes:
             attempt.record.message(note)
         entry["exit_code"] = outcome.exit_code
@@ -83,7 +83,7 @@ def _run_container(
     run: Run,
     streams: Streams,
     removals: list[Background],
-    once_busy: Callable[[], None],
+    meanwhile: Callable[[], None],
     entry: dict[str, Any],
 ) -> Outcome:
     runtime = attempt.runtime
@@ -100,7 +100,7 @@ def _run_container(
             attempt.watchdog.guard(launch.on_death, process.pid, runtime.reclaiming_program)
             attempt.record.event("executor_started", executor=number)
             if number == 0:
-                once_busy()
+                Background(meanwhile)
             returncode = streams.pump(process)
             if returncode in (-signal.SIGTERM, 128 + signal.SIGTERM):
                 time.sleep(SITE_SIGNAL_S)  # the signal ends it

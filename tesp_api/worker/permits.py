@@ -25,7 +25,7 @@ class Permits:
 
     def begin_early(self) -> None:
         """Ask meanwhile, unless fetching inputs takes long: what was not let to start is known not to run."""
-        if not any(is_remote(item) for item in self._order.inputs):
+        if self._order.permits and not any(is_remote(item) for item in self._order.inputs):
             self._starting = Background(lambda: self._ask("start"))
 
     def start(self) -> None:

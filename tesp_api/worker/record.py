@@ -14,7 +14,10 @@ from .job import JobDirectory, encode_json, now, replace_file, write_all
 if TYPE_CHECKING:
     from .report import Reporter
 
-GROWTH_EVERY_S = 0.15
+TOGETHER_S = 0.015
+"""Events within that time are told together: each beat costs a file, and a look at it."""
+GROWTH_S = 0.1
+"""The same of what logs grow by."""
 MOST_MESSAGES = 300
 MESSAGE_MAX_CHARACTERS = 2000
 
@@ -37,8 +40,8 @@ class Record:
         self._heartbeat_s = heartbeat_s
         self._bell = bell
         self._reporter = reporter
-        self._lock = threading.Lock()
-        self._grown = threading.Event()
+        self._lock = threading.Condition()
+        self._due = time.monotonic() + heartbeat_s
         self._log_bytes: dict[str, int] = {}
         self._sequence = 0
         self._events_bytes = 0
@@ -52,7 +55,7 @@ class Record:
             self._reporter.start()
 
     def event(self, name: str, **fields: Any) -> None:
-        """Append an event; it is in the file before this returns."""
+        """Append an event; it is in the file before this returns, and told at once if it is the last."""
         with self._lock:
             data = encode_json({"seq": self._sequence, "at": now(), "event": name, **fields}) + b"\n"
             descriptor = os.open(
@@ -65,7 +68,9 @@ class Record:
             self._sequence += 1
             self._events_bytes += len(data)
             self._ended = self._ended or name == "ended"
-            self._beat()
+            if self._ended:
+                self._beat()
+            self._tell_within(TOGETHER_S)
 
     def message(self, text: str) -> None:
         """Add a line to the task's `system_logs`; a program that gives rise to too many is cut short."""
@@ -84,24 +89,31 @@ class Record:
 
     def grew(self, log: str, size_bytes: int) -> None:
         """Note a log's new size; the heartbeat tells it soon."""
-        self._log_bytes[log] = size_bytes
-        self._grown.set()
+        with self._lock:
+            self._log_bytes[log] = size_bytes
+            self._tell_within(GROWTH_S)
+
+    def _tell_within(self, time_s: float) -> None:
+        due = time.monotonic() + time_s
+        if due < self._due:
+            self._due = due
+            self._lock.notify()
 
     def _beat_forever(self) -> None:
-        while not self._ended:
-            self._grown.wait(self._heartbeat_s)
-            self._grown.clear()
-            with self._lock, contextlib.suppress(OSError):  # a full disk must not stop the heart for good
-                if not self._ended:
-                    self._beat()
-            time.sleep(GROWTH_EVERY_S)
+        with self._lock:
+            while not self._ended:
+                self._lock.wait(self._due - time.monotonic())
+                if not self._ended and time.monotonic() >= self._due:
+                    with contextlib.suppress(OSError):  # a full disk must not stop the heart for good
+                        self._beat()
 
     def _beat(self) -> None:
+        self._due = time.monotonic() + self._heartbeat_s
         self._beats += 1
         beat = {
             "beat": self._beats,
             "events_bytes": self._events_bytes,
-            "logs": dict(self._log_bytes),
+            "logs": self._log_bytes,
             "ended": self._ended,
         }
         replace_file(self._job.heartbeat, encode_json(beat))

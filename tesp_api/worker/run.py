@@ -24,7 +24,7 @@ from .removal import Held, remove_for_certain
 from .result import EXECUTOR_ERROR, SYSTEM_ERROR, Result, describe_unforeseen
 from .runtimes import choose_runtime
 from .staging import check_disk, settle_rooted, stage_in
-from .sweep import sweep_in_background
+from .sweep import sweep
 from .transfer import Site as TransferSite
 from .transfer import transfer_for
 from .transfer.lending import Lender, NoLender
@@ -93,12 +93,13 @@ def _run_attempt(
     stage_in(attempt)
     permits.start()
 
-    def once_busy() -> None:
-        sweep_in_background(attempt.runtime)
-        Background(lambda: [transfer_for(output.url) for output in order.outputs])  # imports them
+    def meanwhile() -> None:
+        for output in order.outputs:
+            transfer_for(output.url)  # imports it
+        sweep(attempt.runtime)
 
     try:
-        failure = run_executors(attempt, removals, once_busy)
+        failure = run_executors(attempt, removals, meanwhile)
     except BaseException:
         with contextlib.suppress(SystemFailure):
             attempt.runtime.reclaim(job.task)

@@ -90,10 +90,8 @@ class Docker:
         return False
 
     def _has_image(self, image: str, cancellation: Cancellation) -> bool:
-        try:
-            return "Id" in self._engine.get(f"/images/{quote(image, safe='/:@')}/json")
-        except (OSError, ValueError):
-            return run_command([self._program, "image", "inspect", "--", image], cancellation)[0] == 0
+        argv = [self._program, "image", "inspect", "--", image]
+        return self._sees_image(image) or run_command(argv, cancellation)[0] == 0
 
     def check_captures(self, paths: Sequence[str]) -> None:
         """Any path can be copied out of a container."""

@@ -8,6 +8,7 @@ import pytest
 
 from tesp_api.errors import PulsarRefused
 from tesp_api.pulsar import job_files, local_job
+from tesp_api.pulsar.base import JobOrder
 from tesp_api.pulsar.local_job import LocalJob
 
 
@@ -51,3 +52,17 @@ def test_a_file_that_no_worker_writes_is_not_taken_into_memory(
     monkeypatch.setattr(local_job, "READ_MAX_BYTES", 3)
     with pytest.raises(PulsarRefused, match="more than 3 bytes"):
         job.read("result.json")
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_a_job_has_its_worker_whether_or_not_it_could_be_linked(
+    job: LocalJob, tmp_path: Path, is_there: bool
+) -> None:
+    shared = tmp_path / "worker.pyz"
+    if is_there:
+        shared.write_bytes(b"worker")
+    for _ in range(2):  # as it is launched again
+        job.place(JobOrder(job.job_id, b"worker", b"{}"), shared)
+    placed = job.folder / "tool_files" / "tesp-worker.pyz"
+    assert placed.read_bytes() == b"worker"
+    assert not is_there or shared.read_bytes() == b"worker"

@@ -334,6 +334,20 @@ async def test_a_worker_that_vanishes_is_a_system_error_that_says_so(stage: Stag
     assert "vanished without a result" in task.logs[0]["system_logs"][-1]
 
 
+async def test_what_a_vanished_worker_did_not_live_to_tell_is_in_the_log(stage: Stage) -> None:
+    task_id = await stage.submit()
+    worker = await stage.worker(task_id)
+    worker.start()
+    await stage.in_state(task_id, State.INITIALIZING)
+    heartbeat = stage.pulsar.jobs[worker.job_id].files["heartbeat"]
+    worker.run_executor(exit_code=3)
+    stage.pulsar.put(worker.job_id, "heartbeat", heartbeat)
+    stage.pulsar.end(worker.job_id)
+    task = await stage.ended(task_id)
+    assert task.state is State.SYSTEM_ERROR
+    assert [executor["exit_code"] for executor in task.logs[0]["logs"]] == [3]
+
+
 async def test_a_worker_that_died_before_its_first_heartbeat_is_lost(stage: Stage) -> None:
     task_id = await stage.submit()
     worker = await stage.worker(task_id)
