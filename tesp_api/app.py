@@ -18,6 +18,7 @@ from tesp_api.api.channel import ChannelEndpoints, build_channel
 from tesp_api.api.channel_listener import SOCKET_NAME, ChannelListener
 from tesp_api.api.creation import Creation
 from tesp_api.bell import Bell
+from tesp_api.garbage import seldom_collected
 from tesp_api.metrics.page import Metrics
 from tesp_api.pulsar.base import PulsarTransport
 from tesp_api.pulsar.embedded import EmbeddedPulsar
@@ -146,6 +147,7 @@ def create_app(
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
+            await stack.enter_async_context(seldom_collected())
             is_locked = stack.enter_context(_only_server(settings))
             await store.open()
             stack.push_async_callback(store.aclose)

@@ -6,6 +6,7 @@ Only asking moves such a job's state, and every answer is Pulsar's memory, so no
 
 import asyncio
 import json
+import time
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
@@ -47,6 +48,7 @@ STILL_DUE = ("queued", "running")
 CLEAN_TRIES = 8
 CLEAN_PAUSE_S = 0.02
 FRESH_S = 2.0
+APART_S = 0.002
 """A Pulsar that answered so recently is well: its 500 means that there is no such file."""
 
 
@@ -79,6 +81,7 @@ class RestPulsar:
         self._root = f"/managers/{in_path(manager)}" if manager is not None else ""
         self._command = worker_command(python)
         self._waiting: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
+        self._turn = 0.0  # when the last of the waits ends that end one by one
         self._set_up_here: set[str] = set()
         self._stream = asyncio.Semaphore(1)  # each blocks one of Pulsar's few threads
 
@@ -183,14 +186,20 @@ class RestPulsar:
         return True
 
     async def wait_for_news(self, job_id: str, timeout_s: float) -> None:
-        """Wait out the time; only what this process itself does to the job ends the wait early."""
+        """Wait out the time; only what this process itself does to the job ends the wait early.
+
+        Waits that are over at one time end one by one: what is asked at once is answered at once, is asked
+        at once again, and keeps everybody else waiting.
+        """
         event = asyncio.Event()
         self._waiting[check_job_id(job_id)].add(event)
         try:
             async with asyncio.timeout(timeout_s):
                 await event.wait()
         except TimeoutError:
-            pass
+            now = time.monotonic()
+            self._turn = max(self._turn + APART_S, now)
+            await asyncio.sleep(self._turn - now)
         finally:
             self._waiting[job_id].discard(event)
             if not self._waiting[job_id]:

@@ -92,9 +92,9 @@ def _stall_thread(job: LocalJob, point: str) -> None:
 class StallingJob(LocalJob):
     """The embedded transport's steps between setup and submission."""
 
-    def place(self, order: Any) -> None:
+    def place(self, order: Any, worker: Any) -> None:
         _stall_thread(self, "within:launch:setup")
-        super().place(order)
+        super().place(order, worker)
         _stall_thread(self, "within:launch:submit")
 
 

@@ -27,6 +27,7 @@ LAYERS = {
     "submit_templates": set[str](),
     "bell": set[str](),
     "context": set[str](),
+    "garbage": set[str](),
     "metrics": {"metrics", "tes", "errors"},
     "tracing": {"tracing", "metrics", "store", "tes", "errors", "settings_monitoring", "bell"},
     "store": {"store", "tes", "errors", "bell"},
