@@ -84,7 +84,7 @@ class Nursery:
         """
         path = self._folder / "worker.pyz"
         with self._placing:
-            if self._placed != archive:
+            if self._placed != archive or not path.exists():
                 write_atomically(path, archive)  # what linked to the one before keeps it
                 self._placed = archive
         return path

@@ -48,8 +48,10 @@ STILL_DUE = ("queued", "running")
 CLEAN_TRIES = 8
 CLEAN_PAUSE_S = 0.02
 FRESH_S = 2.0
-APART_S = 0.002
 """A Pulsar that answered so recently is well: its 500 means that there is no such file."""
+
+APART_S = 0.002
+"""Between the ends of two waits."""
 
 
 class RestPulsar:

@@ -70,6 +70,7 @@ def test_a_server_that_comes_back_takes_up_its_own_tasks_at_once(place: Place) -
     with place.server("one", lease_s="300") as one, place.server("two", lease_s="300") as two:
         task_id = one.create(place.task("a"))
         place.until_begun(one, "a")
+        one.wait(task_id, states={"RUNNING"})
         one.kill()
         assert two.get(task_id)["state"] == "RUNNING"
         one.start()

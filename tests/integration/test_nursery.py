@@ -129,6 +129,7 @@ input()
         server.kill()
     wait_until(lambda: has_ended(nursery))
     assert not has_ended(worker)
+    wait_until(lambda: "executor_started" in job.event_names())
     (job.directory / "task" / "fs" / "tmp" / "go").touch()
     wait_until(lambda: (job.metadata / "result.json").exists())
     assert job.result()["state"] == "COMPLETE"

@@ -306,7 +306,7 @@ def _killing_store(settings: Settings) -> TaskStore:
     return cast(TaskStore, Killing(_real_store(settings), store=WRITES, mailbox=MAILBOX))
 
 
-for _name in ("place", "forget_launch", "launch_fault", "remove"):
+for _name in ("make", "place", "forget_launch", "remove"):
     _count_parts_of_local_jobs(_name)
 for _name in ("send", "send_file", "fetch"):
     _count_requests(_name)
