@@ -10,8 +10,8 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
-YOUNG, MIDDLE = 2_000, 10
-"""As `gc.set_threshold` takes them: what has just been made is still looked through at once."""
+YOUNG, MIDDLE = 1_000, 2
+"""As `gc.set_threshold` takes them: what was just made is looked through soon, a millisecond each time."""
 
 NEVER = 1_000_000
 

@@ -5,6 +5,7 @@ the worker is silent, and is believed only where it cannot be wrong.
 """
 
 import asyncio
+import contextlib
 import json
 import logging
 import math
@@ -410,13 +411,14 @@ class FollowJob:
         await self._held.tell(status, HELD)
         if not over and (silent_s < self.timing.lost_after_s or status.state is JobState.WAITING):
             return None
+        with contextlib.suppress(ValueError):  # a machine that lost its power left zeros
+            await self._take_events(ended=False)  # what the worker did not live to tell
         await self._events.keep(at_once=True)
         ending = await self._take_result()
         if ending is not None or self._is_stopping:
             return ending
         await check_claim(self.store, self.claim)
         await self.transport.cancel(self.order.job_id)
-        await self._take_events(ended=False)  # what it did not live to tell
         raise JobLost(
             f"the worker of job {self.order.job_id} at {self.transport.name} vanished without a result:"
             f" last sign of life {silent_s:.0f} s ago, its job is {status.state}"
