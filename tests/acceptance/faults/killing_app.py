@@ -3,8 +3,9 @@
 A step is a write of the store or a call of the transport that is about the task: those that `FAULTS_COUNTED`
 names, of `store`, `mailbox` and `transport`. They are counted from 1 as they begin. One that only looks is a
 step if nothing has changed since the same was looked at, in the same phase of the task, or every poll would
-count. The tag is `before:N` or `after:N`; with `never:0` steps are only counted. Each leaves a line in
-`FAULTS_FOLDER/NAME.steps`, and the last one is in `FAULTS_FOLDER/NAME.killed`: a task kills once.
+count. The tag is `before:N` or `after:N`; 0 is the step that retires the task. With `never:0` steps are only
+counted. Each leaves a line in `FAULTS_FOLDER/NAME.steps`, and the last one is in
+`FAULTS_FOLDER/NAME.killed`: a task kills once.
 `FAULTS_FOLDER/NAME.retired` is there once the task is retired.
 """
 
@@ -30,6 +31,7 @@ from tesp_api.settings import Settings
 from tesp_api.store.base import Task, TaskStore
 from tesp_api.tes.states import FINAL, State
 from tests.acceptance.faults.courses import EXECUTORS
+from tests.acceptance.faults.scenario import RETIRING
 
 NO_WRITES = frozenset(
     {
@@ -89,7 +91,10 @@ class Victim:
         return step
 
     def after(self, step: Step | None) -> None:
-        if step is not None and self.when == "after" and step.number == self.number:
+        if step is None:
+            return
+        number = RETIRING if step.name == "retire" and self.number == RETIRING else step.number
+        if self.when == "after" and number == self.number:
             self._die(step)
 
     def _die(self, step: Step) -> None:

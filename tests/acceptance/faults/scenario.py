@@ -26,6 +26,9 @@ PHASES = (
 ALL = "(all)"
 """The phase of a scenario that has a task in each of several: `Stage.cast` says which."""
 
+RETIRING = 0
+"""In place of a step's number: that which retires the task, whatever its number is this time."""
+
 SURVEY = "(survey)"
 """The phase of a scenario without a fault of its own, which finds out what others there can be."""
 
