@@ -69,7 +69,7 @@ conformance: $(STAMP)-dev test-services  ## run CWL's conformance suite (SUITE=p
 
 fuzz: $(STAMP)-dev  ## send the API and the worker channel made-up requests for ten minutes
 	@TESP_FUZZ_S=$${TESP_FUZZ_S:-600} TESP_FUZZ_SEED=$${TESP_FUZZ_SEED:-$$RANDOM} $(PYTHON) -m pytest \
-	    tests/integration/api/test_schemathesis.py tests/integration/api/test_channel_fuzz.py $(ARGS)
+	    tests/integration/api/test_schemathesis.py tests/integration/api/test_channel_fuzz.py --timeout 0 $(ARGS)
 
 wheel: $(STAMP)-dev  ## build the wheel and the source archive in dist/
 	@mkdir -p dist && for kind in sdist wheel; do \

@@ -103,8 +103,12 @@ class Nursery:
                 self._socket = self._start(archive, env)
             connection = self._socket
             rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [out, err]))]
-            connection.sendmsg([wanted], rights, socket.MSG_DONTWAIT)
-            self._children[number] = child
+            self._children[number] = child  # its answer may be here before the next line is through
+            try:
+                connection.sendmsg([wanted], rights, socket.MSG_DONTWAIT)
+            except OSError:
+                self._children.pop(number, None)
+                raise
         if not child.was_born():
             if not child.is_over:  # it hangs: the next worker gets another nursery
                 with contextlib.suppress(OSError):

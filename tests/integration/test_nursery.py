@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -62,6 +63,20 @@ def test_a_forked_worker_runs_its_task(nursery: Nursery, tmp_path: Path) -> None
     assert [job.result()["state"] for job in jobs] == ["COMPLETE"] * 3
     assert {job.log("0.stdout") for job in jobs} == {b"done\n"}
     assert len({job.result()["worker"] for job in jobs}) == 3
+
+
+class LateNotes(dict[int, Forked]):
+    """Of whom the nursery speaks, written down by a server that just lost the processor to it."""
+
+    def __setitem__(self, number: int, worker: Forked) -> None:
+        time.sleep(0.5)
+        super().__setitem__(number, worker)
+
+
+def test_an_answer_may_come_at_once(nursery: Nursery, tmp_path: Path) -> None:
+    assert fork(nursery, job_of(tmp_path)).wait() == 0, "the nursery is there now, and waits"
+    nursery._children = LateNotes()
+    assert fork(nursery, job_of(tmp_path, "next")).wait() == 0
 
 
 def test_it_is_a_process_like_one_that_is_started(nursery: Nursery, tmp_path: Path) -> None:
