@@ -20,16 +20,21 @@ SHARE = 0.001
 """The most of the time that looking through everything may take."""
 
 
+_USUAL = gc.get_threshold()
+
+
 @asynccontextmanager
 async def seldom_collected() -> AsyncIterator[None]:
-    """Have everything looked through once a minute, or as seldom as `SHARE` wants it, inside the block."""
-    before = gc.get_threshold()
+    """Have everything looked through once a minute, or as seldom as `SHARE` wants it, inside the block.
+
+    It is for a process that has one server: of two, the first to leave ends it for both.
+    """
     gc.set_threshold(YOUNG, MIDDLE, NEVER)
     collecting = asyncio.create_task(_collect_forever(), name="collect garbage")
     try:
         yield
     finally:
-        gc.set_threshold(*before)
+        gc.set_threshold(*_USUAL)
         collecting.cancel()
         with suppress(asyncio.CancelledError):
             await collecting

@@ -66,7 +66,8 @@ def is_local_worker(archive: bytes) -> bool:
 def _members() -> tuple[bytes, dict[str, bytes]]:
     """The archive's own `__main__.py`, and the sources of the worker's modules."""
     root = Path(tesp_api.worker.__file__).parent
-    files = {path.relative_to(root).as_posix(): path.read_text() for path in sorted(root.rglob("*.py"))}
+    paths = sorted(root.rglob("*.py"), key=lambda path: (len(path.parts), path))  # packs best
+    files = {path.relative_to(root).as_posix(): path.read_text() for path in paths}
     main = slim(files.pop(LOADER)).encode()
     return main, {f"{loader.PACKAGE}/{name}": slim(source).encode() for name, source in files.items()}
 

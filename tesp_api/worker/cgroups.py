@@ -5,10 +5,16 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from typing import Callable
+from typing import Callable, Sequence
 
 CPU_PERIOD_US = 100_000
 MOUNT = "/sys/fs/cgroup"
+BEGIN_INSIDE = """while [ "$1" != -- ]; do
+echo 0 >"$1/cgroup.procs" || { echo "FATAL: $1" >&2; exit 255; }
+shift
+done
+shift
+exec "$@\""""
 
 
 class ControlGroup:
@@ -17,10 +23,12 @@ class ControlGroup:
     def __init__(self, directories: list[str]) -> None:
         self.directories = directories
 
-    def enter(self) -> None:
-        """Move the calling process in; made to run between fork and exec."""
-        for directory in self.directories:
-            _write(os.path.join(directory, "cgroup.procs"), "0")
+    def begun_inside(self, argv: Sequence[str]) -> list[str]:
+        """The command that moves itself in and becomes `argv`, or says FATAL and exits with 255.
+
+        A function that `Popen` calls in its child could wait for ever for a thread that is not there.
+        """
+        return ["/bin/sh", "-c", BEGIN_INSIDE, "sh", *self.directories, "--", *argv]
 
     def ran_out_of_memory(self) -> bool:
         """Whether the kernel killed a process of the group for want of memory."""

@@ -126,6 +126,6 @@ class UnixConnection(PlainConnection):
 
 
 def http_errors() -> tuple[type[Exception], ...]:
-    """What an exchange may raise, those of `http.client` only where it is in use."""
-    module = sys.modules.get("http.client")
-    return (OSError, ValueError, module.HTTPException) if module else (OSError, ValueError)
+    """What an exchange may raise, those of `http.client` only once it is imported as a whole."""
+    error = getattr(sys.modules.get("http.client"), "HTTPException", None)
+    return (OSError, ValueError, error) if error else (OSError, ValueError)

@@ -21,7 +21,7 @@ from tesp_api.tes.states import State
 from tesp_api.wes.engines.base import EngineOutcome
 from tesp_api.wes.engines.cwl.engine import CwlEngine, cwl_environment
 from tesp_api.wes.engines.environments import STAMP, EngineEnvironment
-from tesp_api.wes.engines.sandbox import Sandbox, counts_by_namespace
+from tesp_api.wes.engines.sandbox import _START, Sandbox, counts_by_namespace
 from tests.fakes.run_host import FakeRunHost
 from tests.services.cwl_engine import engine_settings
 from tests.services.file_server import FileServer
@@ -332,12 +332,11 @@ def in_sandbox(code: str, settings: Settings) -> subprocess.CompletedProcess[str
 def run_in(sandbox: Sandbox, code: str, **more: Any) -> subprocess.CompletedProcess[str]:
     launch = sandbox.launch("run-1")
     argv = list(launch.argv)
-    argv[argv.index("-c") + 1] = code
+    argv[argv.index(_START)] = code
     try:
         return subprocess.run(
             argv,
             env=dict(launch.environment),
-            preexec_fn=launch.on_start,
             capture_output=True,
             text=True,
             timeout=60,

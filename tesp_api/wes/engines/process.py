@@ -41,7 +41,6 @@ class ExpanderProcess:
                     env=dict(self._launch.environment),
                     cwd="/",
                     start_new_session=True,
-                    preexec_fn=self._launch.on_start,
                 )
             except BaseException:
                 ours.close()

@@ -16,10 +16,9 @@ import shutil
 import stat
 import subprocess
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from tesp_api.errors import EngineUnusable
 from tesp_api.settings_engines import SandboxSettings
@@ -35,6 +34,7 @@ _FIRST_USER = 1_900_000_000
 _USERS = 100_000_000
 _FILES_MAX = 1024
 _CPU_GRACE_S = 5
+_FILE_BLOCK_BYTES = 512
 _NUMBERS = re.compile(r"\d+")
 _LIBRARIES = tuple(
     Path(above, name) for above in ("/usr", "/") for name in ("lib", "lib32", "lib64", "libx32")
@@ -48,6 +48,9 @@ _START = (
 )
 """Nothing but our own module is loaded before the process has given up what it may."""
 
+_LIMITED = 'while [ "$1" != -- ]; do ulimit "$1" "$2" "$3" || exit; shift 3; done; shift; exec "$@"'
+"""A shell takes the limits: a function that `Popen` calls in its child may wait for a thread that is gone."""
+
 
 @dataclass(frozen=True, slots=True)
 class Workspace:
@@ -59,11 +62,10 @@ class Workspace:
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """How to start the process; `argv[0]` is a path. `on_start` runs in it before the program."""
+    """How to start the process; `argv[0]` is a path."""
 
     argv: Sequence[str]
     environment: Mapping[str, str]
-    on_start: Callable[[], None]
     group: ControlGroup | None
 
 
@@ -122,8 +124,8 @@ class Sandbox:
         if bwrap is not None:
             argv = [bwrap, *self._options(user), "--", *python, str(INSIDE), options, module]
         file_max_bytes = SCRATCH_BYTES if self._workspace is None else resource.RLIM_INFINITY
-        limiter = _limiter(self._settings, group, file_max_bytes)
-        return Launch(argv, {**_ENVIRONMENT, **path}, limiter, group)
+        argv = ["/bin/sh", "-c", _LIMITED, "sh", *_limits(self._settings, file_max_bytes), "--", *argv]
+        return Launch(group.begun_inside(argv) if group else argv, {**_ENVIRONMENT, **path}, group)
 
     def check(self) -> str:
         """Start what does nothing; why that fails here, or "".
@@ -134,9 +136,7 @@ class Sandbox:
         launch = self.launch("check")
         argv = ["pass" if word == _START else word for word in launch.argv]
         try:
-            ended = subprocess.run(
-                argv, env=dict(launch.environment), preexec_fn=launch.on_start, capture_output=True, text=True
-            )
+            ended = subprocess.run(argv, env=dict(launch.environment), capture_output=True, text=True)
         finally:
             if launch.group is not None:
                 launch.group.remove()
@@ -221,27 +221,19 @@ def _is_readable(path: Path, *, with_folders: bool) -> bool:
     return not with_folders or all(one.stat().st_mode & stat.S_IXOTH for one in path.parents)
 
 
-def _limiter(
-    settings: SandboxSettings, group: ControlGroup | None, file_max_bytes: int
-) -> Callable[[], None]:
-    """What the process does to itself first: enter its group, take its limits."""
-    memory_bytes, cpu_s = int(settings.memory_gb * 1e9), int(settings.cpu_s)
-    limits: list[tuple[int, Any]] = [
-        (resource.RLIMIT_CORE, 0),
-        (resource.RLIMIT_CPU, cpu_s),
-        (resource.RLIMIT_DATA, memory_bytes),
-        (resource.RLIMIT_FSIZE, file_max_bytes),
-        (resource.RLIMIT_NOFILE, _FILES_MAX),
+def _limits(settings: SandboxSettings, file_max_bytes: int) -> Iterator[str]:
+    """Of the process, as `ulimit` takes them. None is above what this server itself may."""
+    cpu_s = int(settings.cpu_s)
+    limits = [
+        ("-c", resource.RLIMIT_CORE, 0, 1),
+        ("-t", resource.RLIMIT_CPU, cpu_s, 1),
+        ("-d", resource.RLIMIT_DATA, int(settings.memory_gb * 1e9), 1024),
+        ("-f", resource.RLIMIT_FSIZE, file_max_bytes, _FILE_BLOCK_BYTES),
+        ("-n", resource.RLIMIT_NOFILE, _FILES_MAX, 1),
     ]
-
-    def limit() -> None:
-        if group is not None:
-            group.enter()
-        for kind, value in limits:
-            hard = resource.getrlimit(kind)[1]
-            value = value if hard == resource.RLIM_INFINITY else hard if value < 0 else min(value, hard)
-            more = _CPU_GRACE_S if kind == resource.RLIMIT_CPU else 0  # SIGXCPU tells of it, SIGKILL does not
-            most = value + more if hard == resource.RLIM_INFINITY else min(value + more, hard)
-            resource.setrlimit(kind, (value, most))
-
-    return limit
+    for option, kind, wanted, unit in limits:
+        ours = resource.getrlimit(kind)[1]
+        more = _CPU_GRACE_S if kind == resource.RLIMIT_CPU else 0  # SIGXCPU tells of it, SIGKILL does not
+        for strength, value in (("-S", wanted), ("-H", wanted + more)):
+            given = [one // unit for one in (value, ours) if one != resource.RLIM_INFINITY]
+            yield from (strength, option, str(min(given)) if given else "unlimited")

@@ -73,7 +73,7 @@ class Apptainer:
         env = {**os.environ, **{self._variable_prefix + name: value for name, value in run.env.items()}}
         descriptors = tuple(opened.values())
         return Launch(
-            argv, {"env": env, **limits.popen()}, limits.on_death(), descriptors, limits.launch_notes
+            limits.applied_to(argv), {"env": env}, limits.on_death(), descriptors, limits.launch_notes
         )
 
     def outcome(self, run: Run, returncode: int, stderr_tail: bytes) -> Outcome:

@@ -123,8 +123,8 @@ class Bubblewrap:
         argv += [*self._extra, "--", *run.command]
         descriptors = (arguments, status, *opened.values())
         # What bwrap is not told of, it does not close: the program would have it, and with it all beneath.
-        popen = {"pass_fds": (arguments, status, *taken.values()), "env": {}, **limits.popen()}
-        return Launch(argv, popen, limits.on_death(), descriptors, limits.launch_notes)
+        popen = {"pass_fds": (arguments, status, *taken.values()), "env": {}}
+        return Launch(limits.applied_to(argv), popen, limits.on_death(), descriptors, limits.launch_notes)
 
     def _takes_descriptors(self) -> bool:
         return "--bind-fd" in run_command([self._program, "--help"])[1]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from ..cgroups import ControlGroup, create_group
 from .base import Run
 
@@ -24,9 +22,9 @@ class Limits:
             self._group = create_group(run.name, run.cpus, run.memory_bytes)
         self.launch_notes: tuple[str, ...] = (NOT_ENFORCED,) if wanted and self._group is None else ()
 
-    def popen(self) -> dict[str, Any]:
-        """Arguments for `Popen` with which the process begins inside the group."""
-        return {"preexec_fn": self._group.enter} if self._group else {}
+    def applied_to(self, argv: list[str]) -> list[str]:
+        """The command with which `argv` begins inside the group."""
+        return self._group.begun_inside(argv) if self._group else argv
 
     def on_death(self) -> list[list[str]]:
         return [["rmdir", directory] for directory in self._group.directories] if self._group else []

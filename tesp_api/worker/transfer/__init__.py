@@ -111,9 +111,9 @@ class Transfer(Protocol):
 
 def close_connections() -> None:
     """Close those that wait to be used again."""
-    module = sys.modules.get(f"{__name__}.connection")
-    if module is not None:
-        module.IDLE.close()
+    idle = getattr(sys.modules.get(f"{__name__}.connection"), "IDLE", None)  # not while it is imported
+    if idle is not None:
+        idle.close()
 
 
 def transfer_for(url: str) -> Transfer:

@@ -7,10 +7,12 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
-from tesp_api.worker.plain_http import PlainConnection
+from tesp_api.worker.plain_http import PlainConnection, http_errors
+from tesp_api.worker.transfer import close_connections
 from tesp_api.worker.urls import http_origin
 
 
@@ -95,3 +97,11 @@ print(*{{"http.client", "ssl", "email", "urllib.request"}} & set(sys.modules))
     command = [sys.executable, "-I", "-S", "-c", script]
     run = subprocess.run(command, env={}, cwd=tmp_path, capture_output=True, text=True)
     assert (run.stdout.strip(), run.stderr) == ("", "")
+
+
+@pytest.mark.parametrize("name", ["http.client", "tesp_api.worker.transfer.connection"])
+def test_what_another_thread_is_importing_is_not_in_use(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The worker imports what it will need while executors run, and may have to ask its server just then."""
+    monkeypatch.setitem(sys.modules, name, ModuleType(name))
+    assert http_errors()[:2] == (OSError, ValueError)
+    close_connections()
