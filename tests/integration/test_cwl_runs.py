@@ -383,9 +383,9 @@ async def test_an_endless_expression_ends(settings: Settings, tmp_path: Path) ->
         "outputs": {},
         "expression": "${ while (true) {} }",
     }
-    run = prepared(tmp_path, {"tool.cwl": tool}, {}, engine_parameters={"eval_timeout_s": "1"})
+    run = prepared(tmp_path, {"tool.cwl": tool}, {}, engine_parameters={"eval_timeout_s": "5"})
     outcome = await asyncio.wait_for(CwlEngine(settings).execute(run, FakeRunHost(run, settings)), 60)
-    assert outcome.state == State.EXECUTOR_ERROR
+    assert outcome.state == State.EXECUTOR_ERROR, outcome.reason
 
 
 async def test_an_engine_that_is_not_installed(tmp_path: Path) -> None:

@@ -132,22 +132,36 @@ class Script:
 
     def _serve(self, connections: tuple[list[bytes | None], ...]) -> None:
         for answers in connections:
-            connection, _ = self._listener.accept()
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:  # closed
+                return
             with connection:
                 for answer in answers:
-                    received = b""
-                    while b"\r\n\r\n" not in received:
-                        received += connection.recv(65536)
+                    if not self._takes_request(connection):
+                        break
                     self.requests += 1
                     if answer is not None:
                         connection.sendall(answer)
             self.closed.set()
+
+    def _takes_request(self, connection: socket.socket) -> bool:
+        """False if the client has gone instead."""
+        received = b""
+        while b"\r\n\r\n" not in received:
+            part = connection.recv(65536)
+            if not part:
+                return False
+            received += part
+        return True
 
     def __enter__(self) -> "Script":
         return self
 
     def __exit__(self, *_: object) -> None:
         IDLE.close()
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)  # ends the thread that waits for connections
         self._listener.close()
 
 

@@ -85,17 +85,16 @@ class IssuerKeys:
     async def _fetch(self) -> None:
         """Fetch the keys, unless that was tried just now; those who come at once share one try."""
         self._begin()
-        if self._fetching is not None:
+        if self._fetching is not None and not self._fetching.done():
             await asyncio.shield(self._fetching)
 
     def _begin(self) -> None:
-        if self._fetching is not None:
+        if self._fetching is not None and not self._fetching.done():
             return
         if self._tried_at is not None and self._clock() - self._tried_at < RETRY_S:
             return
         self._tried_at = self._clock()
         self._fetching = asyncio.ensure_future(self._try())
-        self._fetching.add_done_callback(lambda _: setattr(self, "_fetching", None))
 
     async def _try(self) -> None:
         try:

@@ -81,7 +81,9 @@ async def test_who_does_not_keep_up_misses_nothing(client: httpx.AsyncClient, st
     data = b""
     async with asyncio.timeout(WAIT_S):
         while not data.endswith(b"0\r\n\r\n"):
-            data += await loop.sock_recv(slow, 1 << 20)
+            part = await loop.sock_recv(slow, 1 << 20)
+            assert part, f"the stream broke off after {len(data)} bytes"
+            data += part
     slow.close()
     assert data.partition(b"\r\n\r\n")[2].count(b"x") == 100 * 65_535
 

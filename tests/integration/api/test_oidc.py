@@ -378,6 +378,20 @@ async def test_keys_are_fetched_anew_now_and_then_without_waiting(
     await until(lambda: len(issuer.asked) == 4)
 
 
+async def test_a_try_that_ended_just_now_is_not_waited_for(
+    issuer: OidcIssuer, keys: IssuerKeys, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fails() -> None:
+        """At once."""
+
+    with monkeypatch.context() as patched:
+        patched.setattr(keys, "_try", fails)
+        keys._begin()
+        await asyncio.sleep(0)  # it has ended, and nothing else has run since
+    clock.moment += RETRY_S
+    await keys.find("k1", "RS256")
+
+
 async def until(what: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 10
     while not what():
