@@ -31,13 +31,13 @@ class GatewayEvents:
     @contextlib.asynccontextmanager
     async def telling(self) -> AsyncIterator[Progress]:
         """What is watched in here is told of, as a worker does."""
-        progress = Progress(self._tell)
-        keeping = asyncio.ensure_future(self._keep_on())
+        progress, over = Progress(self._tell), asyncio.Event()
+        keeping = asyncio.ensure_future(self._keep_until(over))
         try:
             yield progress
         finally:
             progress.close()
-            keeping.cancel()
+            over.set()  # no cancel: what is just being stored would be lost
             await asyncio.gather(keeping, return_exceptions=True)
             await self._keep()
 
@@ -46,9 +46,11 @@ class GatewayEvents:
         with self._lock:
             self._lines.append(encode_json({"at": now(), "event": event, **fields}) + b"\n")
 
-    async def _keep_on(self) -> None:
-        while True:
-            await asyncio.sleep(_EVERY_S)
+    async def _keep_until(self, over: asyncio.Event) -> None:
+        while not over.is_set():
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_EVERY_S):
+                    await over.wait()
             await self._keep()
 
     async def _keep(self) -> None:

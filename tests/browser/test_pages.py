@@ -41,7 +41,7 @@ def test_the_list_shows_tasks_as_they_come_and_go(server: TespServer, gate: Gate
     gate.open("on")
     row.locator('.badge[data-state="EXECUTOR_ERROR"]').wait_for()
     until(lambda: chip_count(page, "Executor error") > before)
-    assert "local" in row.inner_text()
+    until(lambda: "local" in row.inner_text())  # with the next look at the list
 
 
 def test_the_list_is_filtered_and_the_address_keeps_the_filters(server: TespServer, open_page: Open) -> None:
