@@ -36,6 +36,7 @@ async def test_what_is_being_stored_at_the_end_is_not_lost(
     await store.open()
     task_id = await store.create(make_task())
     (claimed,) = await store.claim("server", lease_s=60, new_limit=1)
+    assert claimed.claim
     events = GatewayEvents(store, claimed.claim, 1)
     async with events.telling():
         events._tell("transfer", number=1)
