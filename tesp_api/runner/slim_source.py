@@ -24,19 +24,21 @@ def slim(source: str) -> str:
     tree = ast.parse(source)
     for row, start, end, instead in sorted(_annotations(tree, lines), reverse=True):
         lines[row] = lines[row][:start] + instead + lines[row][end:]
-    for told in _told_to_readers(tree):
+    for told, is_all in _told_to_readers(tree):
         first, last = told[0], told[-1].end_lineno or 0
-        lines[first.lineno - 1 : last] = [b" " * first.col_offset + b"''", *[b""] * (last - first.lineno)]
+        instead = b" " * first.col_offset + b"''" if is_all else b""
+        lines[first.lineno - 1 : last] = [instead, *[b""] * (last - first.lineno)]
     return _narrow(_without_types(b"\n".join(lines).decode()))
 
 
-def _told_to_readers(tree: ast.AST) -> Iterator[list[ast.stmt]]:
-    """Docstrings, and the bodies of protocols, which nothing ever calls."""
+def _told_to_readers(tree: ast.AST) -> Iterator[tuple[list[ast.stmt], bool]]:
+    """Docstrings, and the bodies of protocols, which nothing ever calls; and whether nothing is beside."""
+    blocks = [value for _, value in ast.iter_fields(tree) if isinstance(value, list)]
     for node in ast.iter_child_nodes(tree):
         if is_protocol(node):
-            yield node.body
+            yield node.body, True
         elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
-            yield [node]
+            yield [node], [node] in blocks
         else:
             yield from _told_to_readers(node)
 

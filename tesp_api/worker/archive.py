@@ -5,6 +5,7 @@ As a zip of single modules the archive would be larger by half, and start more s
 
 from __future__ import annotations
 
+import _thread
 import marshal
 import sys
 from importlib.machinery import ModuleSpec
@@ -27,6 +28,7 @@ class Modules:
         self._archive = archive
         self._read = read
         self._sources: dict[str, bytes] = {}
+        self._reading = _thread.allocate_lock()  # zipimport refuses to unpack in two threads at once
         self._codes = _load_bytecode(read(BYTECODE)) or dict.fromkeys(self._all_sources())
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
@@ -60,8 +62,9 @@ class Modules:
         return package if package in self._codes else f"{path}.py"
 
     def _all_sources(self) -> dict[str, bytes]:
-        if not self._sources:
-            self._sources = marshal.loads(self._read(SOURCES))  # noqa: S302 - of the worker's own archive
+        with self._reading:
+            if not self._sources:
+                self._sources = marshal.loads(self._read(SOURCES))  # noqa: S302 - of the worker's own archive
         return self._sources
 
 

@@ -2,8 +2,8 @@
 
 As a program of its own it stands between the worker and a runtime that takes nothing but paths: in a mount
 namespace that nobody else is in, it binds what was looked at to places that nobody else reaches, and becomes
-the runtime, which is given these places. It is then the text of `python -c`, so it imports nothing of
-the worker.
+the runtime, which is given these places. It can enter control groups before: a shell would lose variables
+whose names are none for it. It is then the text of `python -c`, so it imports nothing of the worker.
 """
 
 from __future__ import annotations
@@ -79,16 +79,27 @@ def mount_privately(mounts: list[tuple[str, str, int, int]]) -> None:
         os.close(opened)
 
 
-def main(mounts: str, exit_code: str, *argv: str) -> None:
-    """Mount and become the program `argv`; or say why not as apptainer does, and exit with `exit_code`."""
+def main(given: str, exit_code: str, *argv: str) -> None:
+    """Enter groups, mount and become the program `argv`; or say why not as apptainer does, and exit.
+
+    `given` is JSON: directories of control groups, and mounts, or null where none are wanted.
+    """
     import json
 
+    groups, mounts = json.loads(given)
+    step = "enter the control group"
     try:
-        mount_privately(json.loads(mounts))
+        for directory in groups:
+            with open(f"{directory}/cgroup.procs", "w") as file:
+                file.write("0")
+        step = "mount what lies in a shared folder"
+        if mounts is not None:
+            mount_privately(mounts)
+        step = f"start {argv[0]}"
         os.execvp(argv[0], argv)  # noqa: S606 - the runtime's program; no shell is wanted
     except (OSError, ImportError, AttributeError) as error:
         why = getattr(error, "strerror", None) or error
-        sys.stderr.write(f"FATAL: Cannot mount what lies in a shared folder: {why}\n")
+        sys.stderr.write(f"FATAL: Cannot {step}: {why}\n")
         sys.exit(int(exit_code))
 
 

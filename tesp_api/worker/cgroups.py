@@ -9,12 +9,7 @@ from typing import Callable, Sequence
 
 CPU_PERIOD_US = 100_000
 MOUNT = "/sys/fs/cgroup"
-BEGIN_INSIDE = """while [ "$1" != -- ]; do
-echo 0 >"$1/cgroup.procs" || { echo "FATAL: $1" >&2; exit 255; }
-shift
-done
-shift
-exec "$@\""""
+BEGIN_INSIDE = 'while [ "$1" != -- ]; do echo 0 >"$1/cgroup.procs" || exit; shift; done; shift; exec "$@"'
 
 
 class ControlGroup:
@@ -22,13 +17,6 @@ class ControlGroup:
 
     def __init__(self, directories: list[str]) -> None:
         self.directories = directories
-
-    def begun_inside(self, argv: Sequence[str]) -> list[str]:
-        """The command that moves itself in and becomes `argv`, or says FATAL and exits with 255.
-
-        A function that `Popen` calls in its child could wait for ever for a thread that is not there.
-        """
-        return ["/bin/sh", "-c", BEGIN_INSIDE, "sh", *self.directories, "--", *argv]
 
     def ran_out_of_memory(self) -> bool:
         """Whether the kernel killed a process of the group for want of memory."""
@@ -66,6 +54,15 @@ def create_group(
     except (OSError, KeyError):
         return None
     return None
+
+
+def begun_inside(directories: Sequence[str], argv: Sequence[str]) -> list[str]:
+    """The command that moves itself into the group of these directories and becomes `argv`, or fails.
+
+    A function that `Popen` calls in its child could wait for ever for a thread that is not there. The shell
+    may lose variables whose names are none for it.
+    """
+    return ["/bin/sh", "-c", BEGIN_INSIDE, "sh", *directories, "--", *argv] if directories else [*argv]
 
 
 def own_groups() -> dict[str, str]:

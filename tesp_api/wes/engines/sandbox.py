@@ -23,7 +23,7 @@ from pathlib import Path, PurePosixPath
 from tesp_api.errors import EngineUnusable
 from tesp_api.settings_engines import SandboxSettings
 from tesp_api.wes.engines.environments import EngineEnvironment
-from tesp_api.worker.cgroups import ControlGroup, create_group
+from tesp_api.worker.cgroups import ControlGroup, begun_inside, create_group
 
 INSIDE = PurePosixPath("/engine")
 """Where our own code lies in the sandbox: as the package `engines`, of which nothing else is there."""
@@ -125,7 +125,8 @@ class Sandbox:
             argv = [bwrap, *self._options(user), "--", *python, str(INSIDE), options, module]
         file_max_bytes = SCRATCH_BYTES if self._workspace is None else resource.RLIM_INFINITY
         argv = ["/bin/sh", "-c", _LIMITED, "sh", *_limits(self._settings, file_max_bytes), "--", *argv]
-        return Launch(group.begun_inside(argv) if group else argv, {**_ENVIRONMENT, **path}, group)
+        argv = begun_inside(group.directories if group else (), argv)
+        return Launch(argv, {**_ENVIRONMENT, **path}, group)
 
     def check(self) -> str:
         """Start what does nothing; why that fails here, or "".

@@ -67,14 +67,12 @@ class Apptainer:
         """
         limits = self._limits[run.name] = Limits(run)
         opened = open_shared(run)
-        run, before = by_private_places(run, opened, self._scratch, OWN_FAILURE)
-        extra = [*self._extra, *(["--userns"] if before and os.geteuid() != 0 else [])]
+        run, before = by_private_places(run, opened, self._scratch, OWN_FAILURE, limits.groups)
+        extra = [*self._extra, *(["--userns"] if opened and os.geteuid() != 0 else [])]
         argv = [*before, self._program, *run_arguments(run, self._images[run.image], extra)]
         env = {**os.environ, **{self._variable_prefix + name: value for name, value in run.env.items()}}
         descriptors = tuple(opened.values())
-        return Launch(
-            limits.applied_to(argv), {"env": env}, limits.on_death(), descriptors, limits.launch_notes
-        )
+        return Launch(argv, {"env": env}, limits.on_death(), descriptors, limits.launch_notes)
 
     def outcome(self, run: Run, returncode: int, stderr_tail: bytes) -> Outcome:
         notes = self._limits.pop(run.name).end()

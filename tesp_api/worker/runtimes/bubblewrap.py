@@ -17,6 +17,7 @@ import stat
 from typing import Sequence
 
 from ..cancellation import Cancellation
+from ..cgroups import begun_inside
 from ..errors import SystemFailure
 from ..job import make_directories
 from ..mounts import Bind, is_below
@@ -124,7 +125,8 @@ class Bubblewrap:
         descriptors = (arguments, status, *opened.values())
         # What bwrap is not told of, it does not close: the program would have it, and with it all beneath.
         popen = {"pass_fds": (arguments, status, *taken.values()), "env": {}}
-        return Launch(limits.applied_to(argv), popen, limits.on_death(), descriptors, limits.launch_notes)
+        argv = begun_inside(limits.groups, argv)
+        return Launch(argv, popen, limits.on_death(), descriptors, limits.launch_notes)
 
     def _takes_descriptors(self) -> bool:
         return "--bind-fd" in run_command([self._program, "--help"])[1]

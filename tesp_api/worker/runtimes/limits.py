@@ -22,12 +22,13 @@ class Limits:
             self._group = create_group(run.name, run.cpus, run.memory_bytes)
         self.launch_notes: tuple[str, ...] = (NOT_ENFORCED,) if wanted and self._group is None else ()
 
-    def applied_to(self, argv: list[str]) -> list[str]:
-        """The command with which `argv` begins inside the group."""
-        return self._group.begun_inside(argv) if self._group else argv
+    @property
+    def groups(self) -> list[str]:
+        """The directories of the group, if there is one."""
+        return self._group.directories if self._group else []
 
     def on_death(self) -> list[list[str]]:
-        return [["rmdir", directory] for directory in self._group.directories] if self._group else []
+        return [["rmdir", directory] for directory in self.groups]
 
     def end(self) -> tuple[str, ...]:
         """Remove the group; tells for `system_logs` whether the memory limit was reached."""

@@ -11,7 +11,7 @@ import os
 import stat
 import sys
 from types import ModuleType
-from typing import Iterable, NamedTuple
+from typing import Iterable, NamedTuple, Sequence
 
 from .. import beneath
 from ..errors import SystemFailure
@@ -76,19 +76,19 @@ def python_program(module: ModuleType, *arguments: str) -> list[str]:
 
 def why_no_private_places() -> str | None:
     """Why `by_private_places` cannot work here, if so."""
-    code, text = run_command([*python_program(beneath, "[]", "1"), "true"])
+    code, text = run_command([*python_program(beneath, "[[], []]", "1"), "true"])
     return text[-300:] if code != 0 else None
 
 
 def by_private_places(
-    run: Run, opened: dict[str, int], scratch: str, exit_code: int
+    run: Run, opened: dict[str, int], scratch: str, exit_code: int, groups: Sequence[str] = ()
 ) -> tuple[Run, list[str]]:
     """For a runtime that takes paths: the run with private places as sources, and the begin of its command.
 
-    That mounts what is open at these places, in a mount namespace of its own, and exits with `exit_code` and
-    a line that begins with FATAL if something else lies there by now.
+    That enters the control groups and mounts what is open at these places, in a mount namespace of its own.
+    It exits with `exit_code` and a line that begins with FATAL if it may not, or something else lies there.
     """
-    if not opened:
+    if not (opened or groups):
         return run, []
     folder = os.path.join(scratch, f"{run.name}.mounts")
     os.mkdir(folder)
@@ -104,4 +104,5 @@ def by_private_places(
             mounts.append((bind.source, place, *identity(opened[bind.target])))
             bind = bind._replace(source=place)
         binds.append(bind)
-    return run._replace(binds=tuple(binds)), python_program(beneath, json.dumps(mounts), str(exit_code))
+    given = json.dumps([groups, mounts if opened else None])
+    return run._replace(binds=tuple(binds)), python_program(beneath, given, str(exit_code))

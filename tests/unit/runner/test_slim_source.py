@@ -11,6 +11,10 @@ from tesp_api.runner.slim_source import is_protocol, slim
 ROOT = Path(tesp_api.worker.__file__).parent
 
 
+def is_text(node: ast.stmt) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+
+
 def plain(source: str) -> str:
     """All of the program's meaning, and where its lines are."""
     tree = ast.parse(source)
@@ -20,6 +24,8 @@ def plain(source: str) -> str:
             node.body = [one for one in node.body if getattr(one, "module", "") not in unneeded]
         elif is_protocol(node):
             node.body = [ast.Expr(ast.Constant(""), lineno=node.body[0].lineno)]
+        if isinstance(body := getattr(node, "body", None), list):
+            vars(node)["body"] = [one for one in body if not is_text(one)] or body
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef):
             node.returns = None
@@ -82,7 +88,7 @@ def count(x: int, *rest: str, sign: str = "# no -> comment") -> dict[
 def count(x, *rest, sign = "# no -> comment") -> dict[
  str, int
 ]:
- ''
+
 
  text = f"""
         {x}   # é

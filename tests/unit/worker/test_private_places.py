@@ -14,9 +14,10 @@ from pathlib import Path
 import pytest
 
 from tesp_api.worker import beneath
+from tesp_api.worker.cgroups import ControlGroup
 from tesp_api.worker.errors import SystemFailure
 from tesp_api.worker.mounts import Bind
-from tesp_api.worker.runtimes import shared
+from tesp_api.worker.runtimes import limits, shared
 from tesp_api.worker.runtimes.apptainer import Apptainer
 from tesp_api.worker.runtimes.base import Run
 from tesp_api.worker.runtimes.bubblewrap import Bubblewrap
@@ -61,7 +62,9 @@ def place(tmp_path: Path) -> Place:
     return Place(tmp_path)
 
 
-def run_apptainer(place: Place, bind: Bind, between: Callable[[], object]) -> str:
+def run_apptainer(
+    place: Place, bind: Bind | None, between: Callable[[], object], env: dict[str, str] | None = None
+) -> str:
     program = place.scratch / "apptainer"
     program.write_text(APPTAINER)
     program.chmod(0o755)
@@ -73,7 +76,8 @@ def run_apptainer(place: Place, bind: Bind, between: Callable[[], object]) -> st
         os.environ["PATH"] = before
     image = place.scratch / "image.sif"
     image.touch()
-    run = Run("tesp-j-0", {}, str(image), ("true",), None, {}, False, (bind,), "none", None, None)
+    binds = () if bind is None else (bind,)
+    run = Run("tesp-j-0", {}, str(image), ("true",), None, env or {}, False, binds, "none", 1.0, None)
     engine._images[run.image] = run.image
     launch = engine.launch(run)
     between()
@@ -82,6 +86,38 @@ def run_apptainer(place: Place, bind: Bind, between: Callable[[], object]) -> st
         os.close(descriptor)
     engine.outcome(run, done.returncode, done.stderr)
     return str(done.stdout, "utf-8")
+
+
+@pytest.fixture
+def group(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """The control group of what is launched, which asks for a processor."""
+    directory = tmp_path / "group"
+    directory.mkdir()
+    (directory / "cgroup.procs").touch()
+    monkeypatch.setattr(limits, "create_group", lambda *_: ControlGroup([str(directory)]))
+    return directory
+
+
+def test_apptainer_begins_in_its_group_with_every_variable(
+    place: Place, group: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.modules[__name__], "APPTAINER", f"{APPTAINER}cat /proc/$$/environ\n")
+    env = {"plain": "1", "my.var": "2", "A-B": "three\nlines", "Ä": "é"}
+    said = run_apptainer(place, None, lambda: None, env).split("\0")
+    assert {f"APPTAINERENV_{name}={value}" for name, value in env.items()} <= set(said)
+    assert (group / "cgroup.procs").read_text() == "0"
+
+
+def test_apptainer_never_begins_outside_of_its_group(place: Place, group: Path) -> None:
+    (group / "cgroup.procs").unlink()
+    group.rmdir()
+    with pytest.raises(SystemFailure, match="Cannot enter the control group: No such file"):
+        run_apptainer(place, None, lambda: None)
+
+
+def test_apptainer_that_was_taken_away_is_no_fault_of_the_command(place: Place, group: Path) -> None:
+    with pytest.raises(SystemFailure, match=r"FATAL: Cannot start .*apptainer: No such file"):
+        run_apptainer(place, None, (place.scratch / "apptainer").unlink)
 
 
 TRIAL = Run("tesp-j-try", {}, "", (), None, {}, False, (), "none", None, None)
@@ -154,8 +190,14 @@ def test_nobody_else_sees_the_places(place: Place) -> None:
     spot = place.scratch / "spot"
     spot.mkdir()
     status = (place.root / "sub" / "one").stat()
-    mounts = json.dumps([[str(place.root / "sub" / "one"), str(spot), status.st_dev, status.st_ino]])
-    argv = [*python_program(beneath, mounts, "9"), "sh", "-c", "cat spot/key; echo; read line"]
+    mount = [str(place.root / "sub" / "one"), str(spot), status.st_dev, status.st_ino]
+    given = json.dumps([[], [mount]])
+    argv = [
+        *python_program(beneath, given, "9"),
+        "sh",
+        "-c",
+        "cat spot/key; echo; read line",
+    ]
     with subprocess.Popen(argv, cwd=place.scratch, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout and process.stdout.readline() == b"shared\n"
         assert list(spot.iterdir()) == []
@@ -173,8 +215,15 @@ def test_an_ordinary_user_may_do_so_too(place: Place) -> None:
     opened = [place.scratch.parents[number] for number in range(len(place.scratch.parents) - 1)]
     kept = [(path, path.stat().st_mode) for path in opened]
     status = (place.root / "sub" / "one").stat()
-    mounts = json.dumps([[str(place.root / "sub" / "one"), str(spot), status.st_dev, status.st_ino]])
-    argv = [python, *python_program(beneath, mounts, "9")[1:], "sh", "-c", f"cat {spot}/key; id -u"]
+    mount = [str(place.root / "sub" / "one"), str(spot), status.st_dev, status.st_ino]
+    given = json.dumps([[], [mount]])
+    argv = [
+        python,
+        *python_program(beneath, given, "9")[1:],
+        "sh",
+        "-c",
+        f"cat {spot}/key; id -u",
+    ]
     try:
         for path, mode in kept:
             path.chmod(mode | 0o711)
