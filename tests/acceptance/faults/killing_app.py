@@ -3,9 +3,9 @@
 A step is a write of the store or a call of the transport that is about the task: those that `FAULTS_COUNTED`
 names, of `store`, `mailbox` and `transport`. They are counted from 1 as they begin. One that only looks is a
 step if nothing has changed since the same was looked at, in the same phase of the task, or every poll would
-count. The tag is `before:N` or `after:N`; 0 is the step that retires the task. With `never:0` steps are only
-counted. Each leaves a line in `FAULTS_FOLDER/NAME.steps`, and the last one is in
-`FAULTS_FOLDER/NAME.killed`: a task kills once.
+count. The tag is `before:N` or `after:N`; 0 is the step that retires the task, -1 the one that gives another
+attempt its job. With `never:0` steps are only counted. Each leaves a line in `FAULTS_FOLDER/NAME.steps`, and
+the last one is in `FAULTS_FOLDER/NAME.killed`: a task kills once.
 `FAULTS_FOLDER/NAME.retired` is there once the task is retired.
 """
 
@@ -31,7 +31,7 @@ from tesp_api.settings import Settings
 from tesp_api.store.base import Task, TaskStore
 from tesp_api.tes.states import FINAL, State
 from tests.acceptance.faults.courses import EXECUTORS
-from tests.acceptance.faults.scenario import RETIRING
+from tests.acceptance.faults.scenario import RETIRING, RETRYING
 
 NO_WRITES = frozenset(
     {
@@ -86,16 +86,20 @@ class Victim:
             self.count += 1
             step = Step(self.count, name, phase, changes)
         self._write("steps", "a", json.dumps(asdict(step)) + "\n")
-        if self.when == "before" and step.number == self.number:
+        if self.when == "before" and self._is_chosen(step):
             self._die(step)
         return step
 
     def after(self, step: Step | None) -> None:
-        if step is None:
-            return
-        number = RETIRING if step.name == "retire" and self.number == RETIRING else step.number
-        if self.when == "after" and number == self.number:
+        if step is not None and self.when == "after" and self._is_chosen(step):
             self._die(step)
+
+    def _is_chosen(self, step: Step) -> bool:
+        if self.number == RETIRING:
+            return step.name == "retire"
+        if self.number == RETRYING:
+            return (step.name, step.phase) == ("update", "between attempts")
+        return step.number == self.number
 
     def _die(self, step: Step) -> None:
         if not _file(self.name, "killed").exists():

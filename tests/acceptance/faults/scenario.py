@@ -28,6 +28,8 @@ ALL = "(all)"
 
 RETIRING = 0
 """In place of a step's number: that which retires the task, whatever its number is this time."""
+RETRYING = -1
+"""The same: that which gives another attempt its job."""
 
 SURVEY = "(survey)"
 """The phase of a scenario without a fault of its own, which finds out what others there can be."""

@@ -16,7 +16,7 @@ from typing import Any, get_args
 import httpx
 
 from tests.acceptance.faults.courses import Course, Tracked, runs_file
-from tests.acceptance.faults.scenario import RETIRING, SURVEY, Absence, Scenario, Stage
+from tests.acceptance.faults.scenario import RETIRING, RETRYING, SURVEY, Absence, Scenario, Stage
 from tests.acceptance.faults.worlds import KINDS, MONGODB_EMBEDDED, SQLITE_EMBEDDED, Hold, World, WorldKind
 from tests.services.tesp import FINAL
 
@@ -78,6 +78,10 @@ def _survey(course: Course, stage: Stage) -> None:
             run = partial(_kill_at, course, "after", RETIRING)
             detail = f"{course}/after-retire"
             stage.further.append(Scenario("server killed", "retired", stage.world.kind, run, detail))
+        elif (step["name"], step["phase"]) == ("update", "between attempts"):
+            run = partial(_kill_at, course, "before", RETRYING)
+            detail = f"{course}/before-next"
+            stage.further.append(Scenario("server killed", step["phase"], stage.world.kind, run, detail))
 
 
 def _kill_at(course: Course, when: str, number: int, stage: Stage) -> None:
